@@ -1,0 +1,46 @@
+"""On the device and per photo: flip, colour jitter, and the low-resolution copy."""
+
+import torch
+from torch import Tensor
+
+from srgan.images import reduce, to_unit
+
+
+def training_pair(pixels: Tensor, jitter: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """uint8 crops [N, 3, 4H, 4W] -> (low [N, 3, H, W], high [N, 3, 4H, 4W]), floats in [-1, 1], randomly changed.
+
+    `generator` lives on the CPU, so that the same seed gives the same changes on every device.
+    """
+    high = random_flip(to_unit(pixels), generator)
+    if jitter:
+        high = colour_jitter((high + 1) / 2, jitter, generator) * 2 - 1
+    return reduce(high), high
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrors each image left to right with probability 1/2."""
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).lt(0.5).to(images.device)
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def colour_jitter(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Saturation and contrast times 1 +- amount, brightness and hue plus +- amount, drawn per image. RGB in [0, 1]."""
+    draws = (torch.rand(4, len(images), 1, 1, 1, generator=generator) * 2 - 1).mul(amount).to(images.device)
+    saturation, contrast, brightness, hue = draws
+    images = shift_hue_and_saturation(images, hue, 1 + saturation)
+    mean = images.mean(dim=(-2, -1), keepdim=True)
+    return ((images - mean) * (1 + contrast) + mean + brightness).clamp(0, 1)
+
+
+def shift_hue_and_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
+    """In HSV (Smith 1978): hue turned by `hue` full circles, saturation multiplied and clipped. RGB in [0, 1], [N, 3, H, W]."""
+    value, brightest = images.max(dim=1, keepdim=True)
+    spread = value - images.amin(dim=1, keepdim=True)
+    red, green, blue = images.unbind(1)
+    turns = torch.stack([green - blue, blue - red, red - green], dim=1).gather(1, brightest)
+    angle = (turns / spread.clamp_min(1e-8) + 2 * brightest) / 6 + hue
+    strength = ((spread / value.clamp_min(1e-8)) * saturation).clamp(0, 1)
+    # Back to RGB without branches: each channel is the value less a trapezoid of the hue (n = 5, 3, 1 for R, G, B).
+    n = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    k = (n + angle * 6) % 6
+    return value - value * strength * torch.minimum(k, 4 - k).clamp(0, 1)

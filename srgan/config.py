@@ -1,0 +1,164 @@
+"""Every training setting, once: the dataclass, the recipes that preset it, and the command line made from it."""
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
+
+from srgan.errors import UserError
+from srgan.models import SCALE
+
+
+def setting(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of one training run. Raises UserError for values that cannot work."""
+
+    data: str = setting("", "folder of photos, searched with its subfolders (required)")
+    out: str = setting("", "folder of the run (default: runs/<name of the data folder>-<recipe>)")
+    recipe: Literal["default", "classic"] = setting(
+        "default", "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017"
+    )
+    epochs: int = setting(60, "passes over the photos in the GAN stage")
+    fidelity_epochs: int | None = setting(
+        None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
+    )
+    batch_size: int = setting(16, "photos a step")
+    seed: int = setting(0, "start of all random numbers: the same seed repeats the run")
+    held_out: int | None = setting(
+        None, "photos never trained on but tested on, the last by name (default: 5 %% of them, at most 500; classic: 5)"
+    )
+    crop: int = setting(128, "side in pixels of the square cut from the middle of each photo")
+    blocks: int = setting(16, "residual blocks of the generator")
+    channels: int = setting(64, "feature channels of the generator")
+    jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
+    content: Literal["perceptual", "vgg54", "mse"] = setting(
+        "perceptual",
+        "what the GAN stage compares: VGG19 features of several depths before activation (L1), conv5_4 after it (MSE; classic), or pixels (MSE)",
+    )
+    adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
+    pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
+    fidelity_lr: float = setting(5e-4, "learning rate of the fidelity stage")
+    lr: float = setting(1e-4, "learning rate of the GAN stage, both networks")
+    schedule: Literal["one-cycle", "constant"] = setting(
+        "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
+    )
+    ema_half_life: int = setting(
+        3000, "photos after which a weight has half its influence on the averaged generator that is kept; 0: no average (classic)"
+    )
+    checkpoint_every: int = setting(20, "epochs between full checkpoints that are kept")
+    save_minutes: float = setting(10.0, "minutes between saves of the state that --resume goes on from")
+    vgg19: str = setting("", "VGG19 weights file, .safetensors or torchvision's .pth (default: torchvision downloads them)")
+    lpips: str = setting("", "LPIPS v0.1 Alex weights file, .safetensors: adds LPIPS to the validation")
+    showcase: str = setting("", "folder of pictures that may be published: before and after go into the model card")
+    data_terms: str = setting("", "terms of the training photos, one sentence for the model card")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
+    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it")
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("blocks", 1), ("channels", 1), ("checkpoint_every", 1)):
+            self._require(name, getattr(self, name) >= least, f"at least {least}")
+        for name in ("fidelity_epochs", "held_out"):
+            value, least = getattr(self, name), {"fidelity_epochs": 0, "held_out": 1}[name]
+            self._require(name, value is None or value >= least, f"at least {least}")
+        for name in ("jitter", "adversarial_weight", "pixel_weight", "ema_half_life", "save_minutes"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more, and finite")
+        for name in ("lr", "fidelity_lr"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
+        self._require("jitter", self.jitter <= 0.5, "at most 0.5")
+        self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
+        self._require("crop", self.crop >= 16 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 16")
+        for name, kind in get_type_hints(Config).items():
+            if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
+                self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+
+    def _require(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            raise UserError(f"{flag(name)} is {getattr(self, name)!r}; it must be {wanted}.")
+
+    def run_folder(self) -> Path:
+        return Path(self.out or Path("runs") / f"{Path(self.data).resolve().name}-{self.recipe}")
+
+    def stage_epochs(self) -> dict[str, int]:
+        """Epochs of the stages, in order; a stage of none is left out."""
+        fidelity = self.epochs if self.fidelity_epochs is None else self.fidelity_epochs
+        return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "classic": dict(
+        fidelity_epochs=0, batch_size=30, held_out=5, jitter=0.05, content="vgg54", adversarial_weight=1e-3,
+        pixel_weight=0.0, lr=1e-4, schedule="constant", ema_half_life=0,
+    ),
+}  # fmt: skip
+"""What a recipe presets; whatever the command line names wins over it."""
+
+FREE_ON_RESUME = frozenset({"data", "out", "vgg19", "lpips", "showcase", "data_terms", "device", "precision", "save_minutes"})
+"""Settings that may differ when a run goes on: where things lie, not what is trained."""
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Refuses in one sentence and with exit code 2, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(prog: str, description: str) -> OneLineParser:
+    """A parser with a flag for each setting. Settings that are not given are absent from its result."""
+    parser = OneLineParser(
+        prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    kinds = get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        kind, text = kinds[field.name], field.metadata["help"]
+        if getattr(kind, "__origin__", None) is Literal:
+            parser.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
+            continue
+        plain = next(t for t in (get_args(kind) or (kind,)) if t is not type(None))
+        shown = f" (default: {field.default})" if field.default not in ("", None) else ""
+        parser.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
+    return parser
+
+
+def make_config(given: dict[str, Any]) -> Config:
+    """Defaults, then the recipe, then what was given."""
+    config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **given})
+    if not config.data:
+        raise UserError("--data is missing: name the folder of photos to train on.")
+    return config
+
+
+def resume_config(given: dict[str, Any], folder: Path) -> Config:
+    """The settings saved in a run's folder, with those that may change replaced by the given ones."""
+    path = folder / "settings.json"
+    try:
+        saved = Config(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no run to resume: {path.name} is not there.") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}).") from None
+    for name, value in given.items():
+        if name not in FREE_ON_RESUME and value != getattr(saved, name):
+            raise UserError(f"{flag(name)} {value} differs from the run in {folder} ({getattr(saved, name)}): leave it out.")
+    return dataclasses.replace(saved, **{name: value for name, value in given.items() if name in FREE_ON_RESUME})
+
+
+def parse(argv: Sequence[str] | None, parser: OneLineParser) -> dict[str, Any]:
+    return vars(parser.parse_args(argv))

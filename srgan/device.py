@@ -1,0 +1,35 @@
+"""Which chip to use, and whether it is fast at bf16."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from srgan.errors import UserError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """"auto": CUDA where it is there, else the CPU. Raises UserError for a "cuda" that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA device that PyTorch can use.")
+    return torch.device(name)
+
+
+def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """bfloat16 where it was asked for, or for "auto" where the chip has instructions for it; float32 elsewhere."""
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """AVX-512 bf16 or AMX. PyTorch tells through functions without promise of stability, so their absence means no."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
+    """Convolutions in `dtype`; weights, losses and optimisers stay float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -1,0 +1,25 @@
+"""Files that are whole or not there: written under a temporary name, synced, renamed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from srgan.errors import UserError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary path beside `path`, then renames it there. What was there survives a failure.
+
+    The temporary name keeps the suffix, by which libraries tell a format. Raises UserError when the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed.") from error
+    finally:
+        partial.unlink(missing_ok=True)

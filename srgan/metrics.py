@@ -1,0 +1,102 @@
+"""PSNR, SSIM and LPIPS, each with its protocol in its name. Images are RGB, [N, 3, H, W]; one figure per image comes back."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from srgan.errors import UserError
+from srgan.models import SCALE
+
+
+def luma(pixels: Tensor) -> Tensor:
+    """BT.601 luma as MATLAB's rgb2ycbcr gives it, 16 to 235, unrounded. uint8 [N, 3, H, W] -> float64 [N, 1, H, W]."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=pixels.device) / 255
+    return (pixels.double() * weights.view(1, 3, 1, 1)).sum(1, keepdim=True) + 16
+
+
+def inner_luma(pixels: Tensor) -> Tensor:
+    """Luma without the outer 4 pixels, which published figures leave out at x4."""
+    return luma(pixels)[..., SCALE:-SCALE, SCALE:-SCALE]
+
+
+def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
+    """Peak signal to noise ratio of the luma in dB, peak 255, 4 px cut from each border. uint8 -> float64 [N]."""
+    error = (inner_luma(restored) - inner_luma(original)).square().mean((1, 2, 3))
+    return 10 * torch.log10(255**2 / error)
+
+
+def ssim_y(restored: Tensor, original: Tensor) -> Tensor:
+    """Structural similarity of the luma (Wang et al. 2004), 4 px cut from each border. uint8, 19 px or more a side -> float64 [N].
+
+    Gaussian window of 11x11 with deviation 1.5, at the places where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255.
+    """
+    x, y = inner_luma(restored), inner_luma(original)
+    offsets = torch.arange(11, dtype=torch.float64, device=x.device) - 5
+    line = torch.exp(-offsets.square() / (2 * 1.5**2))
+    line = line / line.sum()
+
+    def blur(images: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(images, line.view(1, 1, 1, 11)), line.view(1, 1, 11, 1))
+
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x, variance_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    return similarity.mean((1, 2, 3))
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance v0.1 on AlexNet (Zhang et al. 2018), for measuring alone: training must not see it.
+
+    RGB in [-1, 1], 32 px or more a side -> float32 [N]; 0 is identical.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(),
+        )  # fmt: skip
+        self.heads = nn.ParameterList(torch.empty(1, width, 1, 1) for width in (64, 192, 384, 256, 256))
+        # ImageNet's mean and deviation on images in [-1, 1], as the authors' ScalingLayer writes them.
+        self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LPIPS":
+        """From a .safetensors file with torchvision's AlexNet `features.*` and the heads `lin*.model.1.weight`."""
+        try:
+            weights = load_file(path)
+            network = cls()
+            heads = {f"heads.{i}": weights[f"lin{i}.model.1.weight"] for i in range(5)}
+            network.load_state_dict(heads | {key: value for key, value in weights.items() if key.startswith("features.")})
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"--lpips {path} cannot be read as LPIPS v0.1 Alex weights ({type(error).__name__}).") from None
+        return network
+
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """The five ReLU outputs, each position scaled to unit length over its channels."""
+        x = (images.float() - self.mean) / self.deviation
+        found = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return found
+
+    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
+        pairs = zip(self.activations(restored), self.activations(original), self.heads, strict=True)
+        return torch.stack([(head * (a - b).square()).sum(1).mean((-2, -1)) for a, b, head in pairs]).sum(0)

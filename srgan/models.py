@@ -1,0 +1,100 @@
+"""The two networks of SRGAN (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SCALE = 4
+"""Enlargement factor of the generator: two sub-pixel convolutions of 2 each."""
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.body(features)
+
+
+def sub_pixel(channels: int) -> nn.Sequential:
+    """Doubles height and width (Shi et al. 2016). [N, C, H, W] -> [N, C, 2H, 2W]."""
+    convolution = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+    # ICNR (Aitken et al. 2017): the four sub-pixels of a channel start equal, so that no checkerboard is there to unlearn.
+    with torch.no_grad():
+        convolution.weight.copy_(convolution.weight[::4].repeat_interleave(4, dim=0))
+        convolution.bias.copy_(convolution.bias[::4].repeat_interleave(4, dim=0))
+    return nn.Sequential(convolution, nn.PixelShuffle(2), nn.PReLU(channels))
+
+
+class Generator(nn.Module):
+    """SRResNet. RGB in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W] in (-1, 1), for any H and W.
+
+    No batch normalisation: its statistics differ between training and use, which shows as artefacts
+    (Lim et al. 2017, EDSR; Wang et al. 2018, ESRGAN section 3.1).
+    """
+
+    def __init__(self, channels: int = 64, blocks: int = 16) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU(channels))
+        self.body = nn.Sequential(
+            *(ResidualBlock(channels) for _ in range(blocks)), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+        self.upsample = nn.Sequential(sub_pixel(channels), sub_pixel(channels))
+        self.tail = nn.Conv2d(channels, 3, 9, padding=4)
+
+    def forward(self, low: Tensor) -> Tensor:
+        features = self.head(low)
+        features = features + self.body(features)
+        first, (convolution, shuffle, activation) = self.upsample
+        features = convolution(first(features))
+        # From here: activation and tail in front of the last shuffle (see `fold_shuffle`). Same function, less work.
+        features = F.prelu(features, activation.weight.repeat_interleave(4))
+        weight, bias = fold_shuffle(self.tail.weight), self.tail.bias.repeat_interleave(4)
+        return torch.tanh(shuffle(F.conv2d(features, weight, bias, padding=2)))
+
+
+def fold_shuffle(weight: Tensor) -> Tensor:
+    """A 9x9 convolution behind PixelShuffle(2) as a 5x5 one in front of it. [O, C, 9, 9] -> [4O, 4C, 5, 5].
+
+    `conv2d(shuffle(x), weight, padding=4) == shuffle(conv2d(x, fold_shuffle(weight), padding=2))`: the output at
+    sub-pixel p and the input at sub-pixel a, s pixels apart, meet at tap 2s + a - p. Three output channels leave most of
+    a processor's vector idle and twelve do not: this makes the tail four times as fast.
+    """
+    outputs, channels = weight.shape[:2]
+    shifted = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]
+    taps = torch.stack(shifted, dim=1).view(outputs, 4, channels, 5, 2, 5, 2)
+    return taps.permute(0, 1, 2, 4, 6, 3, 5).reshape(4 * outputs, 4 * channels, 5, 5)
+
+
+def receptive_radius(blocks: int) -> int:
+    """Low-resolution pixels around a point that can change the generator's output there, rounded up.
+
+    9x9 head: 4; two 3x3 a block: 2 each; 3x3 after the blocks: 1; 3x3 at 1x and at 2x: 1 + 1/2; 9x9 tail at 4x: 1.
+    """
+    return 4 + 2 * blocks + 1 + 2 + 1
+
+
+class Discriminator(nn.Module):
+    """Judges patches. RGB in [-1, 1], [N, 3, H, W] -> logits [N, 1, ceil(H/16), ceil(W/16)]; positive means "real".
+
+    Eight 3x3 convolutions (paper, figure 4), then the two dense layers on the channel axis of every position,
+    which is what a 1x1 convolution is: the network is fully convolutional and takes images of any size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, stride in ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)):
+            layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.LeakyReLU(0.2)]
+            channels = width
+        layers += [nn.Conv2d(channels, 1024, 1), nn.LeakyReLU(0.2), nn.Conv2d(1024, 1, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)

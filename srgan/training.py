@@ -1,0 +1,337 @@
+"""The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from srgan.augment import training_pair
+from srgan.config import Config
+from srgan.data import Crops, shuffled
+from srgan.device import autocast, choose_device, choose_dtype
+from srgan.errors import UserError
+from srgan.evaluation import evaluate, show
+from srgan.files import write_whole
+from srgan.losses import adversarial_loss, content_loss, discriminator_loss, load_vgg19
+from srgan.metrics import LPIPS
+from srgan.models import Discriminator, Generator
+
+REPORT_SECONDS = 5.0
+"""Losses are read from the device, checked and written this often: a read waits for everything in flight."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved its state."""
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the settings it determines everything that comes next."""
+
+    stage: str
+    epoch: int = 0
+    """whole epochs done in the stage"""
+    photos: int = 0
+    """photos seen in the running epoch"""
+    total: int = 0
+    """photos seen in the stage"""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """time spent training, per stage"""
+
+
+class Trainer:
+    """One run: networks, optimisers, averages and position, and the steps that move them."""
+
+    def __init__(self, config: Config, train: Crops, held_out: Crops, folder: Path) -> None:
+        self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(self.device, config.precision)
+        self.stages = config.stage_epochs()
+        needs_vgg19 = "detail" in self.stages and config.content != "mse"
+        self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
+        self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
+        torch.manual_seed(config.seed)
+        self.generator = Generator(config.channels, config.blocks)
+        self.discriminator = Discriminator()
+        for network in (self.generator, self.discriminator, self.content):
+            network.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.fidelity: dict[str, Tensor] | None = None
+        self.history: list[dict[str, Any]] = []
+        self.stop_requested = False
+        """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
+        self.start_stage(next(iter(self.stages)))
+
+    # Stages
+
+    def start_stage(self, name: str) -> None:
+        """Fresh optimisers; both generators start from the average that the stage before has left."""
+        seconds = self.position.seconds if hasattr(self, "position") else {}
+        self.position = Position(name, seconds=seconds)
+        self.generator.load_state_dict(self.average.state_dict())
+        rate = self.config.fidelity_lr if name == "fidelity" else self.config.lr
+        fused = {"fused": True, "betas": (0.9, 0.999), "eps": 1e-8}
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, **fused)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), self.config.lr, **fused)
+
+    def stage_photos(self) -> int:
+        return self.stages[self.position.stage] * len(self.train.names)
+
+    def advance(self) -> Iterator[int]:
+        """Trains to the end of the run and yields the number of each epoch done, after its validation."""
+        while True:
+            while self.position.epoch < self.stages[self.position.stage]:
+                yield from self.train_epoch()
+            if self.position.stage == "fidelity":
+                self.fidelity = copy.deepcopy(self.average.state_dict())
+            following = list(self.stages)[list(self.stages).index(self.position.stage) + 1 :]
+            if not following:
+                return
+            self.start_stage(following[0])
+
+    # One epoch
+
+    def train_epoch(self) -> Iterator[int]:
+        position, count = self.position, len(self.train.names)
+        order = shuffled(count, self.config.seed, self.epoch_number())
+        meter = Meter(self.folder / "stats.jsonl", position)
+        saved = time.monotonic()
+        title = f"{position.stage} {position.epoch + 1}/{self.stages[position.stage]}"
+        with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True, mininterval=1) as bar:
+            while position.photos < count:
+                indices = order[position.photos : position.photos + self.config.batch_size]
+                meter.add(self.step(self.train.batch(indices)))
+                position.photos += len(indices)
+                position.total += len(indices)
+                bar.update(len(indices))
+                if self.stop_requested:
+                    meter.report(self.time_left(bar))
+                    self.save()
+                    raise Stopped
+                if meter.due() or position.photos == count:
+                    bar.set_postfix_str(meter.report(self.time_left(bar)))
+                if time.monotonic() - saved > self.config.save_minutes * 60:
+                    meter.report(self.time_left(bar))
+                    self.save()
+                    saved = time.monotonic()
+        position.epoch, position.photos = position.epoch + 1, 0
+        self.validate(meter.means())
+        self.save()
+        yield position.epoch
+
+    def epoch_number(self) -> int:
+        """Over both stages, so that no two epochs of a run share an order."""
+        return self.position.epoch + (self.stages.get("fidelity", 0) if self.position.stage == "detail" else 0)
+
+    def time_left(self, bar: tqdm) -> float:
+        """Seconds to the end of the running stage, at the pace of the running epoch."""
+        done = bar.n - bar.initial
+        elapsed = bar.format_dict["elapsed"]
+        return (self.stage_photos() - self.position.total) * elapsed / done if done else math.nan
+
+    def validate(self, losses: dict[str, float]) -> None:
+        figures = evaluate(self.restore, self.held_out, self.lpips, self.device)
+        row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
+        self.history.append(row)
+        append_row(self.folder / "stats.jsonl", {"kind": "validation", "photos": self.position.total, **row})
+        tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {len(self.held_out.names)} held-out photos")
+
+    # One step
+
+    def step(self, pixels: Tensor) -> dict[str, Tensor]:
+        """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for."""
+        # Numbers drawn are a function of seed and position alone: a resumed run draws the same.
+        draws = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
+        low, high = training_pair(pixels.to(self.device), self.config.jitter, draws)
+        low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
+        self.set_rates()
+        losses = self.fidelity_step(low, high) if self.position.stage == "fidelity" else self.detail_step(low, high)
+        self.update_average(len(pixels))
+        return losses
+
+    def fidelity_step(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+        with autocast(self.device, self.dtype):
+            restored = self.generator(low)
+        loss = F.l1_loss(restored.float(), high)
+        update(self.generator_optimizer, loss)
+        return {"pixel": loss.detach()}
+
+    def detail_step(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+        """Generator, then discriminator, both on the networks as they were before the step."""
+        config = self.config
+        self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
+        with autocast(self.device, self.dtype):
+            restored = self.generator(low)
+            fake = self.discriminator(restored)
+            content = self.content(restored if config.content != "mse" else restored.float(), high)
+        adversarial = adversarial_loss(fake)
+        loss = content + config.adversarial_weight * adversarial
+        if config.pixel_weight:
+            loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
+        update(self.generator_optimizer, loss)
+
+        self.discriminator.requires_grad_(True)
+        with autocast(self.device, self.dtype):
+            logits = self.discriminator(torch.cat([high.to(restored.dtype), restored.detach()]))
+        real, fake = logits.float().chunk(2)
+        discriminator = discriminator_loss(real, fake)
+        update(self.discriminator_optimizer, discriminator)
+        return {
+            "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
+            "discriminator": discriminator.detach(),
+            "d_real": real.detach().sigmoid().mean(), "d_fake": fake.detach().sigmoid().mean(),
+        }  # fmt: skip
+
+    def set_rates(self) -> None:
+        factor = rate_factor(self.position.total / self.stage_photos(), self.config.schedule)
+        base = self.config.fidelity_lr if self.position.stage == "fidelity" else self.config.lr
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = base * factor
+
+    @torch.no_grad()
+    def update_average(self, photos: int) -> None:
+        """Exponential average with a half-life in photos that grows with the stage (Karras et al. 2022, EDM)."""
+        half_life = min(self.config.ema_half_life, self.position.total * 0.1)
+        keep = 0.5 ** (photos / half_life) if half_life else 0.0
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+
+    def restore(self, low: Tensor) -> Tensor:
+        with autocast(self.device, self.dtype):
+            return self.average(low.contiguous(memory_format=torch.channels_last)).float()
+
+    # State
+
+    def save(self, name: str = "state.pt") -> None:
+        """Everything that the rest of the run depends on, in one file."""
+        state = {
+            "networks": {name: network.state_dict() for name, network in self.networks().items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
+            "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
+        }  # fmt: skip
+        write_whole(self.folder / name, lambda path: torch.save(state, path))
+
+    def load(self) -> None:
+        path = self.folder / "state.pt"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.start_stage(state["position"]["stage"])
+            self.position = Position(**state["position"])
+            for name, network in self.networks().items():
+                network.load_state_dict(state["networks"][name])
+            for name, optimizer in self.optimizers().items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            self.fidelity, self.history = state["fidelity"], state["history"]
+        except FileNotFoundError:
+            raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
+        except Exception as error:
+            raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
+        self.forget_later_rows()
+
+    def forget_later_rows(self) -> None:
+        """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
+        path, names = self.folder / "stats.jsonl", list(self.stages)
+        if not path.exists():
+            return
+        reached = (names.index(self.position.stage), self.position.total)
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        kept = [row for row in rows if (names.index(row["stage"]), row["photos"]) <= reached]
+        write_whole(path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in kept)))
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
+
+
+class Meter:
+    """Sums losses on the device, and reads, checks and writes their means now and then."""
+
+    def __init__(self, path: Path, position: Position) -> None:
+        self.path, self.position = path, position
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.epoch: dict[str, float] = {}
+        self.epoch_steps = 0
+        self.clock = time.monotonic()
+        self.photos = position.total
+        self.text = ""
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+
+    def due(self) -> bool:
+        return time.monotonic() - self.clock > REPORT_SECONDS
+
+    def report(self, seconds_left: float) -> str:
+        """Means since the last report, as text and as a row of stats.jsonl. Raises UserError when one is not finite."""
+        if not self.steps:
+            return self.text
+        means = {name: value.item() / self.steps for name, value in self.sums.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the {name} loss became {value} in {self.position.stage} epoch {self.position.epoch + 1}, within the {self.steps} steps"
+                    f" before photo {self.position.photos}: the last saved state is kept; try a lower learning rate or --precision fp32."
+                )
+            self.epoch[name] = self.epoch.get(name, 0.0) + value * self.steps
+        elapsed = time.monotonic() - self.clock
+        self.position.seconds[self.position.stage] = self.position.seconds.get(self.position.stage, 0.0) + elapsed
+        rate = (self.position.total - self.photos) / elapsed
+        row = {"kind": "train", "stage": self.position.stage, "epoch": self.position.epoch + 1, "photos": self.position.total}
+        append_row(self.path, {**row, **means, "photos_per_second": rate})
+        self.epoch_steps += self.steps
+        self.sums, self.steps, self.photos, self.clock = {}, 0, self.position.total, time.monotonic()
+        self.text = progress_text(means, seconds_left)
+        return self.text
+
+    def means(self) -> dict[str, float]:
+        """Over what this process has trained of the epoch."""
+        return {name: value / self.epoch_steps for name, value in self.epoch.items()}
+
+
+def progress_text(means: dict[str, float], seconds_left: float) -> str:
+    """"G 0.412, D 1.201, D(real) 0.61, D(fake) 0.38, 41 min left in this stage"."""
+    labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
+    parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
+    return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
+
+
+def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
+    """The source of a step's random numbers, independent of those of every other step."""
+    state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps({name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}) + "\n")
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def rate_factor(progress: float, schedule: str) -> float:
+    """Share of the learning rate at `progress` (0 to 1) of a stage."""
+    if schedule == "constant":
+        return 1.0
+    warm_up = 0.05
+    if progress < warm_up:
+        return 0.04 + 0.96 * progress / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
