@@ -45,7 +45,8 @@ class Config:
     )
     adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
-    fidelity_lr: float = setting(5e-4, "learning rate of the fidelity stage")
+    optimizer: Literal["muon", "adam"] = setting("muon", "what trains the generator in the fidelity stage (the GAN stage has Adam)")
+    fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; for --optimizer adam, 5e-4 is a good one")
     lr: float = setting(1e-4, "learning rate of the GAN stage, both networks")
     schedule: Literal["one-cycle", "constant"] = setting(
         "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"

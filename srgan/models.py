@@ -48,14 +48,31 @@ class Generator(nn.Module):
         self.tail = nn.Conv2d(channels, 3, 9, padding=4)
 
     def forward(self, low: Tensor) -> Tensor:
+        return self.to_image(self.to_features(low))
+
+    def to_features(self, low: Tensor) -> Tensor:
+        """The part at low resolution: [N, 3, H, W] -> [N, channels, H, W]."""
         features = self.head(low)
-        features = features + self.body(features)
+        return features + self.body(features)
+
+    def to_image(self, features: Tensor) -> Tensor:
+        """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
         first, (convolution, shuffle, activation) = self.upsample
         features = convolution(first(features))
         # From here: activation and tail in front of the last shuffle (see `fold_shuffle`). Same function, less work.
         features = F.prelu(features, activation.weight.repeat_interleave(4))
         weight, bias = fold_shuffle(self.tail.weight), self.tail.bias.repeat_interleave(4)
         return torch.tanh(shuffle(F.conv2d(features, weight, bias, padding=2)))
+
+    @property
+    def features_radius(self) -> int:
+        """Low-resolution pixels around a point that `to_features` looks at: 9x9 head, two 3x3 a block, a last 3x3."""
+        return 4 + 2 * (len(self.body) - 1) + 1
+
+    @property
+    def image_radius(self) -> int:
+        """Positions around a point that `to_image` looks at, rounded up: 3x3 at 1x and at 2x, 9x9 at 4x: 1 + 1/2 + 1."""
+        return 3
 
 
 def fold_shuffle(weight: Tensor) -> Tensor:
@@ -69,14 +86,6 @@ def fold_shuffle(weight: Tensor) -> Tensor:
     shifted = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]
     taps = torch.stack(shifted, dim=1).view(outputs, 4, channels, 5, 2, 5, 2)
     return taps.permute(0, 1, 2, 4, 6, 3, 5).reshape(4 * outputs, 4 * channels, 5, 5)
-
-
-def receptive_radius(blocks: int) -> int:
-    """Low-resolution pixels around a point that can change the generator's output there, rounded up.
-
-    9x9 head: 4; two 3x3 a block: 2 each; 3x3 after the blocks: 1; 3x3 at 1x and at 2x: 1 + 1/2; 9x9 tail at 4x: 1.
-    """
-    return 4 + 2 * blocks + 1 + 2 + 1
 
 
 class Discriminator(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from srgan.augment import training_pair
@@ -25,6 +26,7 @@ from srgan.files import write_whole
 from srgan.losses import adversarial_loss, content_loss, discriminator_loss, load_vgg19
 from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
+from srgan.optimizers import adam, generator_optimizers
 
 REPORT_SECONDS = 5.0
 """Losses are read from the device, checked and written this often: a read waits for everything in flight."""
@@ -75,14 +77,20 @@ class Trainer:
     # Stages
 
     def start_stage(self, name: str) -> None:
-        """Fresh optimisers; both generators start from the average that the stage before has left."""
+        """Fresh optimisers; the generator starts from the average that the stage before has left."""
+        config = self.config
         seconds = self.position.seconds if hasattr(self, "position") else {}
         self.position = Position(name, seconds=seconds)
         self.generator.load_state_dict(self.average.state_dict())
-        rate = self.config.fidelity_lr if name == "fidelity" else self.config.lr
-        fused = {"fused": True, "betas": (0.9, 0.999), "eps": 1e-8}
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, **fused)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), self.config.lr, **fused)
+        if name == "fidelity":
+            self.optimizers = {"generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr)}
+        else:
+            self.optimizers = {"generator": [adam(self.generator, config.lr)], "discriminator": [adam(self.discriminator, config.lr)]}
+        for group in self.rate_groups():
+            group["full_lr"] = group["lr"]
+
+    def rate_groups(self) -> list[dict[str, Any]]:
+        return [group for optimizers in self.optimizers.values() for optimizer in optimizers for group in optimizer.param_groups]
 
     def stage_photos(self) -> int:
         return self.stages[self.position.stage] * len(self.train.names)
@@ -163,7 +171,7 @@ class Trainer:
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
         loss = F.l1_loss(restored.float(), high)
-        update(self.generator_optimizer, loss)
+        update(self.optimizers["generator"], loss)
         return {"pixel": loss.detach()}
 
     def detail_step(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
@@ -178,14 +186,14 @@ class Trainer:
         loss = content + config.adversarial_weight * adversarial
         if config.pixel_weight:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
-        update(self.generator_optimizer, loss)
+        update(self.optimizers["generator"], loss)
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
             logits = self.discriminator(torch.cat([high.to(restored.dtype), restored.detach()]))
         real, fake = logits.float().chunk(2)
         discriminator = discriminator_loss(real, fake)
-        update(self.discriminator_optimizer, discriminator)
+        update(self.optimizers["discriminator"], discriminator)
         return {
             "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
             "discriminator": discriminator.detach(),
@@ -194,10 +202,8 @@ class Trainer:
 
     def set_rates(self) -> None:
         factor = rate_factor(self.position.total / self.stage_photos(), self.config.schedule)
-        base = self.config.fidelity_lr if self.position.stage == "fidelity" else self.config.lr
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = base * factor
+        for group in self.rate_groups():
+            group["lr"] = group["full_lr"] * factor
 
     @torch.no_grad()
     def update_average(self, photos: int) -> None:
@@ -216,7 +222,7 @@ class Trainer:
         """Everything that the rest of the run depends on, in one file."""
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
+            "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
         }  # fmt: skip
         write_whole(self.folder / name, lambda path: torch.save(state, path))
@@ -229,8 +235,9 @@ class Trainer:
             self.position = Position(**state["position"])
             for name, network in self.networks().items():
                 network.load_state_dict(state["networks"][name])
-            for name, optimizer in self.optimizers().items():
-                optimizer.load_state_dict(state["optimizers"][name])
+            for name, optimizers in self.optimizers.items():
+                for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
+                    optimizer.load_state_dict(saved)
             self.fidelity, self.history = state["fidelity"], state["history"]
         except FileNotFoundError:
             raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
@@ -250,9 +257,6 @@ class Trainer:
 
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
 
 
 class Meter:
@@ -321,10 +325,12 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps({name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}) + "\n")
 
 
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
+def update(optimizers: list[Optimizer], loss: Tensor) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def rate_factor(progress: float, schedule: str) -> float:

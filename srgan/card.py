@@ -1,0 +1,125 @@
+"""The model card of a run: what it is, how to use it, how it was trained, how good it is, and its limits."""
+
+import datetime
+import platform
+import shlex
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srgan.config import RECIPES, Config, flag
+
+PROTOCOL = (
+    "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. PSNR-Y and SSIM-Y: "
+    "BT.601 luma, 4 px cut from each border; LPIPS: v0.1, AlexNet. Means over photos."
+)
+
+
+def command_line(config: Config) -> str:
+    """The command that repeats a run, without what is at its default."""
+    usual = asdict(Config()) | RECIPES[config.recipe]
+    parts = ["python", "train.py"]
+    for name, value in asdict(config).items():
+        if name in ("data", "recipe") or (value != usual[name] and value != ""):
+            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value)]
+    return shlex.join(parts)
+
+
+def hardware() -> str:
+    """The chip in use, as its maker names it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def read_lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def commit() -> str:
+    """The program's git commit, or "" outside a clone."""
+    here = Path(__file__).parent
+    try:
+        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], version: str) -> dict[str, Any]:
+    """What config.json says of the training, and the card is written from."""
+    return {
+        "settings": {name: value for name, value in asdict(config).items() if name not in ("out", "device")},
+        "data": {"name": Path(config.data).resolve().name, "terms": config.data_terms, **photos},
+        "command": command_line(config),
+        "hours": {stage: round(value / 3600, 2) for stage, value in seconds.items()},
+        "hardware": hardware(),
+        "versions": {"srgan": version, "commit": commit(), "torch": torch.__version__, "python": platform.python_version()},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:
+    """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
+    data, settings = training["data"], training["settings"]
+    hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
+    photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
+    shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
+    return f"""---
+library_name: srgan
+pipeline_tag: image-to-image
+tags: [super-resolution, srgan, faces]
+metrics: [psnr, ssim, lpips]
+---
+# {name}
+
+Enlarges face photos four times: an SRGAN generator ({settings["blocks"]} residual blocks, {settings["channels"]} channels, no batch normalisation).
+
+{shown}
+
+## Use
+
+```python
+from PIL import Image
+from srgan import Upscaler
+
+Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large.png")
+```
+
+`model.safetensors` is the detailed end of the range, `fidelity.safetensors` the faithful one; `detail` blends them.
+
+## Figures
+
+{figures_table(metrics["figures"])}
+
+{PROTOCOL.format(crop=settings["crop"])} {metrics["photos"]} photos that training has not seen.
+
+## Training
+
+    {training["command"]}
+
+- Photos: {data["name"]}, {data["train"]:,} to train on, {data["held_out"]:,} held out. Seen: {photos}.{" " + data["terms"] if data["terms"] else ""}
+- Time: {hours}, on {training["hardware"]}, {training["date"]}.
+- Versions: {versions}.
+
+![Losses and figures over the epochs](curves.png)
+
+## Limits
+
+- It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody else's. Lower `detail` where that matters.
+- It was trained on clean bicubic reductions of {settings["crop"]}x{settings["crop"]} crops. Noise, JPEG blocks and blur in a small picture are enlarged with it.
+- It knows what its training photos show, and in the pose in which they show it.
+"""
+
+
+def figures_table(figures: dict[str, dict[str, float]]) -> str:
+    forms = {"psnr_y": ("PSNR-Y, dB", ".2f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
+    columns = [name for name in forms if any(name in row for row in figures.values())]
+    lines = ["| | " + " | ".join(forms[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for title, row in figures.items():
+        lines.append(f"| {title} | " + " | ".join(format(row[name], forms[name][1]) for name in columns) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""python -m srgan upscale | evaluate"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from srgan.config import OneLineParser
+from srgan.data import find_photos, load_crops
+from srgan.errors import UserError
+from srgan.evaluation import evaluate, evaluate_bicubic, show
+from srgan.files import write_whole
+from srgan.images import open_rgb
+from srgan.metrics import LPIPS
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: some pictures failed and were named; 2: wrong usage."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"srgan {arguments.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m srgan", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    upscale = commands.add_parser("upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False)
+    upscale.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
+    upscale.add_argument("output", type=Path, metavar="OUT", help="the picture to write, or the folder for PNG files")
+    upscale.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    upscale.set_defaults(run=run_upscale)
+
+    measure = commands.add_parser("evaluate", help="measure a model on photos: PSNR-Y, SSIM-Y, LPIPS", allow_abbrev=False)
+    measure.add_argument("--data", type=Path, required=True, help="folder of photos; the middle square of each is used")
+    measure.add_argument("--detail", type=details, default=[0.0, 0.5, 1.0], help="settings to measure (default: 0,0.5,1)")
+    measure.add_argument("--last", type=int, default=0, metavar="N", help="only the last N photos by name, as --held-out has it")
+    measure.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
+    measure.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    measure.set_defaults(run=run_evaluate)
+
+    for command in (upscale, measure):
+        command.add_argument("--model", default=str(SHIPPED_MODEL), help="model folder (default: the one that ships)")
+        command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+        command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    return parser
+
+
+def details(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def run_upscale(arguments: argparse.Namespace) -> int:
+    source, target = arguments.input, arguments.output
+    if source.is_dir():
+        pairs = {photo: target / photo.relative_to(source).with_suffix(".png") for photo in find_photos(source)}
+    else:
+        pairs = {source: target / f"{source.stem}.png" if target.is_dir() else target}
+    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    failures = []
+    for photo, place in tqdm(pairs.items(), unit=" pictures", disable=len(pairs) == 1):
+        try:
+            enlarged = upscaler.enlarge(open_rgb(photo), arguments.detail)
+            write_whole(place, enlarged.save)
+        except UserError as error:
+            failures.append(str(error))
+        except ValueError as error:  # Pillow's word for a file name ending that it cannot write
+            raise UserError(f"{place}: {error}; name it .png, say.") from None
+    if failures and len(pairs) == 1:
+        raise UserError(failures[0])
+    for failure in failures:
+        print(f"srgan upscale: {failure}", file=sys.stderr)
+    print(f"{len(pairs) - len(failures)} of {len(pairs)} enlarged to {target}")
+    return 1 if failures else 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    crops = load_crops(arguments.data, side=128)
+    if arguments.last:
+        crops = crops.split(arguments.last)[1]
+    lpips = LPIPS.load(arguments.lpips).to(upscaler.device) if arguments.lpips else None
+    figures = {"bicubic": evaluate_bicubic(crops, lpips, upscaler.device)}
+    for detail in arguments.detail:
+        figures[f"detail {detail:g}"] = evaluate(
+            lambda low, detail=detail: upscaler.restore(low, detail), crops, lpips, upscaler.device
+        )
+    for name, row in figures.items():
+        print(f"{name:>12}: {show(row)}")
+    if arguments.json:
+        report = {"photos": len(crops.names), "model": upscaler.name, "figures": figures}
+        write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    return 0

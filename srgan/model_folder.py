@@ -1,0 +1,109 @@
+"""One model folder: config.json, model.safetensors, fidelity.safetensors, metrics.json, README.md. The same everywhere."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.models import SCALE, Generator
+
+WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
+"""File of each weight set; the first must be there."""
+
+LARGEST = {"channels": 512, "blocks": 128}
+"""Beyond this a config.json is taken for a mistake or an attack, and no network is built from it."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What config.json holds: everything the network is built from, and where its weights come from."""
+
+    channels: int = 64
+    blocks: int = 16
+    scale: int = SCALE
+    value_range: tuple[int, int] = (-1, 1)
+    recipe: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    """settings, photos, terms, versions, hardware: for the reader, not for the loader"""
+
+    def __post_init__(self) -> None:
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise ValueError(f"{name} is {value!r}, not a number from 1 to {largest}")
+        if self.scale != SCALE or tuple(self.value_range) != (-1, 1):
+            raise ValueError(f"scale {self.scale} and value range {self.value_range} are not {SCALE} and [-1, 1]")
+
+
+@dataclass(frozen=True)
+class Model:
+    config: ModelConfig
+    weights: dict[str, dict[str, Tensor]]
+    """by the keys of WEIGHTS: always "detail", mostly "fidelity"; float32 on the CPU"""
+    metrics: dict[str, Any]
+
+
+def save_model(folder: Path, model: Model, card: str) -> None:
+    """Writes the folder's files, each whole or not at all. Raises UserError when the disk refuses."""
+    for kind, weights in model.weights.items():
+        tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
+        write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: save_file(tensors, path))
+    for name, content in (("config.json", dataclasses.asdict(model.config)), ("metrics.json", model.metrics)):
+        text = json.dumps(content, indent=2) + "\n"
+        write_whole(folder / name, lambda path, text=text: path.write_text(text))
+    write_whole(folder / "README.md", lambda path: path.write_text(card))
+
+
+def load_model(folder: str | Path) -> Model:
+    """Reads a model folder. Strict: every tensor must be there, with its shape, finite, and no other. Raises UserError."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder.")
+    config = read_config(folder / "config.json")
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in Generator(config.channels, config.blocks).state_dict().items()}
+    weights = {kind: read_weights(folder / file, shapes) for kind, file in WEIGHTS.items() if kind == "detail" or (folder / file).exists()}
+    metrics = folder / "metrics.json"
+    return Model(config, weights, read_json(metrics) if metrics.exists() else {})
+
+
+def read_config(path: Path) -> ModelConfig:
+    try:
+        return ModelConfig(**read_json(path))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} does not describe a model of this program: {error}.") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}).") from None
+
+
+def read_weights(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """Shapes are compared from the file's header, before any tensor is read."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
+            if found != shapes:
+                odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+                raise UserError(f"{path} does not fit its config.json: {odd[0]} is missing, unknown or of another shape.")
+            weights = {name: file.get_tensor(name).float() for name in shapes}
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is corrupt or no safetensors file ({error}).") from None
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise UserError(f"{path} holds weights that are not finite numbers.")
+    return weights

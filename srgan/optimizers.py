@@ -1,0 +1,81 @@
+"""Muon for the hidden convolutions of a network, Adam for the rest."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from srgan.models import Generator
+
+
+class Muon(Optimizer):
+    """Momentum whose update is made orthogonal: every direction of a layer's input and output moves alike.
+
+    Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; each kernel [O, I, k, k] counts as a
+    matrix [O, I*k*k]. Updates are scaled by 0.2 * sqrt(larger side), which gives them the size of Adam's (Liu et al. 2025,
+    "Muon is scalable for LLM training", section 2.2), so that Adam's learning rates carry over.
+    """
+
+    def __init__(self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(kernels, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
+            for kernel in group["params"]:
+                if kernel.grad is not None:
+                    alike.setdefault(kernel.shape, []).append(kernel)
+            for kernels in alike.values():  # equal shapes go through together: one product instead of many small ones
+                self.step_alike(kernels, group["lr"], group["momentum"])
+
+    def step_alike(self, kernels: list[Tensor], lr: float, momentum: float) -> None:
+        gradients = [kernel.grad for kernel in kernels]
+        averages = [self.state[kernel].setdefault("momentum", torch.zeros_like(kernel)) for kernel in kernels]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        updates = torch.stack(torch._foreach_lerp(gradients, averages, momentum)).flatten(2)
+        scale = 0.2 * max(updates.shape[-2:]) ** 0.5
+        for kernel, update in zip(kernels, orthogonalise(updates), strict=True):
+            kernel.add_(update.view_as(kernel), alpha=-lr * scale)
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """[N, R, C] -> about the nearest orthogonal matrix of each, singular values between 0.7 and 1.2.
+
+    A quintic Newton-Schulz iteration with Jordan's coefficients, in bfloat16: it need not be exact.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+ADAM_SHARE = 0.25
+"""Adam's learning rate beside Muon's."""
+
+
+def generator_optimizers(generator: Generator, kind: str, lr: float) -> list[Optimizer]:
+    """"adam": one optimiser for all. "muon": Muon for the kernels between head and tail; Adam, at a quarter of the
+    learning rate, for head, tail, slopes and biases."""
+    if kind == "adam":
+        return [adam(generator, lr)]
+    hidden = [*kernels(generator.body), *kernels(generator.upsample)]
+    known = {id(kernel) for kernel in hidden}
+    rest = [value for value in generator.parameters() if id(value) not in known]
+    return [Muon(hidden, lr), Adam(rest, lr * ADAM_SHARE, fused=True)]
+
+
+def kernels(network: nn.Module) -> list[Tensor]:
+    return [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def adam(network: nn.Module, lr: float) -> Adam:
+    """With the documented beta 0.9 / 0.999 and epsilon 1e-8."""
+    return Adam(network.parameters(), lr, betas=(0.9, 0.999), eps=1e-8, fused=True)

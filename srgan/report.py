@@ -1,0 +1,103 @@
+"""Pictures of a run: loss curves, the held-out photos after every epoch, and the sheet that compares them."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from srgan.files import write_whole
+from srgan.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
+from srgan.models import SCALE
+from srgan.upscaler import Upscaler
+
+matplotlib.use("Agg")
+
+CURVES = {
+    "Generator loss": ("generator", "pixel"),
+    "Discriminator loss": ("discriminator",),
+    "D(real), D(fake)": ("d_real", "d_fake"),
+    "PSNR-Y on held-out photos, dB": ("psnr_y",),
+    "SSIM-Y on held-out photos": ("ssim_y",),
+    "LPIPS on held-out photos": ("lpips",),
+}
+"""Panels of the curves and the columns of the history that they show; a panel without any is left out."""
+
+LABELS = {"pixel": "fidelity stage (L1)", "generator": "GAN stage", "d_real": "D(real)", "d_fake": "D(fake)"}
+
+
+def save_curves(history: list[dict[str, Any]], path: Path) -> None:
+    """Losses and figures over the epochs of both stages, as PNG."""
+    panels = {title: [name for name in names if any(name in row for row in history)] for title, names in CURVES.items()}
+    panels = {title: names for title, names in panels.items() if names}
+    figure = Figure(figsize=(10, 2.8 * ((len(panels) + 1) // 2)), layout="constrained")
+    change = next((i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]), None)
+    for place, (title, names) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot((len(panels) + 1) // 2, 2, place, title=title, xlabel="epoch")
+        for name in names:
+            points = [(epoch, row[name]) for epoch, row in enumerate(history, start=1) if name in row]
+            axes.plot(*zip(*points, strict=True), marker=".", label=LABELS.get(name))
+        if change is not None:
+            axes.axvline(change + 0.5, color="grey", linestyle=":")
+        if len(names) > 1:
+            axes.legend()
+        axes.grid(alpha=0.3)
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=100))
+
+
+def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:
+    """Each picture, uint8 [N, 3, H, W], as a PNG under its photo's name."""
+    for name, picture in zip(names, pixels, strict=True):
+        write_whole(folder / sample_name(name), lambda path, picture=picture: to_picture(picture).save(path))
+
+
+def sample_name(photo: str) -> str:
+    """A flat PNG name for a photo's path inside its folder."""
+    return Path(photo).with_suffix(".png").as_posix().replace("/", "-")
+
+
+def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: Path) -> None:
+    """A row per photo and a column per (title: subfolder of `samples`), all at the size of the largest, as PNG."""
+    rows = [[Image.open(samples / folder / sample_name(name)).convert("RGB") for folder in columns.values()] for name in names]
+    side = max(picture.width for row in rows for picture in row)
+    gap, head = 8, 28
+    sheet = Image.new("RGB", (len(columns) * (side + gap) + gap, len(rows) * (side + gap) + gap + head), "white")
+    draw = ImageDraw.Draw(sheet)
+    for x, title in enumerate(columns):
+        draw.text((gap + x * (side + gap) + side / 2, head / 2 + 2), title, "black", ImageFont.load_default(14), anchor="mm")
+        for y, row in enumerate(rows):
+            # Crisp pixels: a small picture shows as the small picture it is.
+            large = row[x] if row[x].width == side else row[x].resize((row[x].width * SCALE, row[x].height * SCALE), Image.Resampling.NEAREST)
+            sheet.paste(large, (gap + x * (side + gap), head + gap + y * (side + gap)))
+    write_whole(path, sheet.save)
+
+
+def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, str]:
+    """low | mid-run | last | original, as titles and subfolders of the samples, after an epoch of a stage.
+
+    Mid-run is the end of the fidelity stage; of a GAN alone, seven tenths of its epochs (42 of the documented 60).
+    """
+    middle = ("fidelity", stages["fidelity"]) if "fidelity" in stages else (stage, round(0.7 * stages[stage]))
+    reached = stage == "detail" and (middle[0] == "fidelity" or 0 < middle[1] < epoch)
+    shown = [middle, (stage, epoch)] if reached else [(stage, epoch)]
+    restored = {f"{name} epoch {number}": epoch_folder(name, number) for name, number in shown}
+    return {"low resolution": "low", **restored, "original": "original"}
+
+
+def epoch_folder(stage: str, epoch: int) -> str:
+    return f"{stage}-{epoch:03}"
+
+
+def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 256) -> None:
+    """bicubic | fidelity | detail | original of a picture's upper middle square, where a portrait has its face."""
+    square = min(original.size)
+    left = (original.width - square) // 2
+    picture = original.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))
+    low = reduce(to_unit(to_tensor(picture)).unsqueeze(0))
+    panes = [enlarge(low), *(upscaler.restore(low, detail) for detail in ((0.0, 1.0) if upscaler.can_blend else (1.0,)))]
+    strip = Image.new("RGB", (side * (len(panes) + 1), side))
+    for place, pane in enumerate([*(to_picture(to_pixels(pane)[0]) for pane in panes), picture]):
+        strip.paste(pane, (place * side, 0))
+    write_whole(path, strip.save)

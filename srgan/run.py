@@ -1,0 +1,129 @@
+"""A training run and its folder: what is written before, after every epoch, and at the end."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import srgan
+from srgan.card import facts, write_card
+from srgan.config import Config
+from srgan.data import Crops, find_photos
+from srgan.device import choose_device, choose_dtype
+from srgan.errors import UserError
+from srgan.evaluation import evaluate, evaluate_bicubic, show
+from srgan.files import write_whole
+from srgan.images import open_rgb, reduce, to_pixels, to_unit
+from srgan.model_folder import Model, ModelConfig, save_model
+from srgan.models import Discriminator, Generator
+from srgan.report import epoch_folder, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
+from srgan.training import Stopped, Trainer
+from srgan.upscaler import Upscaler
+
+TEST_PHOTOS = 5
+"""Held-out photos that are restored and saved after every epoch, and shown in the sheet."""
+
+
+def plan(config: Config, train: Crops, held_out: Crops) -> str:
+    """What the run will do, before it does it."""
+    device = choose_device(config.device)
+    dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
+    steps = -(-len(train.names) // config.batch_size)
+    lines = [f"{len(train.names):,} photos to train on, {len(held_out.names):,} held out ({held_out.names[0]} to {held_out.names[-1]})"]
+    lines += [f"{stage} stage: {epochs} epochs of {steps:,} steps of {config.batch_size}" for stage, epochs in config.stage_epochs().items()]
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (Generator(config.channels, config.blocks), Discriminator())]
+    lines.append(f"generator {sizes[0]:,} parameters, discriminator {sizes[1]:,}")
+    lines.append(f"on {device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak; run folder {config.run_folder()}")
+    return "\n".join(lines)
+
+
+def expected_memory(config: Config, dtype: str) -> float:
+    """GB, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
+
+    Per pixel of the crop and photo: the generator keeps about 13 + 0.25 * blocks values a channel, VGG19 and the
+    discriminator about 600 together.
+    """
+    values = config.channels * (13 + 0.25 * config.blocks) + 600
+    return 1.0 + config.batch_size * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
+
+
+class Run:
+    """A trainer and the folder that it fills."""
+
+    def __init__(self, config: Config, train: Crops, held_out: Crops, resume: bool) -> None:
+        self.config, self.train_photos, self.held_out = config, train, held_out
+        self.folder = config.run_folder()
+        if (self.folder / "settings.json").exists() and not resume:
+            raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
+        self.trainer = Trainer(config, train, held_out, self.folder)
+        if resume:
+            self.trainer.load()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
+        write_whole(self.folder / "settings.json", config.save)
+        self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
+        self.save_references()
+
+    def train(self) -> bool:
+        """Trains to the end. False: it was asked to stop, and has saved its state."""
+        try:
+            for epoch in self.trainer.advance():
+                self.after_epoch(epoch)
+        except Stopped:
+            return False
+        return True
+
+    def save_references(self) -> None:
+        pixels = self.test_photos.batch(range(len(self.test_photos.names)))
+        save_samples(self.folder / "samples" / "original", self.test_photos.names, pixels)
+        save_samples(self.folder / "samples" / "low", self.test_photos.names, to_pixels(reduce(to_unit(pixels))))
+
+    def after_epoch(self, epoch: int) -> None:
+        trainer, names = self.trainer, self.test_photos.names
+        stage = trainer.position.stage
+        original = to_unit(self.test_photos.batch(range(len(names)))).to(trainer.device)
+        with torch.inference_mode():
+            restored = to_pixels(trainer.restore(reduce(original)))
+        samples = self.folder / "samples"
+        save_samples(samples / epoch_folder(stage, epoch), names, restored)
+        save_curves(trainer.history, self.folder / "curves.png")
+        save_sheet(samples, sheet_columns(trainer.stages, stage, epoch), names, self.folder / "sheet.png")
+        if epoch % self.config.checkpoint_every == 0:
+            trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
+
+    def finish(self) -> str:
+        """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
+        trainer, folder = self.trainer, self.folder / "model"
+        weights = {"detail": trainer.average.state_dict()}
+        if trainer.fidelity is not None:
+            weights["fidelity"] = trainer.fidelity
+        seen = {stage: epochs * len(self.train_photos.names) for stage, epochs in trainer.stages.items()}
+        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
+        training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
+        config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
+        model = Model(config, weights, {})
+        upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
+        metrics = {"photos": len(self.held_out.names), "figures": self.measure(upscaler), "history": trainer.history}
+        pictures = self.save_showcase(upscaler, folder)
+        save_curves(trainer.history, folder / "curves.png")
+        card = write_card(self.folder.name, training, metrics, pictures)
+        save_model(folder, Model(config, weights, metrics), card)
+        best = "\n".join(f"{name}: {show(figures)}" for name, figures in metrics["figures"].items())
+        return f"{best}\nModel folder: {folder}"
+
+    def measure(self, upscaler: Upscaler) -> dict[str, dict[str, float]]:
+        lpips, device = self.trainer.lpips, self.trainer.device
+        figures = {"bicubic": evaluate_bicubic(self.held_out, lpips, device)}
+        for detail in (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,):
+            figures[f"detail {detail:g}"] = evaluate(lambda low, d=detail: upscaler.restore(low, d), self.held_out, lpips, device)
+        return figures
+
+    def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
+        """Before and after of the pictures that may be published, for the card: paths inside the model folder."""
+        pictures: list[Any] = find_photos(self.config.showcase) if self.config.showcase else []
+        names = [f"samples/{path.stem}.png" for path in pictures]
+        for path, name in zip(pictures, names, strict=True):
+            save_comparison(open_rgb(path), upscaler, folder / name)
+        return names
