@@ -33,7 +33,7 @@ def colour_jitter(images: Tensor, amount: float, generator: torch.Generator) -> 
 
 
 def shift_hue_and_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
-    """In HSV (Smith 1978): hue turned by `hue` full circles, saturation multiplied and clipped. RGB in [0, 1], [N, 3, H, W]."""
+    """In HSV (Smith 1978): hue turned by `hue` full circles, saturation multiplied and clipped. RGB in [0, 1]."""
     value, brightest = images.max(dim=1, keepdim=True)
     spread = value - images.amin(dim=1, keepdim=True)
     red, green, blue = images.unbind(1)

@@ -13,8 +13,8 @@ import torch
 from srgan.config import RECIPES, Config, flag
 
 PROTOCOL = (
-    "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. PSNR-Y and SSIM-Y: "
-    "BT.601 luma, 4 px cut from each border; LPIPS: v0.1, AlexNet. Means over photos."
+    "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
+    "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border; LPIPS: v0.1, AlexNet. Means over photos."
 )
 
 
@@ -44,7 +44,9 @@ def commit() -> str:
     """The program's git commit, or "" outside a clone."""
     here = Path(__file__).parent
     try:
-        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -57,7 +59,12 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
         "command": command_line(config),
         "hours": {stage: round(value / 3600, 2) for stage, value in seconds.items()},
         "hardware": hardware(),
-        "versions": {"srgan": version, "commit": commit(), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "srgan": version,
+            "commit": commit(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "date": datetime.date.today().isoformat(),
     }
 
@@ -77,7 +84,8 @@ metrics: [psnr, ssim, lpips]
 ---
 # {name}
 
-Enlarges face photos four times: an SRGAN generator ({settings["blocks"]} residual blocks, {settings["channels"]} channels, no batch normalisation).
+Enlarges face photos four times: an SRGAN generator of {settings["blocks"]} residual blocks and {settings["channels"]}
+channels, without batch normalisation.
 
 {shown}
 
@@ -102,7 +110,8 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
     {training["command"]}
 
-- Photos: {data["name"]}, {data["train"]:,} to train on, {data["held_out"]:,} held out. Seen: {photos}.{" " + data["terms"] if data["terms"] else ""}
+- Photos: {data["name"]}, {data["train"]:,} to train on, {data["held_out"]:,} held out. Seen: {photos}.
+- Terms of the photos: {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
 
@@ -110,8 +119,10 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
 ## Limits
 
-- It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody else's. Lower `detail` where that matters.
-- It was trained on clean bicubic reductions of {settings["crop"]}x{settings["crop"]} crops. Noise, JPEG blocks and blur in a small picture are enlarged with it.
+- It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
+  else's. Lower `detail` where that matters.
+- It was trained on clean bicubic reductions of {settings["crop"]}x{settings["crop"]} crops. Noise, JPEG blocks and blur
+  in a small picture are enlarged with it.
 - It knows what its training photos show, and in the pose in which they show it.
 """
 

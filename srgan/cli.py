@@ -32,16 +32,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m srgan", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    upscale = commands.add_parser("upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False)
+    upscale = commands.add_parser(
+        "upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False
+    )
     upscale.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
     upscale.add_argument("output", type=Path, metavar="OUT", help="the picture to write, or the folder for PNG files")
     upscale.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
     upscale.set_defaults(run=run_upscale)
 
-    measure = commands.add_parser("evaluate", help="measure a model on photos: PSNR-Y, SSIM-Y, LPIPS", allow_abbrev=False)
+    measure = commands.add_parser(
+        "evaluate", help="measure a model on photos: PSNR-Y, SSIM-Y, LPIPS", allow_abbrev=False
+    )
     measure.add_argument("--data", type=Path, required=True, help="folder of photos; the middle square of each is used")
-    measure.add_argument("--detail", type=details, default=[0.0, 0.5, 1.0], help="settings to measure (default: 0,0.5,1)")
-    measure.add_argument("--last", type=int, default=0, metavar="N", help="only the last N photos by name, as --held-out has it")
+    measure.add_argument(
+        "--detail", type=details, default=[0.0, 0.5, 1.0], help="settings to measure (default: 0,0.5,1)"
+    )
+    measure.add_argument(
+        "--last", type=int, default=0, metavar="N", help="only the last N photos by name, as --held-out has it"
+    )
     measure.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
     measure.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     measure.set_defaults(run=run_evaluate)

@@ -24,7 +24,8 @@ class Config:
     data: str = setting("", "folder of photos, searched with its subfolders (required)")
     out: str = setting("", "folder of the run (default: runs/<name of the data folder>-<recipe>)")
     recipe: Literal["default", "classic"] = setting(
-        "default", "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017"
+        "default",
+        "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017",
     )
     epochs: int = setting(60, "passes over the photos in the GAN stage")
     fidelity_epochs: int | None = setting(
@@ -41,27 +42,38 @@ class Config:
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
-        "what the GAN stage compares: VGG19 features of several depths before activation (L1), conv5_4 after it (MSE; classic), or pixels (MSE)",
+        "what the GAN stage compares: VGG19 features of several depths (L1, before activation), "
+        "conv5_4 alone (MSE, after it; classic), or pixels (MSE)",
     )
     adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
-    optimizer: Literal["muon", "adam"] = setting("muon", "what trains the generator in the fidelity stage (the GAN stage has Adam)")
-    fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; for --optimizer adam, 5e-4 is a good one")
+    optimizer: Literal["muon", "adam"] = setting(
+        "muon", "what trains the generator in the fidelity stage (the GAN stage has Adam)"
+    )
+    fidelity_lr: float = setting(
+        1.5e-3, "learning rate of the fidelity stage; for --optimizer adam, 5e-4 is a good one"
+    )
     lr: float = setting(1e-4, "learning rate of the GAN stage, both networks")
     schedule: Literal["one-cycle", "constant"] = setting(
         "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
     )
     ema_half_life: int = setting(
-        3000, "photos after which a weight has half its influence on the averaged generator that is kept; 0: no average (classic)"
+        3000,
+        "photos after which a weight has half its influence on the averaged generator, which is the one that is kept; "
+        "0: no average (classic)",
     )
     checkpoint_every: int = setting(20, "epochs between full checkpoints that are kept")
     save_minutes: float = setting(10.0, "minutes between saves of the state that --resume goes on from")
-    vgg19: str = setting("", "VGG19 weights file, .safetensors or torchvision's .pth (default: torchvision downloads them)")
+    vgg19: str = setting(
+        "", "VGG19 weights file, .safetensors or torchvision's .pth (default: torchvision downloads them)"
+    )
     lpips: str = setting("", "LPIPS v0.1 Alex weights file, .safetensors: adds LPIPS to the validation")
     showcase: str = setting("", "folder of pictures that may be published: before and after go into the model card")
     data_terms: str = setting("", "terms of the training photos, one sentence for the model card")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
-    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it")
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it"
+    )
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("blocks", 1), ("channels", 1), ("checkpoint_every", 1)):
@@ -98,14 +110,24 @@ class Config:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "classic": dict(
-        fidelity_epochs=0, batch_size=30, held_out=5, jitter=0.05, content="vgg54", adversarial_weight=1e-3,
-        pixel_weight=0.0, lr=1e-4, schedule="constant", ema_half_life=0,
-    ),
-}  # fmt: skip
+    "classic": {
+        "fidelity_epochs": 0,
+        "batch_size": 30,
+        "held_out": 5,
+        "jitter": 0.05,
+        "content": "vgg54",
+        "adversarial_weight": 1e-3,
+        "pixel_weight": 0.0,
+        "lr": 1e-4,
+        "schedule": "constant",
+        "ema_half_life": 0,
+    },
+}
 """What a recipe presets; whatever the command line names wins over it."""
 
-FREE_ON_RESUME = frozenset({"data", "out", "vgg19", "lpips", "showcase", "data_terms", "device", "precision", "save_minutes"})
+FREE_ON_RESUME = frozenset(
+    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "device", "precision", "save_minutes"}
+)
 """Settings that may differ when a run goes on: where things lie, not what is trained."""
 
 
@@ -157,7 +179,9 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
         raise UserError(f"{path} cannot be read ({error}).") from None
     for name, value in given.items():
         if name not in FREE_ON_RESUME and value != getattr(saved, name):
-            raise UserError(f"{flag(name)} {value} differs from the run in {folder} ({getattr(saved, name)}): leave it out.")
+            raise UserError(
+                f"{flag(name)} {value} differs from the run in {folder} ({getattr(saved, name)}): leave it out."
+            )
     return dataclasses.replace(saved, **{name: value for name, value in given.items() if name in FREE_ON_RESUME})
 
 

@@ -50,7 +50,8 @@ class Crops:
         count = held_out if held_out is not None else min(500, max(1, len(self.names) // 20))
         if count >= len(self.names):
             raise UserError(
-                f"{len(self.names)} usable photos are too few to hold {count} out and train on the rest: add photos or set --held-out lower."
+                f"{len(self.names)} usable photos are too few to hold {count} out and train on the rest: "
+                "add photos or set --held-out lower."
             )
         first = Crops(self.pixels[:-count], self.names[:-count], self.skipped)
         return first, Crops(self.pixels[-count:], self.names[-count:], {})
@@ -58,7 +59,9 @@ class Crops:
 
 def cache_root() -> Path:
     """$SRGAN_CACHE, else srgan/ in the user's cache folder."""
-    return Path(os.environ.get("SRGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srgan")
+    return Path(
+        os.environ.get("SRGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srgan"
+    )
 
 
 def load_crops(folder: str | Path, side: int) -> Crops:
@@ -88,7 +91,9 @@ def cache_key(folder: Path, photos: Sequence[Path], side: int) -> str:
     digest = hashlib.sha256(f"crops 1 {side} {folder}".encode())
     for photo in photos:
         status = photo.stat()
-        digest.update(f"\0{photo.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
+        digest.update(
+            f"\0{photo.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()[:24]
 
 
@@ -113,7 +118,9 @@ def build_cache(folder: Path, photos: Sequence[Path], side: int, place: Path) ->
             partial.rename(place)
     except OSError as error:
         if not (place / "index.json").exists():  # another run may have been first, which is as good
-            raise UserError(f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room.") from None
+            raise UserError(
+                f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
+            ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -143,5 +150,5 @@ def decode(photos: Sequence[Path], side: int) -> Iterator[tuple[Path, np.ndarray
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the photos in an epoch: a function of (seed, epoch) alone, so a resumed run needs no saved generator."""
+    """The order of the photos in an epoch: a function of (seed, epoch) alone, so that a resumed run has it too."""
     return np.random.default_rng((seed, epoch)).permutation(count)

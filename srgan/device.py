@@ -8,7 +8,7 @@ from srgan.errors import UserError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto": CUDA where it is there, else the CPU. Raises UserError for a "cuda" that is not there."""
+    """ "auto": CUDA where it is there, else the CPU. Raises UserError for a "cuda" that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -14,7 +14,9 @@ Restore = Callable[[Tensor], Tensor]
 
 
 @torch.inference_mode()
-def evaluate(restore: Restore, crops: Crops, lpips: LPIPS | None, device: torch.device, batch: int = 25) -> dict[str, float]:
+def evaluate(
+    restore: Restore, crops: Crops, lpips: LPIPS | None, device: torch.device, batch: int = 25
+) -> dict[str, float]:
     """Means over the photos of psnr_y [dB], ssim_y and, where its network is given, lpips.
 
     Each crop is reduced by 4, rounded to 8 bits, restored and rounded to 8 bits again, as a file would be.
@@ -36,6 +38,6 @@ def evaluate_bicubic(crops: Crops, lpips: LPIPS | None, device: torch.device) ->
 
 
 def show(figures: dict[str, float]) -> str:
-    """"PSNR-Y 30.61 dB, SSIM-Y 0.871, LPIPS 0.162"."""
+    """ "PSNR-Y 30.61 dB, SSIM-Y 0.871, LPIPS 0.162"."""
     names = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim_y": "SSIM-Y {:.4f}", "lpips": "LPIPS {:.4f}"}
     return ", ".join(form.format(figures[name]) for name, form in names.items() if name in figures)

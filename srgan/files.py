@@ -16,10 +16,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         write(partial)
-        with open(partial, "rb") as file:
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed.") from error
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ VGG19_WIDTHS = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 5
 """VGG19 up to conv5_4 (Simonyan & Zisserman 2015, configuration E); "M": 2x2 max pooling."""
 
 PERCEPTUAL_LAYERS = ("conv3_4", "conv4_4", "conv5_4")
-"""Depths of the perceptual loss. The two shallower ones that Real-ESRGAN adds at a tenth of the weight cost a fifth of a
-step's time on a CPU and are left to the pixel loss."""
+"""Depths of the perceptual loss. The two shallower ones that Real-ESRGAN adds at a tenth of the weight cost a fifth of
+a step's time on a CPU and are left to the pixel loss."""
 
 
 class VGG19(nn.Module):
@@ -80,7 +80,7 @@ def vgg19_names() -> list[str]:
 def load_vgg19(path: str = "") -> VGG19:
     """VGG19 with ImageNet weights: from a file (.safetensors, or torchvision's .pth), else downloaded by torchvision.
 
-    A .safetensors file may state in its metadata, under "input", that it takes BGR; without that it counts as torchvision's.
+    A .safetensors file may state in its metadata, under "input", that it takes BGR; else it counts as torchvision's.
     Raises UserError when the weights cannot be had or do not fit.
     """
     if not path:
@@ -106,7 +106,8 @@ def download_vgg19() -> dict[str, Tensor]:
         return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"the VGG19 weights cannot be downloaded ({error}): name a file with --vgg19, or train without them with --content mse."
+            f"the VGG19 weights cannot be downloaded ({error}): "
+            "name a file with --vgg19, or train without them with --content mse."
         ) from None
 
 
@@ -122,8 +123,8 @@ def fill_vgg19(network: VGG19, weights: dict[str, Tensor], source: str) -> VGG19
 class PerceptualLoss(nn.Module):
     """L1 between VGG19 features of several depths before activation (Wang et al. 2018, ESRGAN section 3.3).
 
-    Each depth is divided by the mean magnitude of the original's features there, so that depths, and the two scales in
-    which VGG19 weights are handed round, weigh the same; then averaged over PERCEPTUAL_LAYERS.
+    Each depth is divided by the mean magnitude of the original's features there, so that the depths, and the two scales
+    in which VGG19 weights are handed round, weigh the same; then averaged over PERCEPTUAL_LAYERS.
     """
 
     def __init__(self, vgg19: VGG19) -> None:
@@ -135,7 +136,8 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             wanted = self.vgg19(original, layers)
         found = self.vgg19(restored, layers)
-        return torch.stack([relative_l1(found[name].float(), wanted[name].float()) for name in PERCEPTUAL_LAYERS]).mean()
+        terms = [relative_l1(found[name].float(), wanted[name].float()) for name in PERCEPTUAL_LAYERS]
+        return torch.stack(terms).mean()
 
 
 def relative_l1(found: Tensor, wanted: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ def relative_l1(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 class VGG54Loss(nn.Module):
-    """MSE between VGG19 conv5_4 features after activation, divided by 12.75 (SRGAN paper, equation 5 and section 3.2)."""
+    """MSE between VGG19 conv5_4 features after activation, divided by 12.75 (SRGAN paper, equation 5, section 3.2)."""
 
     def __init__(self, vgg19: VGG19) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS, each with its protocol in its name. Images are RGB, [N, 3, H, W]; one figure per image comes back."""
+"""PSNR, SSIM and LPIPS, each with its protocol in its name. RGB images [N, 3, H, W] in, one figure per image out."""
 
 from pathlib import Path
 
@@ -30,9 +30,10 @@ def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
 
 
 def ssim_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of the luma (Wang et al. 2004), 4 px cut from each border. uint8, 19 px or more a side -> float64 [N].
+    """Structural similarity of the luma (Wang et al. 2004), 4 px cut from each border. uint8 -> float64 [N].
 
-    Gaussian window of 11x11 with deviation 1.5, at the places where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255.
+    Gaussian window of 11x11 with deviation 1.5, where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255. So images
+    need 19 px or more a side.
     """
     x, y = inner_luma(restored), inner_luma(original)
     offsets = torch.arange(11, dtype=torch.float64, device=x.device) - 5
@@ -82,9 +83,13 @@ class LPIPS(nn.Module):
             weights = load_file(path)
             network = cls()
             heads = {f"heads.{i}": weights[f"lin{i}.model.1.weight"] for i in range(5)}
-            network.load_state_dict(heads | {key: value for key, value in weights.items() if key.startswith("features.")})
+            network.load_state_dict(
+                heads | {key: value for key, value in weights.items() if key.startswith("features.")}
+            )
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"--lpips {path} cannot be read as LPIPS v0.1 Alex weights ({type(error).__name__}).") from None
+            raise UserError(
+                f"--lpips {path} cannot be read as LPIPS v0.1 Alex weights ({type(error).__name__})."
+            ) from None
         return network
 
     def activations(self, images: Tensor) -> list[Tensor]:

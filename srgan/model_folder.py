@@ -1,4 +1,4 @@
-"""One model folder: config.json, model.safetensors, fidelity.safetensors, metrics.json, README.md. The same everywhere."""
+"""One model folder, the same everywhere: config.json, two weight sets as safetensors, metrics.json, README.md."""
 
 import dataclasses
 import json
@@ -63,14 +63,18 @@ def save_model(folder: Path, model: Model, card: str) -> None:
 
 
 def load_model(folder: str | Path) -> Model:
-    """Reads a model folder. Strict: every tensor must be there, with its shape, finite, and no other. Raises UserError."""
+    """Reads a model folder. Raises UserError unless every tensor is there, with its shape and finite, and no other."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder.")
     config = read_config(folder / "config.json")
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in Generator(config.channels, config.blocks).state_dict().items()}
-    weights = {kind: read_weights(folder / file, shapes) for kind, file in WEIGHTS.items() if kind == "detail" or (folder / file).exists()}
+    weights = {
+        kind: read_weights(folder / file, shapes)
+        for kind, file in WEIGHTS.items()
+        if kind == "detail" or (folder / file).exists()
+    }
     metrics = folder / "metrics.json"
     return Model(config, weights, read_json(metrics) if metrics.exists() else {})
 
@@ -98,7 +102,9 @@ def read_weights(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
             if found != shapes:
                 odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
-                raise UserError(f"{path} does not fit its config.json: {odd[0]} is missing, unknown or of another shape.")
+                raise UserError(
+                    f"{path} does not fit its config.json: {odd[0]} is missing, unknown or of another shape."
+                )
             weights = {name: file.get_tensor(name).float() for name in shapes}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None

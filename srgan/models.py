@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
 def sub_pixel(channels: int) -> nn.Sequential:
     """Doubles height and width (Shi et al. 2016). [N, C, H, W] -> [N, C, 2H, 2W]."""
     convolution = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-    # ICNR (Aitken et al. 2017): the four sub-pixels of a channel start equal, so that no checkerboard is there to unlearn.
+    # ICNR (Aitken et al. 2017): the four sub-pixels of a channel start equal: no checkerboard is there to unlearn.
     with torch.no_grad():
         convolution.weight.copy_(convolution.weight[::4].repeat_interleave(4, dim=0))
         convolution.bias.copy_(convolution.bias[::4].repeat_interleave(4, dim=0))
@@ -71,7 +71,7 @@ class Generator(nn.Module):
 
     @property
     def image_radius(self) -> int:
-        """Positions around a point that `to_image` looks at, rounded up: 3x3 at 1x and at 2x, 9x9 at 4x: 1 + 1/2 + 1."""
+        """Positions around a point that `to_image` looks at: 3x3 at 1x and at 2x, 9x9 at 4x: 2.5, rounded up."""
         return 3
 
 
@@ -79,8 +79,8 @@ def fold_shuffle(weight: Tensor) -> Tensor:
     """A 9x9 convolution behind PixelShuffle(2) as a 5x5 one in front of it. [O, C, 9, 9] -> [4O, 4C, 5, 5].
 
     `conv2d(shuffle(x), weight, padding=4) == shuffle(conv2d(x, fold_shuffle(weight), padding=2))`: the output at
-    sub-pixel p and the input at sub-pixel a, s pixels apart, meet at tap 2s + a - p. Three output channels leave most of
-    a processor's vector idle and twelve do not: this makes the tail four times as fast.
+    sub-pixel p and the input at sub-pixel a, s - 2 pixels on, meet at tap 2s + a - p. Three output channels leave most
+    of a processor's vector idle, and twelve do not.
     """
     outputs, channels = weight.shape[:2]
     shifted = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]

@@ -13,8 +13,8 @@ class Muon(Optimizer):
     """Momentum whose update is made orthogonal: every direction of a layer's input and output moves alike.
 
     Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; each kernel [O, I, k, k] counts as a
-    matrix [O, I*k*k]. Updates are scaled by 0.2 * sqrt(larger side), which gives them the size of Adam's (Liu et al. 2025,
-    "Muon is scalable for LLM training", section 2.2), so that Adam's learning rates carry over.
+    matrix [O, I*k*k]. Updates are scaled by 0.2 * sqrt(larger side), which gives them about the size of Adam's (Liu et
+    al. 2025, "Muon is scalable for LLM training", section 2.2).
     """
 
     def __init__(self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -62,7 +62,7 @@ ADAM_SHARE = 0.25
 
 
 def generator_optimizers(generator: Generator, kind: str, lr: float) -> list[Optimizer]:
-    """"adam": one optimiser for all. "muon": Muon for the kernels between head and tail; Adam, at a quarter of the
+    """ "adam": one optimiser for all. "muon": Muon for the kernels between head and tail; Adam, at a quarter of the
     learning rate, for head, tail, slopes and biases."""
     if kind == "adam":
         return [adam(generator, lr)]

@@ -60,16 +60,25 @@ def sample_name(photo: str) -> str:
 
 def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: Path) -> None:
     """A row per photo and a column per (title: subfolder of `samples`), all at the size of the largest, as PNG."""
-    rows = [[Image.open(samples / folder / sample_name(name)).convert("RGB") for folder in columns.values()] for name in names]
+    rows = [
+        [Image.open(samples / folder / sample_name(name)).convert("RGB") for folder in columns.values()]
+        for name in names
+    ]
     side = max(picture.width for row in rows for picture in row)
     gap, head = 8, 28
     sheet = Image.new("RGB", (len(columns) * (side + gap) + gap, len(rows) * (side + gap) + gap + head), "white")
     draw = ImageDraw.Draw(sheet)
     for x, title in enumerate(columns):
-        draw.text((gap + x * (side + gap) + side / 2, head / 2 + 2), title, "black", ImageFont.load_default(14), anchor="mm")
+        draw.text(
+            (gap + x * (side + gap) + side / 2, head / 2 + 2), title, "black", ImageFont.load_default(14), anchor="mm"
+        )
         for y, row in enumerate(rows):
             # Crisp pixels: a small picture shows as the small picture it is.
-            large = row[x] if row[x].width == side else row[x].resize((row[x].width * SCALE, row[x].height * SCALE), Image.Resampling.NEAREST)
+            large = (
+                row[x]
+                if row[x].width == side
+                else row[x].resize((row[x].width * SCALE, row[x].height * SCALE), Image.Resampling.NEAREST)
+            )
             sheet.paste(large, (gap + x * (side + gap), head + gap + y * (side + gap)))
     write_whole(path, sheet.save)
 
@@ -96,7 +105,10 @@ def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side:
     left = (original.width - square) // 2
     picture = original.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))
     low = reduce(to_unit(to_tensor(picture)).unsqueeze(0))
-    panes = [enlarge(low), *(upscaler.restore(low, detail) for detail in ((0.0, 1.0) if upscaler.can_blend else (1.0,)))]
+    panes = [
+        enlarge(low),
+        *(upscaler.restore(low, detail) for detail in ((0.0, 1.0) if upscaler.can_blend else (1.0,))),
+    ]
     strip = Image.new("RGB", (side * (len(panes) + 1), side))
     for place, pane in enumerate([*(to_picture(to_pixels(pane)[0]) for pane in panes), picture]):
         strip.paste(pane, (place * side, 0))

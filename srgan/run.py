@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import srgan
 from srgan.card import facts, write_card
@@ -28,13 +29,25 @@ def plan(config: Config, train: Crops, held_out: Crops) -> str:
     """What the run will do, before it does it."""
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
+    first, last = held_out.names[0], held_out.names[-1]
     steps = -(-len(train.names) // config.batch_size)
-    lines = [f"{len(train.names):,} photos to train on, {len(held_out.names):,} held out ({held_out.names[0]} to {held_out.names[-1]})"]
-    lines += [f"{stage} stage: {epochs} epochs of {steps:,} steps of {config.batch_size}" for stage, epochs in config.stage_epochs().items()]
-    sizes = [sum(p.numel() for p in network.parameters()) for network in (Generator(config.channels, config.blocks), Discriminator())]
-    lines.append(f"generator {sizes[0]:,} parameters, discriminator {sizes[1]:,}")
-    lines.append(f"on {device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak; run folder {config.run_folder()}")
+    stages = [
+        f"{stage} stage: {epochs} epochs of {steps:,} steps of {config.batch_size} photos"
+        for stage, epochs in config.stage_epochs().items()
+    ]
+    lines = [
+        f"{len(train.names):,} photos to train on, {len(held_out.names):,} held out ({first} to {last})",
+        *stages,
+        f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
+        f"discriminator {parameters(Discriminator()):,}",
+        f"on {device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
+        f"run folder {config.run_folder()}",
+    ]
     return "\n".join(lines)
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
 
 
 def expected_memory(config: Config, dtype: str) -> float:
@@ -117,7 +130,9 @@ class Run:
         lpips, device = self.trainer.lpips, self.trainer.device
         figures = {"bicubic": evaluate_bicubic(self.held_out, lpips, device)}
         for detail in (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,):
-            figures[f"detail {detail:g}"] = evaluate(lambda low, d=detail: upscaler.restore(low, d), self.held_out, lpips, device)
+            figures[f"detail {detail:g}"] = evaluate(
+                lambda low, d=detail: upscaler.restore(low, d), self.held_out, lpips, device
+            )
         return figures
 
     def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:

@@ -5,7 +5,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +26,11 @@ from srgan.losses import adversarial_loss, content_loss, discriminator_loss, loa
 from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
 from srgan.optimizers import adam, generator_optimizers
-
-REPORT_SECONDS = 5.0
-"""Losses are read from the device, checked and written this often: a read waits for everything in flight."""
+from srgan.progress import Meter, Position, append_row
 
 
 class Stopped(Exception):
     """The run was asked to stop and has saved its state."""
-
-
-@dataclass
-class Position:
-    """Where a run stands; with the settings it determines everything that comes next."""
-
-    stage: str
-    epoch: int = 0
-    """whole epochs done in the stage"""
-    photos: int = 0
-    """photos seen in the running epoch"""
-    total: int = 0
-    """photos seen in the stage"""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """time spent training, per stage"""
 
 
 class Trainer:
@@ -85,12 +67,20 @@ class Trainer:
         if name == "fidelity":
             self.optimizers = {"generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr)}
         else:
-            self.optimizers = {"generator": [adam(self.generator, config.lr)], "discriminator": [adam(self.discriminator, config.lr)]}
+            self.optimizers = {
+                "generator": [adam(self.generator, config.lr)],
+                "discriminator": [adam(self.discriminator, config.lr)],
+            }
         for group in self.rate_groups():
             group["full_lr"] = group["lr"]
 
     def rate_groups(self) -> list[dict[str, Any]]:
-        return [group for optimizers in self.optimizers.values() for optimizer in optimizers for group in optimizer.param_groups]
+        return [
+            group
+            for optimizers in self.optimizers.values()
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+        ]
 
     def stage_photos(self) -> int:
         return self.stages[self.position.stage] * len(self.train.names)
@@ -115,27 +105,25 @@ class Trainer:
         meter = Meter(self.folder / "stats.jsonl", position)
         saved = time.monotonic()
         title = f"{position.stage} {position.epoch + 1}/{self.stages[position.stage]}"
-        with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True, mininterval=1) as bar:
+        with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True) as bar:
             while position.photos < count:
                 indices = order[position.photos : position.photos + self.config.batch_size]
                 meter.add(self.step(self.train.batch(indices)))
                 position.photos += len(indices)
                 position.total += len(indices)
                 bar.update(len(indices))
-                if self.stop_requested:
-                    meter.report(self.time_left(bar))
-                    self.save()
-                    raise Stopped
-                if meter.due() or position.photos == count:
+                save = self.stop_requested or time.monotonic() - saved > self.config.save_minutes * 60
+                if save or meter.due() or position.photos == count:
                     bar.set_postfix_str(meter.report(self.time_left(bar)))
-                if time.monotonic() - saved > self.config.save_minutes * 60:
-                    meter.report(self.time_left(bar))
+                if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
+                if self.stop_requested:
+                    raise Stopped
         position.epoch, position.photos = position.epoch + 1, 0
         self.validate(meter.means())
-        self.save()
         yield position.epoch
+        self.save()  # after what the caller writes of the epoch: a run killed in between writes it again
 
     def epoch_number(self) -> int:
         """Over both stages, so that no two epochs of a run share an order."""
@@ -152,7 +140,8 @@ class Trainer:
         row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
         self.history.append(row)
         append_row(self.folder / "stats.jsonl", {"kind": "validation", "photos": self.position.total, **row})
-        tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {len(self.held_out.names)} held-out photos")
+        photos = f"{len(self.held_out.names)} held-out photos"
+        tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {photos}")
 
     # One step
 
@@ -259,72 +248,6 @@ class Trainer:
         return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
 
 
-class Meter:
-    """Sums losses on the device, and reads, checks and writes their means now and then."""
-
-    def __init__(self, path: Path, position: Position) -> None:
-        self.path, self.position = path, position
-        self.sums: dict[str, Tensor] = {}
-        self.steps = 0
-        self.epoch: dict[str, float] = {}
-        self.epoch_steps = 0
-        self.clock = time.monotonic()
-        self.photos = position.total
-        self.text = ""
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.steps += 1
-
-    def due(self) -> bool:
-        return time.monotonic() - self.clock > REPORT_SECONDS
-
-    def report(self, seconds_left: float) -> str:
-        """Means since the last report, as text and as a row of stats.jsonl. Raises UserError when one is not finite."""
-        if not self.steps:
-            return self.text
-        means = {name: value.item() / self.steps for name, value in self.sums.items()}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"the {name} loss became {value} in {self.position.stage} epoch {self.position.epoch + 1}, within the {self.steps} steps"
-                    f" before photo {self.position.photos}: the last saved state is kept; try a lower learning rate or --precision fp32."
-                )
-            self.epoch[name] = self.epoch.get(name, 0.0) + value * self.steps
-        elapsed = time.monotonic() - self.clock
-        self.position.seconds[self.position.stage] = self.position.seconds.get(self.position.stage, 0.0) + elapsed
-        rate = (self.position.total - self.photos) / elapsed
-        row = {"kind": "train", "stage": self.position.stage, "epoch": self.position.epoch + 1, "photos": self.position.total}
-        append_row(self.path, {**row, **means, "photos_per_second": rate})
-        self.epoch_steps += self.steps
-        self.sums, self.steps, self.photos, self.clock = {}, 0, self.position.total, time.monotonic()
-        self.text = progress_text(means, seconds_left)
-        return self.text
-
-    def means(self) -> dict[str, float]:
-        """Over what this process has trained of the epoch."""
-        return {name: value / self.epoch_steps for name, value in self.epoch.items()}
-
-
-def progress_text(means: dict[str, float], seconds_left: float) -> str:
-    """"G 0.412, D 1.201, D(real) 0.61, D(fake) 0.38, 41 min left in this stage"."""
-    labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
-    parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
-    return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
-
-
-def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
-    """The source of a step's random numbers, independent of those of every other step."""
-    state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]) >> 1)
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    with open(path, "a") as file:
-        file.write(json.dumps({name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}) + "\n")
-
-
 def update(optimizers: list[Optimizer], loss: Tensor) -> None:
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -341,3 +264,9 @@ def rate_factor(progress: float, schedule: str) -> float:
     if progress < warm_up:
         return 0.04 + 0.96 * progress / warm_up
     return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
+
+
+def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
+    """The source of a step's random numbers, independent of those of every other step."""
+    state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)

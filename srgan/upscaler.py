@@ -20,7 +20,7 @@ FEATURES_TILE = 1024
 """Largest side of the low-resolution part's tiles: its 64 channels take 128 bytes a pixel in bf16, a few times over."""
 
 IMAGE_TILE = 256
-"""Largest side of the enlarging part's tiles: it takes 24 times as much memory a pixel, but looks only 3 pixels around."""
+"""Largest side of the enlarging part's tiles: 24 times as much memory a pixel, but it looks only 3 pixels around."""
 
 
 class Upscaler:
@@ -37,7 +37,7 @@ class Upscaler:
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
-        """From a model folder; without one, the model that ships with the project. Raises UserError when it is not whole."""
+        """From a model folder; without one, the model that ships. Raises UserError when it is not whole."""
         return cls(load_model(model), Path(model).resolve().name, device, precision)
 
     @property
@@ -58,8 +58,8 @@ class Upscaler:
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
         """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the CPU where `low` is.
 
-        Large images go through in overlapping tiles, which gives what the whole would give: the overlap is as wide as the
-        network looks.
+        Large images go through in overlapping tiles, which gives what the whole would give: the overlap is as wide as
+        the network looks.
         """
         generator = self._generator(self._check_detail(detail))
 
@@ -94,8 +94,8 @@ class Upscaler:
 def tiled(function: Callable[[Tensor], Tensor], images: Tensor, tile: int, radius: int, scale: int) -> Tensor:
     """`function(images)`, computed on windows of at most `tile` pixels a side plus `radius` around them.
 
-    [N, C, H, W] -> [N, C', scale*H, scale*W]. Equal to the untiled result where `function` looks at most `radius` around
-    and pads with nothing but zeros at the images' own borders.
+    [N, C, H, W] -> [N, C', scale*H, scale*W]. Equal to the untiled result where `function` looks at most `radius`
+    around and pads with nothing but zeros at the images' own borders.
     """
     height, width = images.shape[-2:]
     if height <= tile and width <= tile:
@@ -111,6 +111,8 @@ def tiled(function: Callable[[Tensor], Tensor], images: Tensor, tile: int, radiu
                 whole = result.new_empty(*result.shape[:2], height * scale, width * scale)
             y, x = (top - from_y) * scale, (left - from_x) * scale
             rows, columns = (bottom - top) * scale, (right - left) * scale
-            whole[..., top * scale : bottom * scale, left * scale : right * scale] = result[..., y : y + rows, x : x + columns]
+            whole[..., top * scale : bottom * scale, left * scale : right * scale] = result[
+                ..., y : y + rows, x : x + columns
+            ]
     assert whole is not None
     return whole

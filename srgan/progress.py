@@ -1,0 +1,95 @@
+"""Where a run stands, and what it says of itself: means of the losses, the status line, stats.jsonl."""
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from srgan.errors import UserError
+
+REPORT_SECONDS = 5.0
+"""Losses are read from the device, checked and written this often: a read waits for everything in flight."""
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the settings it determines everything that comes next."""
+
+    stage: str
+    epoch: int = 0
+    """whole epochs done in the stage"""
+    photos: int = 0
+    """photos seen in the running epoch"""
+    total: int = 0
+    """photos seen in the stage"""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """time spent training, per stage"""
+
+
+class Meter:
+    """Sums losses on the device, and reads, checks and writes their means now and then."""
+
+    def __init__(self, path: Path, position: Position) -> None:
+        self.path, self.position = path, position
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.epoch: dict[str, float] = {}
+        self.epoch_steps = 0
+        self.clock = time.monotonic()
+        self.photos = position.total
+        self.text = ""
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+
+    def due(self) -> bool:
+        return time.monotonic() - self.clock > REPORT_SECONDS
+
+    def report(self, seconds_left: float) -> str:
+        """Means since the last report, as text and as a row of stats.jsonl. Raises UserError when one is not finite."""
+        if not self.steps:
+            return self.text
+        means = {name: value.item() / self.steps for name, value in self.sums.items()}
+        self.check(means)
+        for name, value in means.items():
+            self.epoch[name] = self.epoch.get(name, 0.0) + value * self.steps
+        elapsed = time.monotonic() - self.clock
+        position = self.position
+        position.seconds[position.stage] = position.seconds.get(position.stage, 0.0) + elapsed
+        row = {"kind": "train", "stage": position.stage, "epoch": position.epoch + 1, "photos": position.total}
+        append_row(self.path, {**row, **means, "photos_per_second": (position.total - self.photos) / elapsed})
+        self.epoch_steps += self.steps
+        self.sums, self.steps, self.photos, self.clock = {}, 0, position.total, time.monotonic()
+        self.text = progress_text(means, seconds_left)
+        return self.text
+
+    def check(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the {name} loss became {value} in epoch {self.position.epoch + 1} of the {self.position.stage} "
+                    f"stage, within the {self.steps} steps before photo {self.position.photos}: the last saved state "
+                    "is kept; try a lower learning rate or --precision fp32."
+                )
+
+    def means(self) -> dict[str, float]:
+        """Over what this process has trained of the epoch."""
+        return {name: value / self.epoch_steps for name, value in self.epoch.items()}
+
+
+def progress_text(means: dict[str, float], seconds_left: float) -> str:
+    """ "G 0.412, D 1.201, D(real) 0.61, D(fake) 0.38, 41 min left in this stage"."""
+    labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
+    parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
+    return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps({name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}) + "\n")
