@@ -10,7 +10,6 @@ from torch import Tensor
 
 from srgan.files import write_whole
 from srgan.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
-from srgan.models import SCALE
 from srgan.upscaler import Upscaler
 
 matplotlib.use("Agg")
@@ -24,6 +23,9 @@ CURVES = {
     "LPIPS on held-out photos": ("lpips",),
 }
 """Panels of the curves and the columns of the history that they show; a panel without any is left out."""
+
+TITLE_WIDTH = 120
+"""Pixels that a column's title needs in the sheet."""
 
 LABELS = {"pixel": "fidelity stage (L1)", "generator": "GAN stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
@@ -59,27 +61,18 @@ def sample_name(photo: str) -> str:
 
 
 def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: Path) -> None:
-    """A row per photo and a column per (title: subfolder of `samples`), all at the size of the largest, as PNG."""
-    rows = [
-        [Image.open(samples / folder / sample_name(name)).convert("RGB") for folder in columns.values()]
-        for name in names
-    ]
-    side = max(picture.width for row in rows for picture in row)
-    gap, head = 8, 28
-    sheet = Image.new("RGB", (len(columns) * (side + gap) + gap, len(rows) * (side + gap) + gap + head), "white")
+    """A row per photo and a column per (title: subfolder of `samples`), all at the size of the originals, as PNG."""
+    rows = [[Image.open(samples / folder / sample_name(name)) for folder in columns.values()] for name in names]
+    side = rows[0][-1].width
+    cell, gap, head = max(side, TITLE_WIDTH), 8, 28
+    sheet = Image.new("RGB", (len(columns) * (cell + gap) + gap, len(rows) * (side + gap) + gap + head), "white")
     draw = ImageDraw.Draw(sheet)
-    for x, title in enumerate(columns):
-        draw.text(
-            (gap + x * (side + gap) + side / 2, head / 2 + 2), title, "black", ImageFont.load_default(14), anchor="mm"
-        )
-        for y, row in enumerate(rows):
-            # Crisp pixels: a small picture shows as the small picture it is.
-            large = (
-                row[x]
-                if row[x].width == side
-                else row[x].resize((row[x].width * SCALE, row[x].height * SCALE), Image.Resampling.NEAREST)
-            )
-            sheet.paste(large, (gap + x * (side + gap), head + gap + y * (side + gap)))
+    for column, title in enumerate(columns):
+        left = gap + column * (cell + gap)
+        draw.text((left + cell / 2, head / 2 + 2), title, "black", ImageFont.load_default(14), anchor="mm")
+        for row, pictures in enumerate(rows):
+            large = pictures[column].resize((side, side), Image.Resampling.NEAREST)  # pixels stay crisp
+            sheet.paste(large, (left + (cell - side) // 2, head + gap + row * (side + gap)))
     write_whole(path, sheet.save)
 
 
