@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from srgan.errors import UserError
+from srgan.model_folder import LARGEST
 from srgan.models import SCALE
 
 
@@ -69,6 +70,7 @@ class Config:
     lpips: str = setting("", "LPIPS v0.1 Alex weights file, .safetensors: adds LPIPS to the validation")
     showcase: str = setting("", "folder of pictures that may be published: before and after go into the model card")
     data_terms: str = setting("", "terms of the training photos, one sentence for the model card")
+    license: str = setting("", "licence of the model for its card, as the Hub spells it: mit, cc-by-nc-4.0, other, ...")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
     precision: Literal["auto", "bf16", "fp32"] = setting(
         "auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it"
@@ -77,6 +79,8 @@ class Config:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("blocks", 1), ("channels", 1), ("checkpoint_every", 1)):
             self._require(name, getattr(self, name) >= least, f"at least {least}")
+        for name, most in LARGEST.items():
+            self._require(name, getattr(self, name) <= most, f"at most {most}")
         for name in ("fidelity_epochs", "held_out"):
             value, least = getattr(self, name), {"fidelity_epochs": 0, "held_out": 1}[name]
             self._require(name, value is None or value >= least, f"at least {least}")
@@ -126,7 +130,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 """What a recipe presets; whatever the command line names wins over it."""
 
 FREE_ON_RESUME = frozenset(
-    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "device", "precision", "save_minutes"}
+    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "license", "device", "precision", "save_minutes"}
 )
 """Settings that may differ when a run goes on: where things lie, not what is trained."""
 
