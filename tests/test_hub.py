@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_hub import READ_ONLY, STRANGER, TOKEN, Blob, FakeHub, Repo
-from fresh_process import Result, run
+from desk import REPO, SHOW, Desk, at_a_desk
+from fake_hub import READ_ONLY, STRANGER, TOKEN, Blob, Repo
+from fresh_process import Result
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load, load_file, save, save_file
@@ -24,56 +25,6 @@ TINY = [
     "--crop", "32", "--channels", "8", "--blocks", "1", "--content", "mse", "--epochs", "2", "--fidelity-epochs", "1",
     "--batch-size", "4", "--held-out", "2", "--checkpoint-every", "1", "--device", "cpu", "--precision", "fp32",
 ]  # fmt: skip
-SHOW = """
-import sys, numpy, PIL.Image
-from srgan import Upscaler, UserError
-try:
-    upscaler = Upscaler.load(sys.argv[2], precision="fp32")
-    print(upscaler.name, upscaler.commit)
-    picture = PIL.Image.fromarray(numpy.arange(432, dtype=numpy.uint8).reshape(12, 12, 3))
-    print(upscaler.enlarge(picture).tobytes().hex())
-except UserError as error:
-    print(f"refused: {error}")
-"""
-REPO = "alice/faces"
-
-
-class Desk:
-    """A user at their desk: a home of their own, a token, and the Hub."""
-
-    def __init__(self, hub: FakeHub, folder: Path) -> None:
-        self.hub, self.folder = hub, folder
-        self.environment = {
-            **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
-            "HOME": str(folder), "HF_HOME": str(folder / "hf"), "SRGAN_CACHE": str(folder / "cache"),
-            "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN, "OMP_NUM_THREADS": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
-
-    def run(self, *arguments: str | Path, **environment: str | None) -> Result:
-        """Every word that is printed is searched for the token, and a mistake of the user's gives no traceback."""
-        settings = {**self.environment, **environment}
-        result = run([str(a) for a in arguments], {k: v for k, v in settings.items() if v is not None}, self.folder)
-        for token in (TOKEN, READ_ONLY, STRANGER):
-            assert token not in result.out + result.err
-        assert "Traceback" not in result.err, result.err
-        return result
-
-    def check_token_unseen(self) -> None:
-        """In no file, no address and no request's body."""
-        for request, body in self.hub.requests:
-            assert TOKEN not in request and TOKEN.encode() not in body
-        for path in self.folder.rglob("*"):
-            assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
-
-    def push(self, folder: Path, *options: str, **environment: str | None) -> Result:
-        return self.run("-m", "srgan", "push", folder, REPO, *options, **environment)
-
-    def load(self, model: str | Path, **environment: str | None) -> list[str]:
-        """[name and commit, pixels], or ["refused: ..."]"""
-        result = self.run("-c", SHOW, model, **environment)
-        assert result.code == 0, result.err
-        return result.out.splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -90,22 +41,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Trained:
     folder: Path
     result: Result
-    desk: "Desk"
+    desk: Desk
 
 
 @pytest.fixture(scope="session")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """train.py --push on a Hub that takes commits but no tags; nobody else writes to its folder."""
-    home = tmp_path_factory.mktemp("home")
-    with FakeHub().serving() as hub:
-        hub.fail("POST .*/tag/", 500)
-        desk = Desk(hub, home)
-        options = ["--showcase", photos, "--data-terms", "made for tests", "--license", "mit"]
-        pushing = ["--push", "--private", "--push-every", "1"]
-        result = desk.run("train.py", "--data", photos, "--out", home / "run", *options, *TINY, *pushing)
-        hub.faults.clear()
-        yield Trained(home / "run", result, desk)
-        desk.check_token_unseen()
+    with at_a_desk(tmp_path_factory.mktemp("home")) as desk:
+        desk.hub.fail("POST .*/tag/", 500)
+        folder, options = (
+            desk.folder / "run",
+            ["--data-terms", "made for tests", "--license", "mit", "--push-every", "1"],
+        )
+        data = ["--data", photos, "--showcase", photos, "--out", folder]
+        result = desk.run("train.py", *data, *TINY, *options, "--push", "--private")
+        desk.hub.faults.clear()
+        yield Trained(folder, result, desk)
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +67,8 @@ def finished(trained: Trained) -> Path:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    with FakeHub().serving() as hub:
-        desk = Desk(hub, tmp_path)
+    with at_a_desk(tmp_path) as desk:
         yield desk
-        desk.check_token_unseen()
 
 
 def pixels_of(folder: Path, desk: Desk) -> str:

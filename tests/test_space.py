@@ -1,11 +1,12 @@
 """`python -m srgan space` against tests/fake_hub.py, from a repository made up for it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from desk import Desk, at_a_desk
 from fake_hub import Repo
 from huggingface_hub import RepoCard
-from test_hub import Desk, desk  # noqa: F401, the fixture
 
 from srgan.space import ROOT, readme
 
@@ -28,6 +29,12 @@ sys.exit(__import__("srgan.cli").cli.main(["space", *sys.argv[3:]]))
 
 
 @pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with at_a_desk(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture
 def repository(tmp_path: Path) -> Path:
     for name, text in (NEEDED | NOT_NEEDED).items():
         path = tmp_path / "repository" / name
@@ -36,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path) -> None:  # noqa: F811
+def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path) -> None:
     desk.hub.models["alice/faces"] = Repo()
     desk.hub.models["alice/faces"].tags["epoch-2"] = desk.hub.models["alice/faces"].branches["main"]
     options = ["--model", "alice/faces@epoch-2", "--hardware", "zero-a10g", "--private"]
@@ -62,7 +69,7 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
     assert len(space.trees) == 3
 
 
-def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) -> None:  # noqa: F811
+def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) -> None:
     space = desk.hub.spaces[SPACE] = Repo()
     old = {"stage": "RUNNING", "sha": "of the commit before"}
     space.stages = [old, {"stage": "BUILDING"}, {"stage": "BUILD_ERROR", "errorMessage": "no matching\n distribution"}]
@@ -85,14 +92,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_said_in_a_sentence(desk: Desk, repository: Path, case: str) -> None:  # noqa: F811
+def test_what_cannot_be_is_said_in_a_sentence(desk: Desk, repository: Path, case: str) -> None:
     options, environment, code, sentence = REFUSED[case]
     result = desk.run("-c", PROGRAM, repository, *(options or [SPACE]), **environment)
     assert result.code == code and result.err.startswith(f"srgan space: {sentence}") and result.err.count("\n") == 1
     assert not desk.hub.spaces
 
 
-def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path) -> None:  # noqa: F811
+def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path) -> None:
     desk.hub.fail("POST /api/repos/create", 402)
     result = desk.run("-c", PROGRAM, repository, SPACE)
     assert (result.code, result.err) == (
