@@ -79,7 +79,7 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
         "settings": told_settings(config),
         "data": {"name": Path(config.data).resolve().name, "terms": config.data_terms, **photos},
         "command": command_line(config),
-        "hours": {stage: round(value / 3600, 2) for stage, value in seconds.items()},
+        "hours": hours(seconds),
         "hardware": hardware(),
         "versions": {
             "srgan": version,
@@ -89,6 +89,15 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
         },
         "date": datetime.date.today().isoformat(),
     }
+
+
+def hours(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
+
+
+def epochs_done(history: list[dict[str, Any]]) -> dict[str, int]:
+    """Whole epochs of each stage."""
+    return {row["stage"]: row["epoch"] for row in history}
 
 
 def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:

@@ -1,6 +1,7 @@
 """The Hugging Face Hub: pull a model, and say in one sentence what went wrong there. The token is never shown."""
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from srgan.model_folder import LARGEST_JSON, WEIGHTS, brief, largest_weights, re
 HTTPError = HfHubHTTPError.__mro__[1]
 """httpx's in huggingface_hub 1.x, httpx2's in 2.x: what a connection that fails raises."""
 
-SECONDS = 60.0
+SECONDS = 30.0
 """Patience with a server that says nothing; the client itself has none to set and would wait for ever."""
 
 HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?", re.ASCII)
@@ -29,7 +30,7 @@ LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 
 
 class HubError(UserError):
-    """What the Hub answered, or that it did not. `wait`: seconds after which another try may help; None: it will not"""
+    """What the Hub answered, or that it did not. `wait`: seconds after which the same may work; None: it will not."""
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -75,39 +76,42 @@ def find_model(model: str | Path) -> Source:
 
 
 def pull(repo_id: str, revision: str | None = None) -> Source:
-    """Fetches a model, unless it is cached. Names, sizes and checksums are known before anything is used.
-
-    Where the Hub cannot be reached, what was fetched before is taken, and the name says so.
-    """
+    """Fetches a model, unless it is cached. Where the Hub cannot be had, takes what was fetched before, and says so."""
     asked = f"{repo_id}@{revision}" if revision else repo_id
-    with told(asked):
-        try:
-            commit = hub().model_info(repo_id, revision=revision or "main", expand=["sha"], timeout=SECONDS).sha
-        except (OfflineModeIsEnabled, HTTPError) as error:
-            if (problem := explain(error, asked)).wait is None and not isinstance(error, OfflineModeIsEnabled):
-                raise
-            return cached(repo_id, revision, asked, problem)
-        wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
-        files = {file.path: file for file in hub().get_paths_info(repo_id, wanted, revision=commit)}
-        for name in ("config.json", WEIGHTS["detail"]):
-            if not isinstance(files.get(name), RepoFile):
-                raise HubError(f"{asked} holds no model of this program: {name} is not there.")
-        config = fetch(repo_id, files.pop("config.json"), commit, LARGEST_JSON)
-        source = Source(config.parent, f"{asked} ({commit[:7]})", commit)
-        with source.named():
-            largest = largest_weights(read_config(config).shapes())
-        for name, file in files.items():
-            fetch(repo_id, file, commit, LARGEST_JSON if name.endswith(".json") else largest)
-        # By its name and last: that notes in the cache which commit the name stands for, once all of it is there.
-        noted = Path(hf_hub_download(repo_id, "config.json", revision=revision or "main"))
-        if noted.parent.name != commit and revision != commit:  # somebody has pushed meanwhile
-            return pull(repo_id, revision)
-    return source
-
-
-def cached(repo_id: str, revision: str | None, asked: str, problem: HubError) -> Source:
     try:
-        config = hf_hub_download(repo_id, "config.json", revision=revision or "main", local_files_only=True)
+        with told(asked):
+            return download(repo_id, revision or "main", asked)
+    except HubError as problem:
+        if problem.wait is None:
+            raise
+        return cached(repo_id, revision or "main", asked, problem)
+
+
+def download(repo_id: str, revision: str, asked: str) -> Source:
+    """Four files at most, of fixed names: sizes are checked before they are fetched, checksums before they are used."""
+    commit = hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS).sha
+    wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
+    found = hub().get_paths_info(repo_id, wanted, revision=commit)
+    files = {file.path: file for file in found if isinstance(file, RepoFile)}
+    for name in ("config.json", WEIGHTS["detail"]):
+        if name not in files:
+            raise HubError(f"{asked} holds no model of this program: {name} is not there.")
+    config = fetch(repo_id, files.pop("config.json"), commit, LARGEST_JSON)
+    source = Source(config.parent, f"{asked} ({commit[:7]})", commit)
+    with source.named():
+        largest = largest_weights(read_config(config).shapes())
+    for name, file in files.items():
+        fetch(repo_id, file, commit, LARGEST_JSON if name.endswith(".json") else largest)
+    # By its name and last: that notes in the cache which commit the name stands for, once all of it is there.
+    noted = Path(hf_hub_download(repo_id, "config.json", revision=revision))
+    return (
+        source if noted.parent.name == commit else download(repo_id, revision, asked)
+    )  # somebody has pushed meanwhile
+
+
+def cached(repo_id: str, revision: str, asked: str, problem: HubError) -> Source:
+    try:
+        config = hf_hub_download(repo_id, "config.json", revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:
         raise HubError(f"{str(problem).rstrip('.')}; {asked} is not in the cache.") from None
     folder = Path(config).parent
@@ -120,17 +124,16 @@ def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
         raise HubError(f"{repo_id}: {file.path} has {file.size:,} bytes; more than {largest:,} cannot be right.")
     for force in (False, True):
         path = Path(hf_hub_download(repo_id, file.path, revision=commit, force_download=force))
-        if is_same(path, file):
+        if is_same(path.read_bytes(), file):
             return path
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     raise HubError(f"{repo_id}: {file.path} was damaged on its way here, twice: try again.", wait=5)
 
 
-def is_same(path: Path, file: RepoFile) -> bool:
-    """Whether the local file is the one that the Hub lists: by SHA-256, or by git's hash where it is no large file."""
-    data = path.read_bytes()
-    return (file.lfs.sha256, "") == (sha256(data), "") if file.lfs else file.blob_id == git_hash(data)
+def is_same(data: bytes, file: RepoFile) -> bool:
+    """Whether this is the file that the Hub lists: by SHA-256, or by git's hash where it is no large file."""
+    return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
 
 
 def sha256(data: bytes) -> str:
@@ -179,7 +182,7 @@ def explain(error: Exception, what: str) -> HubError:
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client wraps what stopped the upload of a large file
     if isinstance(error, OfflineModeIsEnabled):
-        return HubError("HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it.")
+        return HubError("HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it.", wait=math.inf)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return explain_status(error, what)
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 from tqdm import tqdm
 
-from srgan.card import write_card
+from srgan.card import FORMS, epochs_done, hours, write_card
 from srgan.errors import UserError
-from srgan.hub import LOG_IN, HubError, git_hash, hub, sha256, told
+from srgan.hub import LOG_IN, HubError, hub, is_same, told
 from srgan.model_folder import WEIGHTS, Model, load_model, save_model
 
 BRANCH = "checkpoints"
@@ -103,12 +103,13 @@ def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
     api = hub()
     head = api.model_info(repo_id).sha
     files = files_of(folder)
-    card = card_to_push(repo_id, head, files.pop("README.md", b"").decode())
-    if card is None:
-        say("The model card has been edited on the Hub and is left as it is there.")
-    else:
-        files["README.md"] = card.encode()
-    last = model.metrics.get("history", [{}])[-1]
+    if card := files.pop("README.md", b"").decode():
+        card = card_to_push(repo_id, head, card)
+        if card is None:
+            say("The model card has been edited on the Hub and is left as it is there.")
+        else:
+            files["README.md"] = card.encode()
+    last = (model.metrics.get("history") or [{}])[-1]
     commit = commit_files(api, repo_id, files, "main", f"{run.resolve().name}: {where(last)}", parent=head)
     say(f"{'Already there' if commit == head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})")
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
@@ -210,23 +211,28 @@ def kept_epochs(
     for path in sorted((run / "checkpoints").glob("detail-*.pt")):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            weights = {"detail": state["networks"]["average"]}
-            history = state["history"]
+            weights, row = {"detail": state["networks"]["average"]}, state["history"][-1]
         except Exception as error:
             say(f"{path} cannot be read ({type(error).__name__}), so its epoch gets no tag.")
             continue
         if "fidelity" in model.weights:
             weights["fidelity"] = model.weights["fidelity"]
-        figures = {name: history[-1][name] for name in ("psnr_y", "ssim_y", "lpips") if name in history[-1]}
-        known = {name: row for name, row in model.metrics["figures"].items() if name == "bicubic"}
-        metrics = {**model.metrics, "figures": {**known, "detail 1": figures}, "history": history}
-        number = history[-1]["epoch"]
-        card = write_card(f"{run.resolve().name}, epoch {number}", model.config.training, metrics, [])
-        card = named(card, f"{repo_id}@epoch-{number}")
+        figures = {name: value for name, value in model.metrics.get("figures", {}).items() if name == "bicubic"}
+        figures["detail 1"] = {name: row[name] for name in FORMS if name in row}
+        metrics = {**model.metrics, "figures": figures, "history": state["history"]}
+        training = as_of(model.config.training, state["history"], state["position"]["seconds"])
+        card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [])
+        card = named(card, f"{repo_id}@epoch-{row['epoch']}")
         with tempfile.TemporaryDirectory() as folder:
-            save_model(Path(folder), Model(model.config, weights, metrics), card)
+            save_model(Path(folder), Model(replace(model.config, training=training), weights, metrics), card)
             extra = {name: files[name] for name in ("curves.png",) if name in files}
-            yield Epoch(number, {**files_of(Path(folder)), **extra})
+            yield Epoch(row["epoch"], {**files_of(Path(folder)), **extra})
+
+
+def as_of(training: dict[str, Any], history: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+    """What is told of a training, when it had come as far as this."""
+    seen = {stage: epochs * training["data"]["train"] for stage, epochs in epochs_done(history).items()}
+    return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(seconds)}
 
 
 def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str) -> str:
@@ -260,10 +266,7 @@ def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) 
     """Whether the weights of a commit are these."""
     names = [name for name in WEIGHTS.values() if name in files]
     there = {file.path: file for file in api.get_paths_info(repo_id, names, revision=commit)}
-    return there.keys() == set(names) and all(
-        (file.lfs.sha256 == sha256(files[name])) if file.lfs else (file.blob_id == git_hash(files[name]))
-        for name, file in there.items()
-    )
+    return there.keys() == set(names) and all(is_same(files[name], file) for name, file in there.items())
 
 
 # During the training

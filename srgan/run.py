@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import srgan
-from srgan.card import facts, write_card
+from srgan.card import epochs_done, facts, write_card
 from srgan.config import Config
 from srgan.data import Crops, find_photos
 from srgan.device import choose_device, choose_dtype
@@ -138,7 +138,7 @@ class Run:
         weights = {"detail": trainer.average.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
-        seen = {stage: epochs * len(self.train_photos.names) for stage, epochs in trainer.stages.items()}
+        seen = {stage: epochs * len(self.train_photos.names) for stage, epochs in epochs_done(trainer.history).items()}
         photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)

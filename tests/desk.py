@@ -12,13 +12,14 @@ REPO = "alice/faces"
 SHOW = """
 import sys, numpy, PIL.Image
 from srgan import Upscaler, UserError
-try:
-    upscaler = Upscaler.load(sys.argv[2], precision="fp32")
-    print(upscaler.name, upscaler.commit)
-    picture = PIL.Image.fromarray(numpy.arange(432, dtype=numpy.uint8).reshape(12, 12, 3))
-    print(upscaler.enlarge(picture).tobytes().hex())
-except UserError as error:
-    print(f"refused: {error}")
+picture = PIL.Image.fromarray(numpy.arange(432, dtype=numpy.uint8).reshape(12, 12, 3))
+for model in sys.argv[2:]:
+    try:
+        upscaler = Upscaler.load(model, precision="fp32")
+        print(upscaler.name, upscaler.commit)
+        print(upscaler.enlarge(picture).tobytes().hex())
+    except UserError as error:
+        print(f"refused: {error}")
 """
 
 
@@ -53,9 +54,9 @@ class Desk:
     def push(self, folder: Path, *options: str, **environment: str | None) -> Result:
         return self.run("-m", "srgan", "push", folder, REPO, *options, **environment)
 
-    def load(self, model: str | Path, **environment: str | None) -> list[str]:
-        """[name and commit, pixels], or ["refused: ..."]"""
-        result = self.run("-c", SHOW, model, **environment)
+    def load(self, *models: str | Path, **environment: str | None) -> list[str]:
+        """For each model two lines, its name with the commit and its pixels, or one: "refused: ..."."""
+        result = self.run("-c", SHOW, *models, **environment)
         assert result.code == 0, result.err
         return result.out.splitlines()
 

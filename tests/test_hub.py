@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from fresh_process import Result
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load, load_file, save, save_file
+
+from srgan import publish
 
 TINY = [
     "--crop", "32", "--channels", "8", "--blocks", "1", "--content", "mse", "--epochs", "2", "--fidelity-epochs", "1",
@@ -71,10 +74,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield desk
 
 
-def pixels_of(folder: Path, desk: Desk) -> str:
-    return desk.load(folder)[1]
-
-
 # The whole way
 
 
@@ -90,9 +89,9 @@ def test_what_is_pushed_comes_back_the_same(desk: Desk, finished: Path, large_fi
     local = {path.relative_to(finished / "model").as_posix() for path in (finished / "model").rglob("*.*")}
     assert set(repo.files()) == local | {".gitattributes"}
     assert bool(desk.hub.lfs) == large_files
-    name, pixels = desk.load(REPO)
+    name, pixels, _, of_the_folder, _, of_the_run = desk.load(REPO, finished / "model", finished)
     assert name == f"{REPO} ({commit[:7]}) {commit}"
-    assert pixels == pixels_of(finished / "model", desk) == pixels_of(finished, desk)
+    assert pixels == of_the_folder == of_the_run
     fetched = {path.name for path in (desk.folder / "hf").rglob("snapshots/*/*")}
     assert fetched <= {"config.json", "model.safetensors", "fidelity.safetensors", "metrics.json", "README.md"}
 
@@ -119,7 +118,7 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     assert later.code == 0, later.err
     assert repo.branches["main"] == before  # nothing twice
     assert set(repo.tags) == {"epoch-1", "epoch-2"}
-    assert trained.desk.load("alice/srgan-my-photos")[1] == pixels_of(trained.folder / "model", trained.desk)
+    assert repo.files()["model.safetensors"] == (trained.folder / "model" / "model.safetensors").read_bytes()
     # No paths of this machine are published.
     assert str(photos.parent).encode() not in b"".join(repo.files().values())
 
@@ -246,7 +245,7 @@ def test_a_failed_push_is_completed_by_the_next(desk: Desk, model: Path, case: s
     assert desk.push(model).code == 0
     repo = desk.hub.models[REPO]
     assert len(repo.trees) == 2 and set(repo.tags) == {"epoch-2"}
-    assert desk.load(REPO)[1] == pixels_of(model, desk)
+    assert repo.files()["model.safetensors"] == (model / "model.safetensors").read_bytes()
 
 
 def test_a_bad_licence_is_said_before_anything_is_uploaded(desk: Desk, model: Path) -> None:
@@ -322,6 +321,8 @@ def test_a_tag_holds_the_weights_of_its_epoch(desk: Desk, finished: Path) -> Non
     assert repo.files("main")["model.safetensors"] == repo.files("epoch-2")["model.safetensors"]
     first = repo.files("epoch-1")
     assert json.loads(first["metrics.json"])["history"][-1]["epoch"] == 1
+    assert json.loads(first["config.json"])["training"]["data"]["seen"] == {"fidelity": 8, "detail": 8}
+    assert json.loads(repo.files()["config.json"])["training"]["data"]["seen"] == {"fidelity": 8, "detail": 16}
     assert b'Upscaler.load("alice/faces@epoch-1")' in first["README.md"]
     assert not any(name.startswith("samples/") for name in first)
     name, pixels = desk.load(f"{REPO}@epoch-1")
@@ -345,17 +346,24 @@ def test_the_tag_of_an_earlier_run_is_moved_and_said(desk: Desk, model: Path) ->
 # Pulling
 
 
+def is_the_same(desk: Desk, folder: Path) -> bool:
+    """Whether what is pulled gives the same picture as a folder."""
+    _, pulled, _, local = desk.load(REPO, folder)
+    return pulled == local
+
+
 def test_pulled_once_it_works_offline(desk: Desk, finished: Path) -> None:
     desk.push(finished)
-    for model in (REPO, f"{REPO}@epoch-1", f"{REPO}@{desk.hub.models[REPO].branches['main']}"):
-        (name, commit), pixels = (line := desk.load(model))[0].rsplit(" ", 1), line[1]
-        assert commit == desk.hub.models[REPO].resolve(model.partition("@")[2] or "main")
-        asked = len(desk.hub.requests)
-        expected = [f"{name[:-1]}, from the cache) {commit}", pixels]
-        assert desk.load(model, HF_HUB_OFFLINE="1") == expected and len(desk.hub.requests) == asked
-        assert desk.load(model, HF_ENDPOINT="http://127.0.0.1:9") == expected
+    main, first = (desk.hub.models[REPO].resolve(name) or "" for name in ("main", "epoch-1"))
+    models = [REPO, f"{REPO}@epoch-1", f"{REPO}@{main}"]
+    lines = desk.load(*models)
+    assert [line.rsplit(" ", 1)[1] for line in lines[::2]] == [main, first, main]
+    asked = len(desk.hub.requests)
+    cached = [line.replace(") ", ", from the cache) ") for line in lines]
+    assert desk.load(*models, HF_HUB_OFFLINE="1") == cached and len(desk.hub.requests) == asked
+    assert desk.load(*models, HF_ENDPOINT="http://127.0.0.1:9") == cached
     desk.hub.fail("GET /api/models/", 502)
-    assert desk.load(REPO)[0].endswith(f", from the cache) {desk.hub.models[REPO].branches['main']}")
+    assert desk.load(*models) == cached
 
 
 @pytest.mark.parametrize("large_files", [True, False], ids=["lfs", "inline"])
@@ -364,17 +372,19 @@ def test_a_damaged_download_is_fetched_again(desk: Desk, model: Path, does: str,
     desk.hub.large_files = large_files
     desk.push(model)
     fault = desk.hub.fail("GET .*/resolve/.*model.safetensors", does=does, times=1)
-    assert desk.load(REPO)[1] == pixels_of(model, desk) and fault.hits == 1
+    assert is_the_same(desk, model) and fault.hits == 1
 
 
 def test_a_download_that_is_always_damaged_is_refused_and_leaves_nothing(desk: Desk, model: Path) -> None:
     desk.push(model)
     desk.hub.fail("GET .*/resolve/.*model.safetensors", does="corrupt")
-    refused = "refused: alice/faces: model.safetensors was damaged on its way here, twice: try again."
-    assert desk.load(REPO) == [refused]
+    refused = (
+        "refused: alice/faces: model.safetensors was damaged on its way here, twice: try again; alice/faces is not"
+    )
+    assert desk.load(REPO) == [f"{refused} in the cache."]
     assert desk.load(REPO, HF_HUB_OFFLINE="1")[0].endswith("alice/faces is not in the cache.")  # not half a model
     desk.hub.faults.clear()
-    assert desk.load(REPO)[1] == pixels_of(model, desk)
+    assert is_the_same(desk, model)
 
 
 NOT_THERE = {
@@ -411,7 +421,7 @@ def test_a_slow_hub_is_not_waited_for(desk: Desk) -> None:
 def test_a_folder_wins_over_the_hub(desk: Desk, model: Path) -> None:
     folder = Path(shutil.copytree(model, desk.folder / REPO))
     desk.hub.models[REPO] = Repo()
-    assert desk.load(REPO) == ["faces ", pixels_of(folder, desk)]
+    assert desk.load(REPO, folder)[::2] == ["faces ", "faces "]
     assert not desk.hub.requests
 
 
@@ -483,7 +493,7 @@ HOSTILE = {
     "unknown keys": "config.json does not describe a model of this program",
     "deep": "config.json cannot be read (maximum recursion depth exceeded",
     "endless digits": "config.json cannot be read (Exceeds the limit",
-    "huge config": "alice/faces: config.json has 9,000,000 bytes; more than 8,000,000 cannot be right.",
+    "huge config": "mallory/huge-config: config.json has 9,000,000 bytes; more than 8,000,000 cannot be right.",
     "wrong shapes": "is missing, unknown or of another shape.",
     "another tensor": "is missing, unknown or of another shape.",
     "not finite": "model.safetensors holds weights that are not finite numbers.",
@@ -500,14 +510,27 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def answers(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What is said of each hostile repository; all of them are tried by one process, which lives through it."""
+    with at_a_desk(tmp_path_factory.mktemp("hostile")) as desk:
+        names = {case: f"mallory/{case.replace(' ', '-')}" for case in HOSTILE}
+        for case, name in names.items():
+            desk.hub.models[name] = Repo()
+            desk.hub.models[name].put(hostile_files(case, files_in(finished / "model")))
+        desk.hub.models[REPO] = Repo()
+        desk.hub.models[REPO].put(files_in(finished / "model"))
+        *lines, good, _ = desk.load(*names.values(), REPO)
+        assert good.startswith(REPO)
+        assert not list(desk.folder.rglob("executed")) and str(desk.folder) not in "".join(lines)
+        yield dict(zip(HOSTILE, lines, strict=True))
+
+
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_repository_is_refused(desk: Desk, model: Path, case: str) -> None:
-    desk.hub.models[REPO] = Repo()
-    desk.hub.models[REPO].put(hostile_files(case, files_in(model)))
-    (line,) = desk.load(REPO)
-    assert line.startswith(f"refused: {REPO}") and HOSTILE[case] in line and line.endswith(".")
-    assert len(line) < 400 and line.isprintable() and str(desk.folder) not in line
-    assert not list(desk.folder.rglob("executed"))
+def test_a_hostile_repository_is_refused(answers: dict[str, str], case: str) -> None:
+    line = answers[case]
+    assert line.startswith("refused: mallory/") and HOSTILE[case] in line and line.endswith(".")
+    assert len(line) < 400 and line.isprintable()
 
 
 def test_a_file_that_is_said_to_be_huge_is_not_fetched(desk: Desk, model: Path) -> None:
@@ -523,6 +546,57 @@ def test_nothing_but_the_model_is_fetched(desk: Desk, model: Path) -> None:
     strange = {"../../../evil.py": b"x", "/etc/evil": b"x", "model.bin": pickle.dumps(Evil()), "a/../b.json": b"{}"}
     repo = desk.hub.models[REPO] = Repo()
     repo.put({**files_in(model), **strange})
-    assert desk.load(REPO)[1] == pixels_of(model, desk)
+    assert is_the_same(desk, model)
     asked = {request.partition("?")[0].rsplit("/", 1)[1] for request, _ in desk.hub.requests if "resolve" in request}
     assert asked == {"config.json", "model.safetensors", "fidelity.safetensors", "metrics.json"}
+
+
+# Small parts
+
+
+def test_names_from_folders() -> None:
+    for folder, name in (("/x/my photos", "srgan-my-photos"), ("CelebA_1.0/", "srgan-CelebA_1-0"), ("/x/--", "srgan")):
+        assert publish.default_name(folder) == name
+    assert len(publish.default_name("x" * 200)) <= 96
+
+
+def test_a_signature_holds_for_its_text_alone() -> None:
+    card = publish.sign("# Faces\n\nText.\n\n")
+    assert publish.is_signed(card) and publish.is_signed(card.replace("\n", "\r\n") + "\n")
+    assert not publish.is_signed(card.replace("Text", "text")) and not publish.is_signed("# Faces\n")
+    assert not publish.is_signed(card + "Added below.\n")
+    assert publish.sign("# Faces\n\nText.") == card
+
+
+def test_a_push_under_way_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate, pushed, written = threading.Event(), [], []
+
+    def slow_push(folder: Path, repo_id: str, say: Any) -> None:
+        gate.wait(10)
+        pushed.append(folder)
+
+    monkeypatch.setattr(publish, "push", slow_push)
+    publisher = publish.Publisher(REPO, 2, lambda: written.append(1) or Path(f"interim-{len(written)}"))
+    for epoch in (1, 2, 3, 4):
+        publisher.after_epoch(epoch)
+    assert "Epoch 4 is not pushed: the push before it is still under way." in capsys.readouterr().out
+    assert len(written) == 1 and not pushed
+    gate.set()
+    publisher.wait()
+    assert pushed == [Path("interim-1")]
+
+
+def test_a_push_that_is_stopped_says_how_to_go_on(desk: Desk) -> None:
+    code = """
+import pathlib, sys, types, train
+def stopped(*_): raise KeyboardInterrupt
+train.push = stopped
+sys.exit(train.publish(types.SimpleNamespace(folder=pathlib.Path("runs/my faces")), "alice/faces"))
+"""
+    result = desk.run("-c", code)
+    command = "python -m srgan push 'runs/my faces' alice/faces"
+    assert (result.code, result.err) == (
+        1, f"train.py: trained, but not published: stopped. Publish it later with: {command}\n",
+    )  # fmt: skip
