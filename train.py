@@ -6,7 +6,8 @@
     python train.py --data PHOTOS --resume             go on with a run that was stopped
 
 The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
-and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped, 2 wrong usage.
+and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
+1 failed on the way, 2 wrong usage.
 """
 
 import shlex
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     given = parse(None, parser)
     resume, dry_run = given.pop("resume", False), given.pop("dry_run", False)
+    code = 2
     try:
         config = make_config(given)
         if resume:
@@ -35,10 +37,11 @@ def main() -> int:
             return 0
         run = Run(config, train, held_out, resume)
         stop_on_signals(run)
+        code = 1
         print(run.finish() if run.train() else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        return code
     return 0
 
 

@@ -1,6 +1,7 @@
 """The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
 
 import copy
+import io
 import json
 import math
 import time
@@ -212,7 +213,9 @@ class Trainer:
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
         }  # fmt: skip
-        write_whole(self.folder / name, lambda path: torch.save(state, path))
+        buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
+        torch.save(state, buffer)
+        write_whole(self.folder / name, lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load(self) -> None:
         path = self.folder / "state.pt"
