@@ -174,7 +174,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
     try:
         saved = Config(**json.loads(path.read_text()))
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume: {path.name} is not there.") from None
+        raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
     for name, value in given.items():

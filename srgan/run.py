@@ -66,7 +66,7 @@ class Run:
     def __init__(self, config: Config, train: Crops, held_out: Crops, resume: bool) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
-        if (self.folder / "settings.json").exists() and not resume:
+        if (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
         self.trainer = Trainer(config, train, held_out, self.folder)
         if resume:
