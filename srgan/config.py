@@ -48,11 +48,10 @@ class Config:
     adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
     optimizer: Literal["muon", "adam"] = setting(
-        "muon", "what trains the generator; the discriminator has Adam (classic: adam)"
+        "muon", "what trains the generator in the fidelity stage; in the GAN stage both networks have Adam"
     )
     fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
-    lr: float = setting(3e-4, "learning rate of the generator in the GAN stage (classic: 1e-4)")
-    discriminator_lr: float = setting(1e-4, "learning rate of the discriminator")
+    lr: float = setting(1e-4, "learning rate of both networks in the GAN stage")
     schedule: Literal["one-cycle", "constant"] = setting(
         "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
     )
@@ -82,7 +81,7 @@ class Config:
             self._require(name, value is None or value >= least, f"at least {least}")
         for name in ("jitter", "adversarial_weight", "pixel_weight", "ema_half_life", "save_minutes"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more, and finite")
-        for name in ("lr", "fidelity_lr", "discriminator_lr"):
+        for name in ("lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
@@ -117,7 +116,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "content": "vgg54",
         "adversarial_weight": 1e-3,
         "pixel_weight": 0.0,
-        "optimizer": "adam",
         "lr": 1e-4,
         "schedule": "constant",
         "ema_half_life": 0,

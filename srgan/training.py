@@ -65,11 +65,13 @@ class Trainer:
         seconds = self.position.seconds if hasattr(self, "position") else {}
         self.position = Position(name, seconds=seconds)
         self.generator.load_state_dict(self.average.state_dict())
-        rate = config.fidelity_lr if name == "fidelity" else config.lr
-        self.optimizers = {
-            "generator": generator_optimizers(self.generator, config.optimizer, rate),
-            "discriminator": [adam(self.discriminator, config.discriminator_lr)],
-        }
+        if name == "fidelity":
+            self.optimizers = {"generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr)}
+        else:
+            self.optimizers = {
+                "generator": [adam(self.generator, config.lr)],
+                "discriminator": [adam(self.discriminator, config.lr)],
+            }
         for group in self.rate_groups():
             group["full_lr"] = group["lr"]
 
