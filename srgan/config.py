@@ -27,8 +27,8 @@ class Config:
         "default",
         "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017",
     )
-    epochs: int = setting(60, "passes over the photos in the GAN stage")
-    fidelity_epochs: int | None = setting(
+    epochs: float = setting(60, "passes over the photos in the GAN stage; 0.5 is half a pass")
+    fidelity_epochs: float | None = setting(
         None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
     )
     batch_size: int = setting(16, "photos a step")
@@ -74,14 +74,18 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("blocks", 1), ("channels", 1), ("checkpoint_every", 1)):
-            self._require(name, getattr(self, name) >= least, f"at least {least}")
-        for name in ("fidelity_epochs", "held_out"):
-            value, least = getattr(self, name), {"fidelity_epochs": 0, "held_out": 1}[name]
-            self._require(name, value is None or value >= least, f"at least {least}")
-        for name in ("jitter", "adversarial_weight", "pixel_weight", "ema_half_life", "save_minutes"):
-            self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more, and finite")
-        for name in ("lr", "fidelity_lr"):
+        for name in ("batch_size", "blocks", "channels", "checkpoint_every", "held_out"):
+            self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        for name in (
+            "fidelity_epochs",
+            "jitter",
+            "adversarial_weight",
+            "pixel_weight",
+            "ema_half_life",
+            "save_minutes",
+        ):
+            self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
+        for name in ("epochs", "lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
@@ -97,7 +101,7 @@ class Config:
     def run_folder(self) -> Path:
         return Path(self.out or Path("runs") / f"{Path(self.data).resolve().name}-{self.recipe}")
 
-    def stage_epochs(self) -> dict[str, int]:
+    def stage_epochs(self) -> dict[str, float]:
         """Epochs of the stages, in order; a stage of none is left out."""
         fidelity = self.epochs if self.fidelity_epochs is None else self.fidelity_epochs
         return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}

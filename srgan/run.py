@@ -32,7 +32,7 @@ def plan(config: Config, train: Crops, held_out: Crops) -> str:
     first, last = held_out.names[0], held_out.names[-1]
     steps = -(-len(train.names) // config.batch_size)
     stages = [
-        f"{stage} stage: {epochs} epochs of {steps:,} steps of {config.batch_size} photos"
+        f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
         for stage, epochs in config.stage_epochs().items()
     ]
     lines = [
@@ -102,7 +102,12 @@ class Run:
         samples = self.folder / "samples"
         save_samples(samples / epoch_folder(stage, epoch), names, restored)
         save_curves(trainer.history, self.folder / "curves.png")
-        save_sheet(samples, sheet_columns(trainer.stages, stage, epoch), names, self.folder / "sheet.png")
+        save_sheet(
+            samples,
+            sheet_columns({name: trainer.epochs(name) for name in trainer.stages}, stage, epoch),
+            names,
+            self.folder / "sheet.png",
+        )
         if epoch % self.config.checkpoint_every == 0:
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
 
@@ -112,8 +117,7 @@ class Run:
         weights = {"detail": trainer.average.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
-        seen = {stage: epochs * len(self.train_photos.names) for stage, epochs in trainer.stages.items()}
-        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
+        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": trainer.stages}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
         model = Model(config, weights, {})

@@ -41,7 +41,8 @@ class Trainer:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
-        self.stages = config.stage_epochs()
+        self.stages = {name: max(1, round(e * len(train.names))) for name, e in config.stage_epochs().items()}
+        """photos that each stage sees: whole epochs, mostly"""
         needs_vgg19 = "detail" in self.stages and config.content != "mse"
         self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
@@ -84,12 +85,16 @@ class Trainer:
         ]
 
     def stage_photos(self) -> int:
-        return self.stages[self.position.stage] * len(self.train.names)
+        return self.stages[self.position.stage]
+
+    def epochs(self, stage: str) -> int:
+        """Epochs of a stage, the last one perhaps short."""
+        return -(-self.stages.get(stage, 0) // len(self.train.names))
 
     def advance(self) -> Iterator[int]:
         """Trains to the end of the run and yields the number of each epoch done, after its validation."""
         while True:
-            while self.position.epoch < self.stages[self.position.stage]:
+            while self.position.total < self.stage_photos():
                 yield from self.train_epoch()
             if self.position.stage == "fidelity":
                 self.fidelity = copy.deepcopy(self.average.state_dict())
@@ -101,11 +106,13 @@ class Trainer:
     # One epoch
 
     def train_epoch(self) -> Iterator[int]:
-        position, count = self.position, len(self.train.names)
-        order = shuffled(count, self.config.seed, self.epoch_number())
+        position = self.position
+        order = shuffled(len(self.train.names), self.config.seed, self.epoch_number())
+        order = order[: position.photos + self.stage_photos() - position.total]
+        count = len(order)
         meter = Meter(self.folder / "stats.jsonl", position)
         saved = time.monotonic()
-        title = f"{position.stage} {position.epoch + 1}/{self.stages[position.stage]}"
+        title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
         with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True) as bar:
             while position.photos < count:
                 indices = order[position.photos : position.photos + self.config.batch_size]
@@ -128,7 +135,7 @@ class Trainer:
 
     def epoch_number(self) -> int:
         """Over both stages, so that no two epochs of a run share an order."""
-        return self.position.epoch + (self.stages.get("fidelity", 0) if self.position.stage == "detail" else 0)
+        return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
 
     def time_left(self, bar: tqdm) -> float:
         """Seconds to the end of the running stage, at the pace of the running epoch."""
