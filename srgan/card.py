@@ -24,11 +24,7 @@ def command_line(config: Config) -> str:
     parts = ["python", "train.py"]
     for name, value in asdict(config).items():
         if name in ("data", "recipe") or (value != usual[name] and value != ""):
-            parts += (
-                []
-                if (name, value) == ("recipe", "default")
-                else [flag(name), f"{value:g}" if isinstance(value, float) else str(value)]
-            )
+            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value).removesuffix(".0")]
     return shlex.join(parts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from srgan.errors import UserError
-from srgan.models import SCALE
+from srgan.models import LARGEST, SCALE
 
 
 def setting(default: Any, help: str) -> Any:
@@ -89,7 +89,9 @@ class Config:
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
-        self._require("crop", self.crop >= 16 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 16")
+        self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
+        for name, most in LARGEST.items():
+            self._require(name, getattr(self, name) <= most, f"at most {most}")
         for name, kind in get_type_hints(Config).items():
             if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
                 self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")

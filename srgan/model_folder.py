@@ -13,13 +13,10 @@ from torch import Tensor
 
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.models import SCALE, Generator
+from srgan.models import LARGEST, SCALE, Generator
 
 WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
 """File of each weight set; the first must be there."""
-
-LARGEST = {"channels": 512, "blocks": 128}
-"""Beyond this a config.json is taken for a mistake or an attack, and no network is built from it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
 
 

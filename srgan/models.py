@@ -8,6 +8,10 @@ SCALE = 4
 """Enlargement factor of the generator: two sub-pixel convolutions of 2 each."""
 
 
+LARGEST = {"channels": 512, "blocks": 128}
+"""Beyond this a setting or a config.json is taken for a mistake or an attack, and no network is built from it."""
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()

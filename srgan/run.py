@@ -68,6 +68,8 @@ class Run:
         self.folder = config.run_folder()
         if (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
+        for picture in find_photos(config.showcase) if config.showcase else []:
+            open_rgb(picture)  # better refused now than after the last epoch
         self.trainer = Trainer(config, train, held_out, self.folder)
         if resume:
             self.trainer.load()
@@ -76,6 +78,8 @@ class Run:
         except OSError as error:
             raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
         write_whole(self.folder / "settings.json", config.save)
+        if not resume:  # of a run that was stopped before it had saved anything
+            (self.folder / "stats.jsonl").unlink(missing_ok=True)
         self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
         self.save_references()
 

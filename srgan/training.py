@@ -1,6 +1,7 @@
 """The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
 
 import copy
+import hashlib
 import io
 import json
 import math
@@ -94,7 +95,7 @@ class Trainer:
     def advance(self) -> Iterator[int]:
         """Trains to the end of the run and yields the number of each epoch done, after its validation."""
         while True:
-            while self.position.total < self.stage_photos():
+            while self.position.total < self.stage_photos() or self.position.photos:  # saved before an epoch's end
                 yield from self.train_epoch()
             if self.position.stage == "fidelity":
                 self.fidelity = copy.deepcopy(self.average.state_dict())
@@ -221,6 +222,7 @@ class Trainer:
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
+            "photos": self.photos_digest(),
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
         torch.save(state, buffer)
@@ -242,7 +244,17 @@ class Trainer:
             raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
         except Exception as error:
             raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
+        if state.get("photos") != self.photos_digest():
+            raise UserError(
+                f"--data {self.config.data} holds other photos than this run was begun with: restore them, "
+                "or choose another --out."
+            )
         self.forget_later_rows()
+
+    def photos_digest(self) -> str:
+        """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""
+        names = [*self.train.names, "", *self.held_out.names]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
     def forget_later_rows(self) -> None:
         """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
@@ -250,8 +262,13 @@ class Trainer:
         if not path.exists():
             return
         reached = (names.index(self.position.stage), self.position.total)
+        validated = (names.index(self.position.stage), self.position.epoch)
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [row for row in rows if (names.index(row["stage"]), row["photos"]) <= reached]
+        kept = [
+            row for row in rows
+            if (names.index(row["stage"]), row["photos"]) <= reached
+            and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
+        ]  # fmt: skip
         write_whole(path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in kept)))
 
     def networks(self) -> dict[str, nn.Module]:
