@@ -5,10 +5,8 @@ GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs c
 
 import argparse
 import hashlib
-import math
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -17,13 +15,11 @@ from typing import Any
 import gradio as gr
 import torch
 from PIL import Image
-from torch import Tensor
 
-from srgan import images
+from srgan import comparison, images
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.metrics import psnr_y, ssim_y
 from srgan.models import SCALE
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
@@ -32,8 +28,8 @@ PAGE = ROOT / "page"
 EXAMPLES = [ROOT / "examples" / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
 EXAMPLE_SMALL_SIDE = 128
 SIZES = (128, 256, 512, 1024)
-DEFAULT_SIZE = 256
-LEAST_SIDE = 32
+DEFAULT_SIZE = 512
+"""At which a portrait's face is about as large as the faces that the shipped model was trained on."""
 MOST_PIXELS = 1_000_000
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
 
@@ -60,22 +56,16 @@ def compare(
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     photo = images.open_rgb(picture)
-    original = fit(photo, size)
-    target = images.to_tensor(original).unsqueeze(0)
-    low = images.reduce(images.to_unit(target))
-    restored, milliseconds = restore_timed(upscaler, low, detail)
-    enlarged = {"bicubic": images.to_pixels(images.enlarge(low)), "restored": images.to_pixels(restored)}
-    figures: Figures = {name: measure(pixels, target) for name, pixels in enlarged.items()}
-    figures |= {"milliseconds": milliseconds, "device": device_name(upscaler.device), "model": upscaler.name}
-    small = images.to_picture(images.to_pixels(low)[0])
+    found = comparison.compare(upscaler, photo, detail, size)
+    about = {"milliseconds": found.milliseconds, "device": device_name(upscaler.device), "model": upscaler.name}
     name = Path(picture).stem
     return (
-        save_png(images.to_picture(enlarged["restored"][0]), f"{name}-restored"),
-        save_png(images.to_picture(enlarged["bicubic"][0]), f"{name}-bicubic"),
-        save_png(original, f"{name}-original"),
-        save_png(small, f"{name}-{small.width}x{small.height}"),
-        figures,
-        what_was_done(photo, original, small, size),
+        save_png(found.restored, f"{name}-restored"),
+        save_png(found.bicubic, f"{name}-bicubic"),
+        save_png(found.original, f"{name}-original"),
+        save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
+        {**found.figures, **about},
+        what_was_done(photo, found.original, found.low, size),
     )
 
 
@@ -88,7 +78,7 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
-    restored, milliseconds = restore_timed(upscaler, low, detail)
+    restored, milliseconds = comparison.restore_timed(upscaler, low, detail)
     name = Path(picture).stem
     file = save_png(images.to_picture(images.to_pixels(restored)[0]), f"{name}-x{SCALE}")
     bicubic = save_png(images.to_picture(images.to_pixels(images.enlarge(low))[0]), f"{name}-bicubic")
@@ -104,34 +94,6 @@ def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any
     files = {"restored": restored, "bicubic": bicubic, "original": original}
     left, right = pair.split(" | ")
     return gr.update(value=(files[left], files[right]), label=pair)
-
-
-def fit(photo: Image.Image, size: int) -> Image.Image:
-    """The photo, reduced to `size` pixels on its long side where it is larger, and trimmed to multiples of 4."""
-    ratio = min(1.0, size / max(photo.size))
-    width, height = (max(1, round(side * ratio)) for side in photo.size)
-    if min(width, height) < LEAST_SIDE:
-        reduced = f" and would be {width}x{height} at {size} px" if ratio < 1 else ""
-        raise UserError(
-            f"The photo is {photo.width}x{photo.height}{reduced}, too small to compare, which takes "
-            f"{LEAST_SIDE} pixels on each side: {'choose a larger size' if reduced else 'take the Enlarge tab'}."
-        )
-    reduced_photo = photo.resize((width, height), Image.Resampling.BICUBIC) if ratio < 1 else photo
-    return reduced_photo.crop((0, 0, width - width % SCALE, height - height % SCALE))
-
-
-def restore_timed(upscaler: Upscaler, low: Tensor, detail: float) -> tuple[Tensor, int]:
-    """The restored image, and the milliseconds that the network took."""
-    upscaler.restore(low[..., :1, :1], detail)  # makes the network for this detail, which is kept: not part of the time
-    start = time.perf_counter()
-    restored = upscaler.restore(low, detail)
-    return restored, round((time.perf_counter() - start) * 1000)
-
-
-def measure(pixels: Tensor, target: Tensor) -> dict[str, float | None]:
-    """PSNR is None where the two are identical: JSON has no infinity."""
-    psnr, ssim = float(psnr_y(pixels, target)), float(ssim_y(pixels, target))
-    return {"psnr_y": round(psnr, 2) if math.isfinite(psnr) else None, "ssim_y": round(ssim, 4)}
 
 
 def what_was_done(photo: Image.Image, original: Image.Image, small: Image.Image, size: int) -> str:

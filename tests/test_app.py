@@ -16,7 +16,7 @@ from page_support import ROOT, Server, make_picture, running_app
 from PIL import Image
 
 import app
-from srgan import images
+from srgan import comparison, images
 from srgan.errors import UserError
 from srgan.metrics import psnr_y, ssim_y
 from srgan.upscaler import Upscaler
@@ -92,7 +92,7 @@ def test_a_sideways_photo_is_shown_upright(upscaler: Upscaler, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("photo_size", "sentence"),
     [
-        ((600, 400), "Your photo is 600x400. It was reduced to 256x168 to be the original, and that to **64x42**"),
+        ((600, 400), "Your photo is 600x400. It was reduced to 512x340 to be the original, and that to **128x85**"),
         ((178, 218), "Your photo is 178x218. It was trimmed to 176x216 to be the original, and that to **44x54**"),
         ((64, 48), "Your photo is 64x48. It is the original as it is, and was reduced to **16x12**"),
     ],
@@ -106,7 +106,7 @@ def test_the_page_says_what_was_done_to_the_photo(
 
 def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
     flat = torch.full((1, 3, 40, 40), 200, dtype=torch.uint8)
-    assert app.measure(flat, flat) == {"psnr_y": None, "ssim_y": 1.0}
+    assert comparison.measure(flat, flat) == {"psnr_y": None, "ssim_y": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_compare_over_http_gives_files_figures_and_the_sentence(
 ) -> None:
     file = make_picture(tmp_path / "photo.jpg", 300, 200)
     restored, _, original, low, figures, sentence = client.predict(handle_file(file), api_name="/compare")
-    assert Image.open(original).size == (256, 168)
+    assert Image.open(original).size == (300, 200)
     assert_same(restored, upscaler.enlarge(images.open_rgb(low)))
     assert set(figures["restored"]) == {"psnr_y", "ssim_y"}
     assert "300x200" in sentence

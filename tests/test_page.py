@@ -85,10 +85,10 @@ def position(page: Page) -> str | None:
 
 
 def test_the_first_paint_shows_a_result(page: Page) -> None:
-    assert natural_sizes(page.locator("#wipe img")) == [[204, 256]] * 2
-    assert natural_sizes(page.locator(".panes img")) == [[204, 256]] * 3
+    assert natural_sizes(page.locator("#wipe img")) == [[408, 512]] * 2
+    assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
     expect(page.locator(".figures table")).to_contain_text("tiny-faces")
-    expect(page.get_by_role("row", name="bicubic")).to_contain_text("24.46 dB")
+    expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
 
 
 def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(page: Page, tmp_path: Path) -> None:
