@@ -7,8 +7,8 @@
     python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
 
 The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
-and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped, 1 trained but not
-published, 2 wrong usage.
+and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
+1 failed on the way or not published, 2 wrong usage.
 """
 
 import shlex
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--push-every", type=int, metavar="N", help="with --push: publish every N epochs as well")
     given = parse(None, parser)
     own = {name: given.pop(name, None) for name in ("resume", "dry_run", "push", "private", "push_every")}
+    code = 2
     try:
         config = make_config(given)
         if own["resume"]:
@@ -46,13 +47,16 @@ def main() -> int:
             return 0
         run = Run(config, train, held_out, bool(own["resume"]))
         stop_on_signals(run)
+        code = 1
         publisher = Publisher(repository, own["push_every"] or 0, run.save_interim)
-        trained = run.train(publisher.after_epoch)
-        publisher.wait()
+        try:
+            trained = run.train(publisher.after_epoch)
+        finally:
+            publisher.wait()
         print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        return code
     return publish(run, repository) if trained and repository else 0
 
 

@@ -46,7 +46,7 @@ def command_line(config: Config) -> str:
     parts = ["python", "train.py"]
     for name, value in told_settings(config).items():
         if name in ("data", "recipe") or (value != usual[name] and value != ""):
-            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value)]
+            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value).removesuffix(".0")]
     return shlex.join(parts)
 
 
@@ -93,11 +93,6 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
 
 def hours(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
-
-
-def epochs_done(history: list[dict[str, Any]]) -> dict[str, int]:
-    """Whole epochs of each stage."""
-    return {row["stage"]: row["epoch"] for row in history}
 
 
 def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:

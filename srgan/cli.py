@@ -3,13 +3,15 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from srgan.config import OneLineParser
-from srgan.data import find_photos, load_crops
+from srgan.data import find_photos, first_reasons, load_crops
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, evaluate_bicubic, show
 from srgan.files import write_whole
@@ -48,10 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("--data", type=Path, required=True, help="folder of photos; the middle square of each is used")
     measure.add_argument(
-        "--detail", type=details, default=[0.0, 0.5, 1.0], help="settings to measure (default: 0,0.5,1)"
+        "--detail",
+        type=detail_list,
+        default=None,
+        help="settings to measure (default: 0,0.5,1, or 1 for a model of one weight set)",
     )
     measure.add_argument(
-        "--last", type=int, default=0, metavar="N", help="only the last N photos by name, as --held-out has it"
+        "--last", type=int, default=None, metavar="N", help="only the last N photos by name, as --held-out has it"
     )
     measure.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
     measure.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
@@ -83,17 +88,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def details(text: str) -> list[float]:
+def detail_list(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
 def run_upscale(arguments: argparse.Namespace) -> int:
     source, target = arguments.input, arguments.output
-    if source.is_dir():
-        pairs = {photo: target / photo.relative_to(source).with_suffix(".png") for photo in find_photos(source)}
-    else:
-        pairs = {source: target / f"{source.stem}.png" if target.is_dir() else target}
+    pairs = destinations(source, target) if source.is_dir() else {source: destination(source, target)}
     upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    upscaler.check_detail(arguments.detail)
     failures = []
     for photo, place in tqdm(pairs.items(), unit=" pictures", disable=len(pairs) == 1):
         try:
@@ -101,8 +104,6 @@ def run_upscale(arguments: argparse.Namespace) -> int:
             write_whole(place, enlarged.save)
         except UserError as error:
             failures.append(str(error))
-        except ValueError as error:  # Pillow's word for a file name ending that it cannot write
-            raise UserError(f"{place}: {error}; name it .png, say.") from None
     if failures and len(pairs) == 1:
         raise UserError(failures[0])
     for failure in failures:
@@ -111,14 +112,44 @@ def run_upscale(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def destination(photo: Path, target: Path) -> Path:
+    """Where a single picture goes: `target`, or a PNG in it where it is a folder."""
+    place = target / f"{photo.stem}.png" if target.is_dir() else target
+    if Image.registered_extensions().get(place.suffix.lower()) not in Image.SAVE:
+        raise UserError(f"{place}: Pillow cannot write pictures with that ending; name it .png, say.")
+    return place
+
+
+def destinations(source: Path, target: Path) -> dict[Path, Path]:
+    """Every picture of a folder, and its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file: name a folder for the pictures.")
+    photos = [photo.relative_to(source) for photo in find_photos(source)]
+    stems = Counter(photo.with_suffix("") for photo in photos)
+    return {
+        source / photo: target
+        / photo.with_suffix(".png" if stems[photo.with_suffix("")] == 1 else f"{photo.suffix}.png")
+        for photo in photos
+    }
+
+
 def run_evaluate(arguments: argparse.Namespace) -> int:
     upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    details = arguments.detail or ([0.0, 0.5, 1.0] if upscaler.can_blend else [1.0])
+    for detail in details:
+        upscaler.check_detail(detail)
     crops = load_crops(arguments.data, side=128)
-    if arguments.last:
-        crops = crops.split(arguments.last)[1]
+    if crops.skipped:
+        print(f"{len(crops.skipped)} photos are left out: {first_reasons(crops.skipped)}.", file=sys.stderr)
+    if arguments.last is not None:
+        if not 1 <= arguments.last <= len(crops.names):
+            raise UserError(
+                f"--last is {arguments.last}; it must be between 1 and the {len(crops.names)} usable photos."
+            )
+        crops = crops.last(arguments.last)
     lpips = LPIPS.load(arguments.lpips).to(upscaler.device) if arguments.lpips else None
     figures = {"bicubic": evaluate_bicubic(crops, lpips, upscaler.device)}
-    for detail in arguments.detail:
+    for detail in details:
         figures[f"detail {detail:g}"] = evaluate(
             lambda low, detail=detail: upscaler.restore(low, detail), crops, lpips, upscaler.device
         )

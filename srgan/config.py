@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from srgan.errors import UserError
-from srgan.model_folder import LARGEST
-from srgan.models import SCALE
+from srgan.models import LARGEST, SCALE
 
 
 def setting(default: Any, help: str) -> Any:
@@ -28,8 +27,8 @@ class Config:
         "default",
         "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017",
     )
-    epochs: int = setting(60, "passes over the photos in the GAN stage")
-    fidelity_epochs: int | None = setting(
+    epochs: float = setting(60, "passes over the photos in the GAN stage; 0.5 is half a pass")
+    fidelity_epochs: float | None = setting(
         None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
     )
     batch_size: int = setting(16, "photos a step")
@@ -49,11 +48,10 @@ class Config:
     adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
     optimizer: Literal["muon", "adam"] = setting(
-        "muon", "what trains the generator; the discriminator has Adam (classic: adam)"
+        "muon", "what trains the generator in the fidelity stage; in the GAN stage both networks have Adam"
     )
     fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
-    lr: float = setting(3e-4, "learning rate of the generator in the GAN stage (classic: 1e-4)")
-    discriminator_lr: float = setting(1e-4, "learning rate of the discriminator")
+    lr: float = setting(1e-4, "learning rate of both networks in the GAN stage")
     schedule: Literal["one-cycle", "constant"] = setting(
         "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
     )
@@ -77,20 +75,24 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("blocks", 1), ("channels", 1), ("checkpoint_every", 1)):
-            self._require(name, getattr(self, name) >= least, f"at least {least}")
-        for name, most in LARGEST.items():
-            self._require(name, getattr(self, name) <= most, f"at most {most}")
-        for name in ("fidelity_epochs", "held_out"):
-            value, least = getattr(self, name), {"fidelity_epochs": 0, "held_out": 1}[name]
-            self._require(name, value is None or value >= least, f"at least {least}")
-        for name in ("jitter", "adversarial_weight", "pixel_weight", "ema_half_life", "save_minutes"):
-            self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more, and finite")
-        for name in ("lr", "fidelity_lr", "discriminator_lr"):
+        for name in ("batch_size", "blocks", "channels", "checkpoint_every", "held_out"):
+            self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
+        for name in (
+            "fidelity_epochs",
+            "jitter",
+            "adversarial_weight",
+            "pixel_weight",
+            "ema_half_life",
+            "save_minutes",
+        ):
+            self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
+        for name in ("epochs", "lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
-        self._require("crop", self.crop >= 16 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 16")
+        self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
+        for name, most in LARGEST.items():
+            self._require(name, getattr(self, name) <= most, f"at most {most}")
         for name, kind in get_type_hints(Config).items():
             if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
                 self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
@@ -102,7 +104,7 @@ class Config:
     def run_folder(self) -> Path:
         return Path(self.out or Path("runs") / f"{Path(self.data).resolve().name}-{self.recipe}")
 
-    def stage_epochs(self) -> dict[str, int]:
+    def stage_epochs(self) -> dict[str, float]:
         """Epochs of the stages, in order; a stage of none is left out."""
         fidelity = self.epochs if self.fidelity_epochs is None else self.fidelity_epochs
         return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}
@@ -121,7 +123,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "content": "vgg54",
         "adversarial_weight": 1e-3,
         "pixel_weight": 0.0,
-        "optimizer": "adam",
         "lr": 1e-4,
         "schedule": "constant",
         "ema_half_life": 0,
@@ -178,7 +179,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
     try:
         saved = Config(**json.loads(path.read_text()))
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume: {path.name} is not there.") from None
+        raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
     for name, value in given.items():

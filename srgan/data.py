@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +55,9 @@ class Crops:
         first = Crops(self.pixels[:-count], self.names[:-count], self.skipped)
         return first, Crops(self.pixels[-count:], self.names[-count:], {})
 
+    def last(self, count: int) -> "Crops":
+        return Crops(self.pixels[-count:], self.names[-count:], self.skipped)
+
 
 def cache_root() -> Path:
     """$SRGAN_CACHE, else srgan/ in the user's cache folder."""
@@ -88,41 +90,43 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
 
 
 def cache_key(folder: Path, photos: Sequence[Path], side: int) -> str:
-    digest = hashlib.sha256(f"crops 1 {side} {folder}".encode())
+    digest = hashlib.sha256(f"crops 1 {side}\0".encode() + os.fsencode(folder))
     for photo in photos:
         status = photo.stat()
-        digest.update(
-            f"\0{photo.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
-        )
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
     return digest.hexdigest()[:24]
 
 
 def build_cache(folder: Path, photos: Sequence[Path], side: int, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=place.parent))
     try:
-        pixels = np.lib.format.open_memmap(partial / "crops.npy", "w+", np.uint8, (len(photos), 3, side, side))
-        names, skipped = [], {}
-        for photo, crop in tqdm(decode(photos, side), "reading photos", len(photos), unit=" photos", leave=False):
-            name = str(photo.relative_to(folder))
-            if isinstance(crop, str):
-                skipped[name] = crop
-            else:
-                pixels[len(names)] = crop
-                names.append(name)
-        pixels.flush()
-        if skipped:
-            shrink(partial / "crops.npy", pixels[: len(names)])
-        (partial / "index.json").write_text(json.dumps({"names": names, "skipped": skipped}))
-        if not place.exists():
-            partial.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="partial-", dir=place.parent, ignore_cleanup_errors=True) as name:
+            partial = Path(name) / place.name
+            partial.mkdir()
+            write_crops(folder, photos, side, partial)
+            if not place.exists():
+                partial.rename(place)
     except OSError as error:
         if not (place / "index.json").exists():  # another run may have been first, which is as good
             raise UserError(
                 f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
             ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_crops(folder: Path, photos: Sequence[Path], side: int, place: Path) -> None:
+    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (len(photos), 3, side, side))
+    names, skipped = [], {}
+    for photo, crop in tqdm(decode(photos, side), "reading photos", len(photos), unit=" photos", leave=False):
+        name = str(photo.relative_to(folder))
+        if isinstance(crop, str):
+            skipped[name] = crop
+        else:
+            pixels[len(names)] = crop
+            names.append(name)
+    pixels.flush()
+    if skipped:
+        shrink(place / "crops.npy", pixels[: len(names)])
+    (place / "index.json").write_text(json.dumps({"names": names, "skipped": skipped}))
 
 
 def shrink(path: Path, kept: np.ndarray) -> None:

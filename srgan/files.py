@@ -1,5 +1,6 @@
 """Files that are whole or not there: written under a temporary name, synced, renamed."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     The temporary name keeps the suffix, by which libraries tell a format. Raises UserError when the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -24,4 +25,5 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it would hide the reason
+            partial.unlink()

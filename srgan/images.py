@@ -31,7 +31,9 @@ def open_rgb(path: str | Path) -> Image.Image:
         raise UserError(f"{path}: no such file.") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a picture that Pillow can read.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:  # Pillow's own limit, which it applies before ours
+        raise UserError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels.") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: the picture is broken ({error}).") from None
 
 

@@ -8,18 +8,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.models import SCALE, Generator
+from srgan.models import LARGEST, SCALE, Generator
 
 WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
 """File of each weight set; the first must be there."""
-
-LARGEST = {"channels": 256, "blocks": 64}
-"""Beyond this (300 MB of weights) a config.json is taken for a mistake or an attack: no network is built from it."""
 
 LARGEST_JSON = 8_000_000
 """Bytes of a config.json or metrics.json; one epoch's row takes about 400."""
@@ -69,7 +66,7 @@ def save_model(folder: Path, model: Model, card: str) -> None:
     """Writes the folder's files, each whole or not at all. Raises UserError when the disk refuses."""
     for kind, weights in model.weights.items():
         tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
-        write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: save_file(tensors, path))
+        write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: path.write_bytes(save(tensors)))
     for name, content in (("config.json", dataclasses.asdict(model.config)), ("metrics.json", model.metrics)):
         text = json.dumps(content, indent=2) + "\n"
         write_whole(folder / name, lambda path, text=text: path.write_text(text))

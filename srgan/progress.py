@@ -91,5 +91,9 @@ def progress_text(means: dict[str, float], seconds_left: float) -> str:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps({name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()}) + "\n")
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(rounded) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); the last saved state is kept.") from None

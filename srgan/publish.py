@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 from tqdm import tqdm
 
-from srgan.card import FORMS, epochs_done, hours, write_card
+from srgan.card import FORMS, hours, write_card
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, hub, is_same, told
 from srgan.model_folder import WEIGHTS, Model, load_model, save_model
@@ -220,7 +220,7 @@ def kept_epochs(
         figures = {name: value for name, value in model.metrics.get("figures", {}).items() if name == "bicubic"}
         figures["detail 1"] = {name: row[name] for name in FORMS if name in row}
         metrics = {**model.metrics, "figures": figures, "history": state["history"]}
-        training = as_of(model.config.training, state["history"], state["position"]["seconds"])
+        training = as_of(model.config.training, state["position"])
         card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [])
         card = named(card, f"{repo_id}@epoch-{row['epoch']}")
         with tempfile.TemporaryDirectory() as folder:
@@ -229,10 +229,10 @@ def kept_epochs(
             yield Epoch(row["epoch"], {**files_of(Path(folder)), **extra})
 
 
-def as_of(training: dict[str, Any], history: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+def as_of(training: dict[str, Any], position: dict[str, Any]) -> dict[str, Any]:
     """What is told of a training, when it had come as far as this."""
-    seen = {stage: epochs * training["data"]["train"] for stage, epochs in epochs_done(history).items()}
-    return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(seconds)}
+    seen = {**training["data"]["seen"], position["stage"]: position["total"]}
+    return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(position["seconds"])}
 
 
 def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str) -> str:

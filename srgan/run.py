@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import srgan
-from srgan.card import epochs_done, facts, write_card
+from srgan.card import facts, write_card
 from srgan.config import Config
 from srgan.data import Crops, find_photos
 from srgan.device import choose_device, choose_dtype
@@ -38,7 +38,7 @@ def plan(config: Config, train: Crops, held_out: Crops) -> str:
     first, last = held_out.names[0], held_out.names[-1]
     steps = -(-len(train.names) // config.batch_size)
     stages = [
-        f"{stage} stage: {epochs} epochs of {steps:,} steps of {config.batch_size} photos"
+        f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
         for stage, epochs in config.stage_epochs().items()
     ]
     lines = [
@@ -72,8 +72,10 @@ class Run:
     def __init__(self, config: Config, train: Crops, held_out: Crops, resume: bool) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
-        if (self.folder / "settings.json").exists() and not resume:
+        if (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
+        for picture in find_photos(config.showcase) if config.showcase else []:
+            open_rgb(picture)  # better refused now than after the last epoch
         self.trainer = Trainer(config, train, held_out, self.folder)
         if resume:
             self.trainer.load()
@@ -82,6 +84,8 @@ class Run:
         except OSError as error:
             raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
         write_whole(self.folder / "settings.json", config.save)
+        if not resume:  # of a run that was stopped before it had saved anything
+            (self.folder / "stats.jsonl").unlink(missing_ok=True)
         self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
         self.save_references()
 
@@ -109,8 +113,9 @@ class Run:
         samples = self.folder / "samples"
         save_samples(samples / epoch_folder(stage, epoch), names, restored)
         save_curves(trainer.history, self.folder / "curves.png")
-        save_sheet(samples, sheet_columns(trainer.stages, stage, epoch), names, self.folder / "sheet.png")
-        if epoch % self.config.checkpoint_every == 0 or (stage, epoch) == middle(trainer.stages):
+        epochs = {name: trainer.epochs(name) for name in trainer.stages}
+        save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
+        if epoch % self.config.checkpoint_every == 0 or (stage, epoch) == middle(epochs):
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
 
     def finish(self) -> str:
@@ -138,7 +143,8 @@ class Run:
         weights = {"detail": trainer.average.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
-        seen = {stage: epochs * len(self.train_photos.names) for stage, epochs in epochs_done(trainer.history).items()}
+        before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
+        seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
         photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)

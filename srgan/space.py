@@ -16,7 +16,7 @@ from srgan.publish import check_token
 ROOT = Path(__file__).resolve().parent.parent
 
 FILES = (
-    "app.py", "app.css", "requirements.txt", "README.md", "LICENSE", "srgan/*.py", "examples/*", "weights/*/*",
+    "app.py", "page/*", "requirements.txt", "README.md", "LICENSE", "srgan/*.py", "examples/*", "weights/*/*",
     "weights/*/samples/*",
 )  # fmt: skip
 """What the page needs, as patterns in the repository; what matches nothing is left out."""

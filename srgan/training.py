@@ -1,6 +1,8 @@
 """The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
 
 import copy
+import hashlib
+import io
 import json
 import math
 import time
@@ -40,7 +42,8 @@ class Trainer:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
-        self.stages = config.stage_epochs()
+        self.stages = {name: max(1, round(e * len(train.names))) for name, e in config.stage_epochs().items()}
+        """photos that each stage sees: whole epochs, mostly"""
         needs_vgg19 = "detail" in self.stages and config.content != "mse"
         self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
@@ -64,11 +67,13 @@ class Trainer:
         seconds = self.position.seconds if hasattr(self, "position") else {}
         self.position = Position(name, seconds=seconds)
         self.generator.load_state_dict(self.average.state_dict())
-        rate = config.fidelity_lr if name == "fidelity" else config.lr
-        self.optimizers = {
-            "generator": generator_optimizers(self.generator, config.optimizer, rate),
-            "discriminator": [adam(self.discriminator, config.discriminator_lr)],
-        }
+        if name == "fidelity":
+            self.optimizers = {"generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr)}
+        else:
+            self.optimizers = {
+                "generator": [adam(self.generator, config.lr)],
+                "discriminator": [adam(self.discriminator, config.lr)],
+            }
         for group in self.rate_groups():
             group["full_lr"] = group["lr"]
 
@@ -81,12 +86,16 @@ class Trainer:
         ]
 
     def stage_photos(self) -> int:
-        return self.stages[self.position.stage] * len(self.train.names)
+        return self.stages[self.position.stage]
+
+    def epochs(self, stage: str) -> int:
+        """Epochs of a stage, the last one perhaps short."""
+        return -(-self.stages.get(stage, 0) // len(self.train.names))
 
     def advance(self) -> Iterator[int]:
         """Trains to the end of the run and yields the number of each epoch done, after its validation."""
         while True:
-            while self.position.epoch < self.stages[self.position.stage]:
+            while self.position.total < self.stage_photos() or self.position.photos:  # saved before an epoch's end
                 yield from self.train_epoch()
             if self.position.stage == "fidelity":
                 self.fidelity = copy.deepcopy(self.average.state_dict())
@@ -98,11 +107,13 @@ class Trainer:
     # One epoch
 
     def train_epoch(self) -> Iterator[int]:
-        position, count = self.position, len(self.train.names)
-        order = shuffled(count, self.config.seed, self.epoch_number())
+        position = self.position
+        order = shuffled(len(self.train.names), self.config.seed, self.epoch_number())
+        order = order[: position.photos + self.stage_photos() - position.total]
+        count = len(order)
         meter = Meter(self.folder / "stats.jsonl", position)
         saved = time.monotonic()
-        title = f"{position.stage} {position.epoch + 1}/{self.stages[position.stage]}"
+        title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
         with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True) as bar:
             while position.photos < count:
                 indices = order[position.photos : position.photos + self.config.batch_size]
@@ -125,7 +136,7 @@ class Trainer:
 
     def epoch_number(self) -> int:
         """Over both stages, so that no two epochs of a run share an order."""
-        return self.position.epoch + (self.stages.get("fidelity", 0) if self.position.stage == "detail" else 0)
+        return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
 
     def time_left(self, bar: tqdm) -> float:
         """Seconds to the end of the running stage, at the pace of the running epoch."""
@@ -211,8 +222,11 @@ class Trainer:
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
+            "photos": self.photos_digest(),
         }  # fmt: skip
-        write_whole(self.folder / name, lambda path: torch.save(state, path))
+        buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
+        torch.save(state, buffer)
+        write_whole(self.folder / name, lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load(self) -> None:
         path = self.folder / "state.pt"
@@ -230,7 +244,17 @@ class Trainer:
             raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
         except Exception as error:
             raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
+        if state.get("photos") != self.photos_digest():
+            raise UserError(
+                f"--data {self.config.data} holds other photos than this run was begun with: restore them, "
+                "or choose another --out."
+            )
         self.forget_later_rows()
+
+    def photos_digest(self) -> str:
+        """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""
+        names = [*self.train.names, "", *self.held_out.names]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
     def forget_later_rows(self) -> None:
         """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
@@ -238,8 +262,13 @@ class Trainer:
         if not path.exists():
             return
         reached = (names.index(self.position.stage), self.position.total)
+        validated = (names.index(self.position.stage), self.position.epoch)
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [row for row in rows if (names.index(row["stage"]), row["photos"]) <= reached]
+        kept = [
+            row for row in rows
+            if (names.index(row["stage"]), row["photos"]) <= reached
+            and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
+        ]  # fmt: skip
         write_whole(path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in kept)))
 
     def networks(self) -> dict[str, nn.Module]:

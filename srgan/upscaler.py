@@ -71,7 +71,7 @@ class Upscaler:
         Large images go through in overlapping tiles, which gives what the whole would give: the overlap is as wide as
         the network looks.
         """
-        generator = self._generator(self._check_detail(detail))
+        generator = self._generator(self.check_detail(detail))
 
         def part(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
             def run(window: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Upscaler:
         features = tiled(part(generator.to_features), low, FEATURES_TILE, generator.features_radius, 1)
         return tiled(part(generator.to_image), features, IMAGE_TILE, generator.image_radius, SCALE).float()
 
-    def _check_detail(self, detail: float) -> float:
+    def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:
             raise UserError(f"detail is {detail}; it must be between 0 (most faithful) and 1 (most detailed).")
         if detail != 1 and not self.can_blend:

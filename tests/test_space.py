@@ -12,7 +12,8 @@ from srgan.space import ROOT, readme
 
 SPACE = "alice/page"
 NEEDED = {
-    "app.py": "import gradio", "requirements.txt": "gradio", "LICENSE": "MIT", "srgan/__init__.py": "",
+    "app.py": "import gradio", "page/style.css": "body {}", "requirements.txt": "gradio",
+    "LICENSE": "MIT", "srgan/__init__.py": "",
     "README.md": "---\ntitle: Faces\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\n---\n# Faces\n",
     "srgan/models.py": "x = 1", "examples/one.png": "png", "weights/ours/config.json": "{}",
     "weights/ours/model.safetensors": "weights", "weights/ours/samples/one.png": "png",

@@ -1,0 +1,285 @@
+"""The Gradio page, as a Hugging Face Space runs it: python app.py [--model FOLDER]
+
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare and /enlarge.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from srgan import comparison, images
+from srgan.config import OneLineParser
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.models import SCALE
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+ROOT = Path(__file__).resolve().parent
+PAGE = ROOT / "page"
+EXAMPLES = [ROOT / "examples" / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
+EXAMPLE_SMALL_SIDE = 128
+SIZES = (128, 256, 512, 1024)
+DEFAULT_SIZE = 512
+"""At which a portrait's face is about as large as the faces that the shipped model was trained on."""
+MOST_PIXELS = 1_000_000
+PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
+
+INTRO = """# Faces from a few pixels
+Enlarge a tiny photo and it turns to blur. Here a neural network that has studied faces draws the missing detail.
+Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
+
+FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
+A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
+
+PRIVACY = "<small>Pictures stay on the machine that runs this page, and are deleted within two hours.</small>"
+KEPT_SECONDS = 3600
+
+SHOW = "(picture) => picture && document.getElementById('ID').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
+"""On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
+
+Figures = dict[str, Any]
+
+
+def compare(
+    upscaler: Upscaler, picture: str, detail: float = 1.0, size: int = DEFAULT_SIZE
+) -> tuple[str, str, str, str, Figures, str]:
+    """PNG files of the restored, the bicubic, the original and the low-resolution picture; figures; what was done."""
+    if size not in SIZES:
+        raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
+    photo = images.open_rgb(picture)
+    found = comparison.compare(upscaler, photo, detail, size)
+    about = {"milliseconds": found.milliseconds, "device": device_name(upscaler.device), "model": upscaler.name}
+    name = Path(picture).stem
+    return (
+        save_png(found.restored, f"{name}-restored"),
+        save_png(found.bicubic, f"{name}-bicubic"),
+        save_png(found.original, f"{name}-original"),
+        save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
+        {**found.figures, **about},
+        what_was_done(photo, found.original, found.low, size),
+    )
+
+
+def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str, tuple[str, str], str]:
+    """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done."""
+    small = images.open_rgb(picture)
+    if small.width * small.height > MOST_PIXELS:
+        raise UserError(
+            f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
+            "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
+        )
+    low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
+    restored, milliseconds = comparison.restore_timed(upscaler, low, detail)
+    name = Path(picture).stem
+    file = save_png(images.to_picture(images.to_pixels(restored)[0]), f"{name}-x{SCALE}")
+    bicubic = save_png(images.to_picture(images.to_pixels(images.enlarge(low))[0]), f"{name}-bicubic")
+    sentence = (
+        f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
+        f"{milliseconds} ms on {device_name(upscaler.device)}."
+    )
+    return file, (bicubic, file), sentence
+
+
+def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:
+    """The slider with the two files of a pair, left and right, and its name."""
+    files = {"restored": restored, "bicubic": bicubic, "original": original}
+    left, right = pair.split(" | ")
+    return gr.update(value=(files[left], files[right]), label=pair)
+
+
+def what_was_done(photo: Image.Image, original: Image.Image, small: Image.Image, size: int) -> str:
+    how = "reduced" if max(photo.size) > size else "trimmed"
+    first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
+    if original.size == photo.size:
+        first = "It is the original as it is, and was reduced"
+    return (
+        f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**, "
+        "which is all that the two enlargements have seen."
+    )
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def save_png(picture: Image.Image, name: str) -> str:
+    """The file, where Gradio serves and deletes them. Always whole: another visitor may be reading it."""
+    pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+    path = Path(gr.utils.get_upload_folder()).resolve() / pixels / f"{name}.png"
+    write_whole(path, picture.save)
+    return str(path)
+
+
+def spoken(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A handler that shows UserErrors on the page as they are, and that leaves the page alone without a picture."""
+
+    @wraps(function)
+    def handler(picture: str | None, *settings: Any) -> Any:
+        if picture is None:
+            return gr.skip()
+        try:
+            return function(picture, *settings)
+        except UserError as error:
+            sentence = str(error).replace(f"{Path(picture).parent}{os.sep}", "")  # the upload folder means nothing
+            raise gr.Error(sentence, print_exception=False) from None
+
+    return handler
+
+
+opened_by_gradio = gr.Image.preprocess
+
+
+def left_unopened(self: gr.Image, payload: Any) -> str | None:
+    """The uploaded file as it is, for open_rgb: Gradio would open it first, and refuse it in its own words."""
+    return payload.path if payload and payload.path else opened_by_gradio(self, payload)
+
+
+# On the class, since sessions copy components; a subclass would make Gradio write a stub file beside this one.
+gr.Image.preprocess = left_unopened
+
+
+def picture_input(label: str) -> gr.Image:
+    return gr.Image(
+        label=label, type="filepath", sources=["upload", "clipboard", "webcam"], height=240, format="png",
+        image_mode=None, buttons=[],
+    )  # fmt: skip
+
+
+def wipe_slider(elem_id: str) -> gr.ImageSlider:
+    return gr.ImageSlider(
+        label=PAIRS[0], elem_id=elem_id, format="png", interactive=False, buttons=["fullscreen"], max_height=512
+    )
+
+
+def detail_input(upscaler: Upscaler) -> gr.Slider:
+    info = "0: faithful. 1: sharp, partly imagined."
+    if not upscaler.can_blend:
+        info = "This model holds one weight set, so there is nothing to choose."
+    return gr.Slider(
+        0, 1, 1, step=0.05, label="Detail", info=info, interactive=upscaler.can_blend,
+        buttons=[], scale=2, min_width=240,
+    )  # fmt: skip
+
+
+def small_copies(photos: Sequence[Path]) -> list[str]:
+    """Pictures as small as those that people want enlarged."""
+    copies = []
+    for path in photos:
+        photo = images.open_rgb(path)
+        photo.thumbnail((EXAMPLE_SMALL_SIDE, EXAMPLE_SMALL_SIDE), Image.Resampling.BICUBIC, reducing_gap=None)
+        copies.append(save_png(photo, f"{path.stem}-small"))
+    return copies
+
+
+def build_demo(upscaler: Upscaler) -> gr.Blocks:
+    on_model = {
+        "concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last", "show_progress": "minimal",
+    }  # fmt: skip
+    small_examples = small_copies(EXAMPLES)
+    with gr.Blocks(
+        title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
+    ) as demo:
+        gr.Markdown(INTRO)
+        with gr.Tab("Compare"):
+            with gr.Row():
+                with gr.Column(scale=2, min_width=320):
+                    slider = wipe_slider("wipe")
+                    with gr.Row():
+                        pair = gr.Radio(
+                            PAIRS, value=PAIRS[0], label="Left | right of the line",
+                            elem_classes="pairs", scale=3, min_width=300,
+                        )  # fmt: skip
+                        detail = detail_input(upscaler)
+                with gr.Column(scale=1, min_width=280):
+                    photo = picture_input("Your photo")
+                    gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+                    size = gr.Radio(
+                        SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side",
+                        elem_classes="sizes",
+                    )  # fmt: skip
+                    size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
+                    done = gr.Markdown(label="what was done")
+                    with gr.Row():
+                        download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)
+                        low = gr.DownloadButton("Download small copy", size="sm", min_width=150)
+            with gr.Row():
+                with gr.Column(scale=2, min_width=320), gr.Row(elem_classes="panes"):
+                    bicubic, restored, original = (
+                        gr.Image(label=name, alt_text=name, format="png", type="filepath", interactive=False,
+                                 buttons=["fullscreen"], min_width=96)
+                        for name in ("bicubic", "restored", "original")
+                    )  # fmt: skip
+                with gr.Column(scale=1, min_width=280):
+                    figures = gr.HTML(
+                        {}, html_template=(PAGE / "figures.html").read_text(), label="figures",
+                        apply_default_css=False, elem_classes="figures",
+                    )  # fmt: skip
+                    gr.Markdown(FIGURES_NOTE)
+        with gr.Tab("Enlarge"), gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                enlarged = wipe_slider("enlarged")
+                enlarged_detail = detail_input(upscaler)
+            with gr.Column(scale=1, min_width=280):
+                small = picture_input("Your small picture")
+                gr.Examples([[path] for path in small_examples], small, label="Or try one of these")
+                enlarged_done = gr.Markdown(label="what was done")
+                enlarged_download = gr.DownloadButton("Download restored", variant="primary", size="sm")
+
+        gr.Markdown(PRIVACY)
+
+        panes = [restored, bicubic, original]
+        shown = gr.on(
+            [photo.change, detail.input, size.input], spoken(partial(compare, upscaler)), [photo, detail, size],
+            [*panes, low, figures, done], api_name="compare", show_progress_on=slider, **on_model,
+        )  # fmt: skip
+        shown.success(
+            lambda pair, *files: (wipe(pair, *files), files[0]), [pair, *panes], [slider, download],
+            api_visibility="private", queue=False,
+        )  # fmt: skip
+        pair.input(wipe, [pair, *panes], slider, api_visibility="private", queue=False)
+        gr.on(
+            [small.change, enlarged_detail.input], spoken(partial(enlarge, upscaler)), [small, enlarged_detail],
+            [enlarged_download, enlarged, enlarged_done], api_name="enlarge", show_progress_on=enlarged, **on_model,
+        )  # fmt: skip
+        for picture, result in ((photo, slider), (small, enlarged)):
+            picture.change(None, picture, js=SHOW.replace("ID", result.elem_id))
+        demo.load(
+            lambda: (str(EXAMPLES[0]), small_examples[0]), outputs=[photo, small], api_visibility="private", queue=False
+        )
+    return demo.queue(max_size=32)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = OneLineParser(prog="app.py", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--model", default=os.environ.get("SRGAN_MODEL") or str(SHIPPED_MODEL),
+        help="model folder (default: the environment's SRGAN_MODEL, else the model that ships)",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    try:
+        upscaler = Upscaler.load(arguments.model)
+    except UserError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    build_demo(upscaler).launch(
+        theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",
+        ssr_mode=False, run_history=False, footer_links=["api", "settings"],
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

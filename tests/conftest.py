@@ -1,0 +1,66 @@
+"""Fixtures that several tests share. Nothing here needs a network or anything beside the checkout."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import make_photos, random_generator, random_lpips_file, random_vgg19
+from safetensors.torch import save_file
+
+from srgan.model_folder import Model, ModelConfig, save_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def photo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Decoded photos go to a temporary folder, never to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("SRGAN_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen textured photos, 000.png to 011.png. Not to be changed: copy it."""
+    return make_photos(tmp_path_factory.mktemp("photos"))
+
+
+def tiny_model(kinds: tuple[str, ...] = ("detail", "fidelity")) -> Model:
+    """Random weights that show every wrong turn, in the smallest network that has all parts."""
+    weights = {kind: random_generator(seed).state_dict() for seed, kind in enumerate(kinds, start=1)}
+    return Model(ModelConfig(channels=8, blocks=1, recipe="default"), weights, {"photos": 3})
+
+
+@pytest.fixture
+def model() -> Model:
+    return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model folder with both weight sets. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-faces"
+    save_model(folder, tiny_model(), "# tiny-faces\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder without fidelity.safetensors, as the classic recipe leaves one."""
+    folder = tmp_path_factory.mktemp("model") / "one-set"
+    save_model(folder, tiny_model(("detail",)), "# one-set\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg19_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """VGG19 weights drawn at random, in a file as `--vgg19` takes it."""
+    path = tmp_path_factory.mktemp("vgg19") / "vgg19.safetensors"
+    save_file({name: value.to(torch.float16) for name, value in random_vgg19().state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_lpips_file(tmp_path_factory.mktemp("lpips") / "lpips.safetensors")

@@ -1,0 +1,150 @@
+"""Pictures, files and subprocesses that several tests use."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from srgan.losses import VGG19
+from srgan.models import Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+"""Photos and weights that may lie beside the checkout; tests that need them are skipped without."""
+
+TINY = (
+    "--crop",
+    "32",
+    "--channels",
+    "8",
+    "--blocks",
+    "1",
+    "--batch-size",
+    "4",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+)
+"""Settings of a run that takes a moment."""
+
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+"""Environment in which no download comes through, whatever the network."""
+
+
+def textured(seed: int, width: int = 96, height: int = 80, low: int = 0, high: int = 255) -> Image.Image:
+    """A picture with structure at every scale and in every colour: smooth noise of several sizes, summed."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for cell in (32, 16, 8, 4, 2, 1):
+        coarse = random.random((-(-height // cell), -(-width // cell), 3)).astype(np.float32)
+        layers = [Image.fromarray(coarse[..., channel]) for channel in range(3)]
+        total += (
+            np.stack([layer.resize((width, height), Image.Resampling.BILINEAR) for layer in layers], -1) * cell**0.7
+        )
+    total = (total - total.min()) / (total.max() - total.min())
+    return Image.fromarray(np.uint8(np.rint(low + total * (high - low))))
+
+
+def make_photos(folder: Path, count: int = 12) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        textured(number).save(folder / f"{number:03}.png")
+    return folder
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """uint8 [1, 3, H, W], written without the library's own conversion."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).copy()).unsqueeze(0)
+
+
+def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Every parameter drawn anew, so that nothing holds by grace of the initial values."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in network.parameters():
+            fan_in = value[0].numel() if value.dim() > 1 else 4
+            value.copy_(torch.randn(value.shape, generator=random) / fan_in**0.5)
+    return network
+
+
+def random_generator(seed: int, channels: int = 8, blocks: int = 1) -> Generator:
+    network = Generator(channels, blocks)
+    randomise(network, seed)
+    return network.eval()
+
+
+def random_vgg19(seed: int = 0) -> VGG19:
+    """A VGG19 whose signals keep their size through its depth, as those of a trained one do."""
+    network = VGG19()
+    random = torch.Generator().manual_seed(seed)
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) * (2 / layer.weight[0].numel()) ** 0.5)
+            layer.bias.copy_(torch.randn(layer.bias.shape, generator=random) * 0.1)
+    return network
+
+
+def random_lpips_file(path: Path, seed: int = 0) -> Path:
+    """Weights in the layout of an LPIPS v0.1 Alex file."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+    weights: dict[str, Tensor] = {}
+    for number, (index, shape) in enumerate(shapes.items()):
+        fan_in = shape[1] * shape[2] * shape[3]
+        weights[f"features.{index}.weight"] = torch.randn(shape, generator=random) * (2 / fan_in) ** 0.5
+        weights[f"features.{index}.bias"] = torch.randn(shape[0], generator=random) * 0.1
+        weights[f"lin{number}.model.1.weight"] = torch.rand((1, shape[0], 1, 1), generator=random)
+    save_file(weights, path)
+    return path
+
+
+def is_one_sentence(text: str) -> bool:
+    """What a user is told of a mistake: a single line that ends as a sentence does."""
+    return "\n" not in text.strip() and text.strip().endswith((".", ")")) and "Traceback" not in text
+
+
+def full_disk(action: Callable[[], object], size: int) -> None:
+    """Calls it where no file can grow beyond a size, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        action()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **extra}
+
+
+def train_command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+
+
+def train(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """`python train.py` to its end."""
+    return run_python(str(ROOT / "train.py"), *map(str, arguments), **extra)
+
+
+def run_python(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**extra), timeout=300, check=False)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's stats.jsonl; a half-written last one is left out."""
+    path = run / "stats.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]

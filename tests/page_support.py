@@ -1,0 +1,52 @@
+"""The page as a process of its own, and pictures to feed it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    errors: Path
+    """what it wrote to stderr"""
+
+
+@contextmanager
+def running_app(model: Path, folder: Path) -> Iterator[Server]:
+    """`python app.py --model MODEL` on a free port, its files below `folder`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {
+        "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "gradio"),
+        "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    errors = folder / "stderr.txt"
+    with errors.open("w") as stderr:
+        command = [sys.executable, str(ROOT / "app.py"), "--model", str(model)]
+        process = subprocess.Popen(command, env=os.environ | places, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    try:
+        assert process.stdout is not None
+        if not any("Running on" in line for line in iter(process.stdout.readline, "")):
+            raise RuntimeError(f"app.py did not start: {errors.read_text()}")
+        yield Server(f"http://127.0.0.1:{port}", errors)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def make_picture(path: Path, width: int, height: int) -> Path:
+    """A photo of that size; the file name's ending chooses the format."""
+    with Image.open(ROOT / "examples" / "cat.png") as photo:
+        photo.convert("RGB").resize((width, height)).save(path)
+    return path

@@ -1,0 +1,226 @@
+"""python -m srgan upscale | evaluate: what is written, what is said, and the exit codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, is_one_sentence, make_photos, run_python, textured
+from PIL import Image
+
+from srgan.cli import main
+from srgan.data import load_crops
+from srgan.evaluation import evaluate, evaluate_bicubic
+from srgan.metrics import LPIPS
+from srgan.upscaler import Upscaler
+
+
+def run(*arguments: str | Path) -> int:
+    """main() with its exit code, whichever way it leaves."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+@pytest.fixture
+def settings(model_folder: Path) -> tuple[str, ...]:
+    return ("--model", str(model_folder), "--device", "cpu", "--precision", "fp32")
+
+
+def enlarged(model_folder: Path, source: Path, detail: float = 1.0) -> np.ndarray:
+    return np.asarray(Upscaler.load(model_folder, "cpu", "fp32").enlarge(Image.open(source), detail))
+
+
+def test_a_picture_is_enlarged_into_a_file(tmp_path: Path, model_folder: Path, settings: tuple[str, ...]) -> None:
+    textured(0, 20, 15).save(tmp_path / "small.png")
+    for detail in (0.0, 0.5, 1.0):
+        assert (
+            run("upscale", tmp_path / "small.png", tmp_path / "new" / "large.png", "--detail", detail, *settings) == 0
+        )
+        found = np.asarray(Image.open(tmp_path / "new" / "large.png"))
+        assert np.array_equal(found, enlarged(model_folder, tmp_path / "small.png", detail))
+
+
+def test_the_name_of_the_output_says_its_format(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    textured(0, 20, 15).save(tmp_path / "small.png")
+    for suffix, format in ((".jpg", "JPEG"), (".webp", "WEBP"), (".tiff", "TIFF")):
+        assert run("upscale", tmp_path / "small.png", tmp_path / f"large{suffix}", *settings) == 0
+        picture = Image.open(tmp_path / f"large{suffix}")
+        assert (picture.format, picture.size) == (format, (80, 60))
+
+
+def test_a_picture_is_enlarged_into_a_folder_under_its_name(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    textured(0, 8, 8).convert("L").save(tmp_path / "small.jpg")
+    (tmp_path / "out").mkdir()
+    assert run("upscale", tmp_path / "small.jpg", tmp_path / "out", *settings) == 0
+    assert Image.open(tmp_path / "out" / "small.png").size == (32, 32)
+
+
+def test_a_folder_keeps_its_subfolders_and_names_what_failed(
+    tmp_path: Path, model_folder: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "deep" / "er").mkdir(parents=True)
+    textured(0, 12, 9).save(source / "a.png")
+    textured(1, 9, 12).save(source / "deep" / "er" / "b.bmp")
+    (source / "broken.jpg").write_text("not a picture")
+    assert run("upscale", source, target, *settings) == 1
+    assert {path.relative_to(target).as_posix() for path in target.rglob("*.*")} == {"a.png", "deep/er/b.png"}
+    for place, photo in (("a.png", "a.png"), ("deep/er/b.png", "deep/er/b.bmp")):
+        assert np.array_equal(np.asarray(Image.open(target / place)), enlarged(model_folder, source / photo))
+    said = capsys.readouterr()
+    failures = [line for line in said.err.splitlines() if line.startswith("srgan upscale: ")]
+    assert len(failures) == 1 and "broken.jpg" in failures[0]
+    assert "2 of 3" in said.out
+
+
+def test_pictures_of_one_stem_do_not_overwrite_each_other(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    textured(0, 12, 9).save(source / "a.png")
+    textured(1, 16, 20).save(source / "a.bmp")
+    run("upscale", source, target, *settings)
+    assert {Image.open(path).size for path in target.iterdir()} == {(48, 36), (64, 80)}
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What is said of a wrong use, which is one sentence and exit code 2."""
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert is_one_sentence(said.err), said.err
+    assert "usage:" not in said.err
+    return said.err
+
+
+def test_wrong_input_is_refused_by_name(
+    tmp_path: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty").mkdir()
+    for name in ("missing.png", "text.png", "empty"):
+        assert name in complaint(capsys, "upscale", tmp_path / name, tmp_path / "out.png", *settings)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_bad_model_folder_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    textured(0, 8, 8).save(tmp_path / "small.png")
+    (tmp_path / "model").mkdir()
+    for model in ("missing", "model"):
+        said = complaint(capsys, "upscale", tmp_path / "small.png", tmp_path / "out.png", "--model", tmp_path / model)
+        assert str(tmp_path / model) in said
+
+
+@pytest.mark.parametrize(
+    "name", ["large.xyz", "large", "large.psd", "large.png/below.png", "small.png/below/large.png"]
+)
+def test_an_output_that_cannot_be_written_is_refused_by_name(
+    tmp_path: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    textured(0, 8, 8).save(tmp_path / "small.png")
+    textured(0, 8, 8).save(tmp_path / "large.png")
+    assert name in complaint(capsys, "upscale", tmp_path / "small.png", tmp_path / name, *settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.png", "small.png"]
+
+
+def test_a_folder_is_not_written_into_a_file(
+    tmp_path: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photos(tmp_path / "in", 1)
+    (tmp_path / "file").touch()
+    assert "file" in complaint(capsys, "upscale", tmp_path / "in", tmp_path / "file", *settings)
+
+
+@pytest.mark.parametrize("detail", ["1.5", "-1", "nan"])
+def test_a_wrong_detail_is_one_complaint_however_many_pictures(
+    tmp_path: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str], detail: str
+) -> None:
+    make_photos(tmp_path / "in", 2)
+    said = complaint(capsys, "upscale", tmp_path / "in", tmp_path / "out", f"--detail={detail}", *settings)
+    assert "detail" in said and detail in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["enlarge"], ["upscale", "one.png"], ["upscale", "a", "b", "--detail", "much"],
+     ["upscale", "a", "b", "--det", "1"],
+     ["evaluate"], ["evaluate", "--data", "d", "--detail", "0,x"], ["upscale", "a", "b", "--device", "tpu"]],
+)  # fmt: skip
+def test_a_wrong_command_line_is_refused_in_one_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    complaint(capsys, *arguments)
+
+
+# evaluate
+
+
+@pytest.fixture(scope="module")
+def large_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large")
+    for number in range(4):
+        textured(number, 140, 130).save(folder / f"{number}.png")
+    return folder
+
+
+def test_evaluate_prints_and_writes_its_figures(
+    tmp_path: Path, large_photos: Path, lpips_file: Path, model_folder: Path, settings: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = tmp_path / "new" / "figures.json"
+    code = run("evaluate", "--data", large_photos, "--detail", "0,1", "--lpips", lpips_file, "--json", path, *settings)
+    assert code == 0
+    report = json.loads(path.read_text())
+    assert (report["photos"], report["model"]) == (4, "tiny-faces")
+    crops, lpips, cpu = load_crops(large_photos, 128), LPIPS.load(lpips_file), torch.device("cpu")
+    assert report["figures"].keys() == {"bicubic", "detail 0", "detail 1"}
+    assert report["figures"]["bicubic"] == pytest.approx(evaluate_bicubic(crops, lpips, cpu))
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for detail in (0.0, 1.0):
+        wanted = evaluate(lambda low, detail=detail: upscaler.restore(low, detail), crops, lpips, cpu)
+        assert report["figures"][f"detail {detail:g}"] == pytest.approx(wanted, rel=1e-4)
+    said = capsys.readouterr().out
+    assert f"PSNR-Y {report['figures']['bicubic']['psnr_y']:.2f} dB" in said and "LPIPS" in said
+
+
+def test_evaluate_measures_the_last_photos_alone(tmp_path: Path, large_photos: Path, settings: tuple[str, ...]) -> None:
+    path = tmp_path / "figures.json"
+    for last in (1, 4):  # all of them is a number as good as any
+        assert run("evaluate", "--data", large_photos, "--detail", "1", "--last", last, "--json", path, *settings) == 0
+        assert json.loads(path.read_text())["photos"] == last
+
+
+@pytest.mark.parametrize("last", ["-1", "5", "many"])
+def test_evaluate_refuses_a_wrong_number_of_photos(
+    last: str, large_photos: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = complaint(capsys, "evaluate", "--data", large_photos, f"--last={last}", *settings)
+    assert "--last" in said and "--held-out" not in said
+
+
+def test_evaluate_measures_a_model_of_one_weight_set(tmp_path: Path, large_photos: Path, one_set_folder: Path) -> None:
+    path = tmp_path / "figures.json"
+    code = run("evaluate", "--data", large_photos, "--json", path, "--model", one_set_folder, "--device", "cpu")
+    assert code == 0
+    assert json.loads(path.read_text())["figures"].keys() == {"bicubic", "detail 1"}
+
+
+def test_evaluate_names_photos_that_it_leaves_out(
+    tmp_path: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    textured(0, 140, 130).save(tmp_path / "large.png")
+    textured(1, 40, 30).save(tmp_path / "small.png")
+    run("evaluate", "--data", tmp_path, "--detail", "1", *settings)
+    said = capsys.readouterr()
+    assert "small.png" in said.err and "40x30" in said.err
+
+
+def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, settings: tuple[str, ...]) -> None:
+    textured(0, 8, 8).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_text("not a picture")
+    done = run_python("-m", "srgan", "upscale", str(tmp_path), str(tmp_path / "out"), *settings)
+    assert done.returncode == 1, done.stderr
+    assert "broken.png" in done.stderr and "Traceback" not in done.stderr
+    assert Image.open(tmp_path / "out" / "small.png").size == (32, 32)
+    assert not (ROOT / "out").exists()

@@ -1,0 +1,223 @@
+"""Folders of photos: what is found, what is left out and why, the cache, the split and the order."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import numpy as np
+import pytest
+import torch
+from helpers import environment, is_one_sentence, make_photos, textured
+from PIL import Image
+
+import srgan.data
+from srgan.data import Crops, find_photos, first_reasons, load_crops, shuffled
+from srgan.errors import UserError
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Good photos of every kind, and four that cannot be used."""
+    folder = tmp_path / "mixed"
+    (folder / "deep" / "er").mkdir(parents=True)
+    textured(0).save(folder / "a.png")
+    textured(1).convert("L").save(folder / "b-grey.JPG")
+    textured(2).convert("CMYK").save(folder / "c-inks.jpeg")
+    textured(3).convert("RGBA").save(folder / "deep" / "d-alpha.webp")
+    textured(4).save(folder / "deep" / "er" / "e.bmp")
+    textured(5, 40, 31).save(folder / "f-small.png")
+    (folder / "g-text.png").write_text("not a picture")
+    (folder / "h-empty.jpg").touch()
+    path = folder / "i-cut.jpg"
+    textured(6).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    (folder / "notes.txt").write_text("no photo, and not meant to be one")
+    return folder
+
+
+def test_photos_are_found_in_subfolders_and_sorted(mixed: Path) -> None:
+    found = [path.relative_to(mixed).as_posix() for path in find_photos(mixed)]
+    assert found == [
+        "a.png", "b-grey.JPG", "c-inks.jpeg", "deep/d-alpha.webp", "deep/er/e.bmp",
+        "f-small.png", "g-text.png", "h-empty.jpg", "i-cut.jpg",
+    ]  # fmt: skip
+
+
+def test_a_folder_without_photos_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    for folder, words in ((tmp_path, "holds no photos"), (tmp_path / "missing", "no such folder")):
+        for function in (find_photos, lambda folder: load_crops(folder, 32)):
+            with pytest.raises(UserError, match=words) as caught:
+                function(folder)
+            assert is_one_sentence(str(caught.value)) and str(folder) in str(caught.value)
+
+
+def test_what_cannot_be_used_is_left_out_and_named(mixed: Path) -> None:
+    crops = load_crops(mixed, 32)
+    assert crops.names == ["a.png", "b-grey.JPG", "c-inks.jpeg", "deep/d-alpha.webp", "deep/er/e.bmp"]
+    assert list(crops.skipped) == ["f-small.png", "g-text.png", "h-empty.jpg", "i-cut.jpg"]
+    assert "40x31" in crops.skipped["f-small.png"] and "32x32" in crops.skipped["f-small.png"]
+    for name in ("g-text.png", "h-empty.jpg"):
+        assert crops.skipped[name] == "not a picture that Pillow can read"
+    assert "broken" in crops.skipped["i-cut.jpg"]
+    assert not any(str(mixed) in reason for reason in crops.skipped.values())
+
+
+def test_crops_are_the_middles_of_the_photos(mixed: Path) -> None:
+    crops = load_crops(mixed, 32)
+    batch = crops.batch([4, 0])
+    assert batch.shape == (2, 3, 32, 32) and batch.dtype == torch.uint8
+    for crop, seed in zip(batch, (4, 0), strict=True):
+        middle = np.asarray(textured(seed))[24:56, 32:64]
+        assert np.array_equal(crop.permute(1, 2, 0).numpy(), middle)
+    grey = crops.batch([1])[0]
+    assert torch.equal(grey[0], grey[1]) and grey.float().std() > 5
+    assert (crops.batch([2])[0].permute(1, 2, 0).numpy().astype(int) - np.asarray(textured(2))[24:56, 32:64]).std() < 30
+
+
+def test_a_folder_of_useless_photos_says_why(tmp_path: Path) -> None:
+    for number in range(5):
+        textured(number, 20, 20).save(tmp_path / f"{number}.png")
+    with pytest.raises(UserError) as caught:
+        load_crops(tmp_path, 32)
+    text = str(caught.value)
+    assert is_one_sentence(text)
+    assert "0.png is 20x20" in text and "2 more" in text
+
+
+def test_reasons_are_shortened() -> None:
+    reasons = {f"{n}.png": "is broken" for n in range(5)}
+    assert first_reasons(reasons) == "0.png is broken; 1.png is broken; 2.png is broken; and 2 more"
+    assert first_reasons({"a": "is broken"}) == "a is broken"
+
+
+# The cache
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr(srgan.data, "open_rgb", refuse)
+
+
+def test_photos_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_crops(mixed, 32)
+    forbid_decoding(monkeypatch)
+    second = load_crops(mixed, 32)
+    assert (first.names, first.skipped) == (second.names, second.skipped)
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_another_size_or_a_changed_folder_is_decoded_anew(photos: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    before = load_crops(folder, 32)
+    assert load_crops(folder, 48).pixels.shape == (12, 3, 48, 48)
+    textured(99).save(folder / "003.png")
+    changed = load_crops(folder, 32)
+    assert [n for n in range(12) if not np.array_equal(before.pixels[n], changed.pixels[n])] == [3]
+    textured(98).save(folder / "012.png")
+    assert load_crops(folder, 32).names[-1] == "012.png"
+    (folder / "000.png").unlink()
+    assert load_crops(folder, 32).names[0] == "001.png"
+
+
+def test_a_photo_replaced_by_one_of_the_same_size_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "one.bmp"
+    textured(0).save(path)
+    before = load_crops(tmp_path, 32).pixels[0].copy()
+    textured(1).save(path)
+    os.utime(path, ns=(1, 1))
+    assert not np.array_equal(load_crops(tmp_path, 32).pixels[0], before)
+
+
+def test_a_build_that_was_cut_short_leaves_nothing_that_counts(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(srgan.data, "to_tensor", interrupt)
+        load_crops(photos, 32)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert len(load_crops(photos, 32).names) == 12
+
+
+def interrupt(_: Image.Image) -> torch.Tensor:
+    raise KeyboardInterrupt
+
+
+def test_two_runs_at_once_both_find_the_cache_whole(photos: Path, tmp_path: Path) -> None:
+    code = "import sys, srgan.data as d; c = d.load_crops(sys.argv[1], 32); print(len(c.names), c.pixels.sum())"
+    command = [sys.executable, "-c", code, str(photos)]
+    runs = [Popen(command, env=environment(SRGAN_CACHE=str(tmp_path)), stdout=PIPE) for _ in range(2)]
+    said = [run.communicate(timeout=120)[0].decode().split() for run in runs]
+    assert said == [["12", str(int(load_crops(photos, 32).pixels.sum()))]] * 2
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_folder_that_cannot_be_had_is_one_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / place))
+    with pytest.raises(UserError, match="SRGAN_CACHE") as caught:
+        load_crops(photos, 32)
+    assert is_one_sentence(str(caught.value))
+
+
+# The split and the order
+
+
+def crops(count: int) -> Crops:
+    pixels = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 1)
+    return Crops(pixels, [f"{number:05}.png" for number in range(count)], {"x.png": "is broken"})
+
+
+def test_the_last_photos_by_name_are_held_out() -> None:
+    train, held_out = crops(20).split(3)
+    assert held_out.names == ["00017.png", "00018.png", "00019.png"]
+    assert train.names == crops(20).names[:17]
+    assert train.batch(range(17))[:, 0, 0, 0].tolist() == list(range(17))
+    assert held_out.batch(range(3))[:, 0, 0, 0].tolist() == [17, 18, 19]
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (20, 1), (45, 2), (200, 10), (10_000, 500), (20_000, 500)])
+def test_five_percent_and_at_most_500_are_held_out_unless_told(count: int, held_out: int) -> None:
+    every = Crops(np.zeros((count, 3, 1, 1), np.uint8), [str(n) for n in range(count)], {})
+    train, rest = every.split(None)
+    assert (len(train.names), len(rest.names)) == (count - held_out, held_out)
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(5, 5), (5, 7), (1, None)])
+def test_too_few_photos_are_refused(count: int, held_out: int | None) -> None:
+    with pytest.raises(UserError, match="too few") as caught:
+        crops(count).split(held_out)
+    assert is_one_sentence(str(caught.value)) and str(count) in str(caught.value)
+
+
+def test_each_epoch_has_its_own_order_of_all_photos() -> None:
+    orders = [tuple(shuffled(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len(set(orders)) == 6
+    assert tuple(shuffled(50, 1, 2)) == orders[-1]
+
+
+def test_order_does_not_depend_on_numpys_global_state() -> None:
+    np.random.seed(1)
+    first = shuffled(20, 0, 0)
+    np.random.seed(2)
+    assert np.array_equal(first, shuffled(20, 0, 0))
+
+
+def test_names_outside_utf8_are_read(tmp_path: Path) -> None:
+    folder = make_photos(tmp_path / "photos", 2)
+    strange = os.fsdecode(b"caf\xe9.png")
+    try:
+        (folder / "000.png").rename(folder / strange)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert strange in load_crops(folder, 32).names

@@ -1,0 +1,119 @@
+"""The two networks: shapes, sizes, ranges, and that the fast way of computing them is the plain one."""
+
+import pytest
+import torch
+from helpers import randomise
+from torch import nn
+
+from srgan.models import Discriminator, Generator, fold_shuffle, sub_pixel
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+def test_generator_has_the_papers_parameters() -> None:
+    # head: 9*9*3*64 + 64 and 64 slopes = 15,680; each block: 2 * 3*3*64*64 and 64 slopes = 73,792, 16 of them;
+    # after them 3*3*64*64 + 64 = 36,928; each doubling: 3*3*64*256 + 256 and 64 slopes = 147,776, two of them;
+    # tail: 9*9*64*3 + 3 = 15,555. Batch normalisation would add 2*64 a layer, a shared slope take 63 away.
+    assert parameters(Generator()) == 15_680 + 16 * 73_792 + 36_928 + 2 * 147_776 + 15_555 == 1_544_387
+
+
+def test_discriminator_has_the_papers_parameters() -> None:
+    widths = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
+    convolutions = sum(9 * a * b + b for a, b in widths)
+    # The dense layers see the channels of one position, 512 -> 1024 -> 1, not the whole 8x8x512 map.
+    assert parameters(Discriminator()) == convolutions + 512 * 1024 + 1024 + 1024 + 1 == 5_211_713
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (5, 3), (32, 32), (7, 24)])
+@pytest.mark.parametrize(("channels", "blocks"), [(4, 1), (8, 3)])
+def test_generator_enlarges_four_times(height: int, width: int, channels: int, blocks: int) -> None:
+    restored = Generator(channels, blocks)(torch.zeros(2, 3, height, width))
+    assert restored.shape == (2, 3, 4 * height, 4 * width)
+
+
+def test_generator_stays_inside_the_value_range() -> None:
+    network = randomise(Generator(8, 1))
+    restored = network(torch.randn(1, 3, 16, 16))
+    assert restored.abs().max() < 1
+    assert restored.std() > 0.05  # and is not just about zero
+    assert network(100 * torch.randn(1, 3, 16, 16)).abs().max() <= 1
+
+
+def test_generator_equals_its_layers_applied_one_after_the_other() -> None:
+    network = randomise(Generator(6, 2)).double()
+    low = torch.randn(2, 3, 9, 7, dtype=torch.float64)
+    features = network.head(low)
+    features = features + network.body(features)
+    plain = torch.tanh(network.tail(network.upsample(features)))
+    torch.testing.assert_close(network(low), plain, rtol=0, atol=1e-12)
+
+
+def test_folded_convolution_equals_the_one_behind_the_shuffle() -> None:
+    weight = torch.randn(3, 2, 9, 9, dtype=torch.float64)
+    x = torch.randn(1, 8, 6, 5, dtype=torch.float64)
+    shuffle = nn.PixelShuffle(2)
+    behind = nn.functional.conv2d(shuffle(x), weight, padding=4)
+    in_front = shuffle(nn.functional.conv2d(x, fold_shuffle(weight), padding=2))
+    torch.testing.assert_close(in_front, behind, rtol=0, atol=1e-12)
+
+
+def test_sub_pixels_lie_row_by_row() -> None:
+    layer = sub_pixel(2)
+    convolution = layer[0]
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]))
+    expected = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[10.0, 20.0], [30.0, 40.0]]])
+    assert torch.equal(layer(torch.zeros(1, 2, 1, 1))[0], expected)
+
+
+def test_training_starts_without_a_checkerboard() -> None:
+    torch.manual_seed(1)
+    enlarged = sub_pixel(5)(torch.randn(1, 5, 6, 6))
+    corners = [enlarged[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    assert corners[0].std() > 0.01
+    for corner in corners[1:]:
+        torch.testing.assert_close(corner, corners[0], rtol=0, atol=1e-6)
+
+
+def reach(output: torch.Tensor, source: torch.Tensor, centre: int) -> int:
+    """How far from the centre, in rows or columns, the farthest input lies that changes the output."""
+    (gradient,) = torch.autograd.grad(output.sum(), source)
+    rows, columns = gradient[0].abs().sum(0).nonzero(as_tuple=True)
+    return int(torch.maximum((rows - centre).abs(), (columns - centre).abs()).max())
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_features_radius_is_how_far_the_low_resolution_part_looks(blocks: int) -> None:
+    network = randomise(Generator(4, blocks)).double()
+    centre = network.features_radius + 3
+    low = torch.randn(1, 3, 2 * centre + 1, 2 * centre + 1, dtype=torch.float64, requires_grad=True)
+    output = network.to_features(low)[..., centre, centre]
+    assert reach(output, low, centre) == network.features_radius
+
+
+def test_image_radius_is_how_far_the_enlarging_part_looks() -> None:
+    network = randomise(Generator(4, 1)).double()
+    centre = network.image_radius + 3
+    features = torch.randn(1, 4, 2 * centre + 1, 2 * centre + 1, dtype=torch.float64, requires_grad=True)
+    inside = slice(4 * centre, 4 * centre + 4)
+    assert reach(network.to_image(features)[..., inside, inside], features, centre) == network.image_radius
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns"),
+    [(128, 128, 8, 8), (16, 16, 1, 1), (17, 33, 2, 3), (1, 1, 1, 1), (31, 50, 2, 4)],
+)
+def test_discriminator_judges_patches_of_any_image(height: int, width: int, rows: int, columns: int) -> None:
+    logits = Discriminator()(torch.zeros(1, 3, height, width))
+    assert logits.shape == (1, 1, rows, columns)
+
+
+def test_discriminator_gives_logits_and_not_probabilities() -> None:
+    network = Discriminator()
+    last = network.layers[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, -7.0)
+    assert network(torch.randn(2, 3, 16, 32)).unique().tolist() == [-7.0]

@@ -1,0 +1,203 @@
+"""The page in a browser: what a visitor sees and does."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_support import Server, make_picture, running_app
+from PIL import Image
+
+from srgan import images
+from srgan.upscaler import Upscaler
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Browser, Locator, Page, expect  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+QUIET = ("background-networking", "component-update", "gpu", "sync")
+ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_app(model_folder, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with playwright.sync_playwright() as driver:
+        own = Path(driver.chromium.executable_path)
+        if not CHROMIUM and not own.exists():
+            pytest.skip("no chromium: neither on the PATH nor installed by playwright")
+        chromium = driver.chromium.launch(executable_path=CHROMIUM or own, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page with its first result; what it asks of others and complains about fails the test."""
+    opened = browser.new_page(viewport=getattr(request, "param", DESKTOP))
+    opened.set_default_timeout(60_000)
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("request", lambda asked: complaints.append(asked.url) if is_elsewhere(asked.url, server.url) else None)
+    opened.goto(server.url)
+    expect(opened.locator("#wipe img")).to_have_count(2)
+    expect(opened.get_by_text("all that the two enlargements have seen")).to_be_visible()
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def is_elsewhere(url: str, home: str) -> bool:
+    return not url.startswith((home, home.replace("http", "ws"), "data:", "blob:"))
+
+
+def upload(page: Page, file: Path, label: str = "Your photo") -> None:
+    """As a visitor: clears the picture that is there and chooses a file instead."""
+    box = page.locator(".block").filter(has_text=label).filter(visible=True).first
+    box.get_by_label("Clear").or_(box.get_by_label("Remove Image")).first.click()
+    box.locator("input[type=file]").set_input_files(file)
+
+
+def sources(pictures: Locator) -> list[str | None]:
+    return [picture.get_attribute("src") for picture in pictures.all()]
+
+
+def natural_sizes(pictures: Locator) -> list[list[int]]:
+    for picture in pictures.all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+    return pictures.evaluate_all("all => all.map(image => [image.naturalWidth, image.naturalHeight])")
+
+
+def position(page: Page) -> str | None:
+    return page.locator("#wipe [data-testid=slider]").get_attribute("style")
+
+
+def test_the_first_paint_shows_a_result(page: Page) -> None:
+    assert natural_sizes(page.locator("#wipe img")) == [[408, 512]] * 2
+    assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
+    expect(page.locator(".figures table")).to_contain_text("tiny-faces")
+    expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
+
+
+def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(page: Page, tmp_path: Path) -> None:
+    upload(page, make_picture(tmp_path / "mine.png", 178, 218))
+    expect(page.get_by_text("Your photo is 178x218")).to_be_visible()
+    panes = page.locator(".panes img")
+    for pane, name in zip(panes.all(), ("bicubic", "restored", "original"), strict=True):
+        expect(pane).to_have_attribute("alt", name)
+        expect(pane).to_have_attribute("src", re.compile(rf"mine-{name}\.png$"))
+    assert natural_sizes(panes) == [[176, 216]] * 3
+    shown = panes.evaluate_all("all => all.map(image => [image.clientWidth, image.clientHeight, image.y])")
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_an_example_needs_no_upload(page: Page) -> None:
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.locator("#wipe img").first).to_have_attribute("src", re.compile("coffee-bicubic"))
+
+
+def test_the_line_is_moved_by_mouse_and_by_keys(page: Page) -> None:
+    line, covered = page.locator("#wipe [data-testid=slider]"), page.locator("#wipe img").nth(1)
+    natural_sizes(page.locator("#wipe img"))
+    before, box = covered.get_attribute("style"), line.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 90, box["y"] + 40, steps=3)
+    page.mouse.up()
+    expect(covered).not_to_have_attribute("style", before or "")
+    dragged = covered.get_attribute("style")
+    line.press("ArrowRight")
+    expect(covered).not_to_have_attribute("style", dragged or "")
+
+
+def test_the_pair_is_changed_without_another_run_and_keeps_the_line(page: Page) -> None:
+    bicubic, restored, original = sources(page.locator(".panes img"))
+    line = page.locator("#wipe [data-testid=slider]")
+    natural_sizes(page.locator("#wipe img"))
+    line.press("ArrowRight")
+    moved, figures = position(page), page.locator(".figures table").inner_text()
+    for name, pair in (("restored | original", (restored, original)), ("bicubic | original", (bicubic, original))):
+        page.get_by_label(name).check()
+        for picture, source in zip(page.locator("#wipe img").all(), pair, strict=True):
+            expect(picture).to_have_attribute("src", source or "")
+        expect(page.locator("#wipe label")).to_have_text(name)
+    assert position(page) == moved
+    assert page.locator(".figures table").inner_text() == figures  # another run would have taken another time
+
+
+def test_detail_changes_the_restored_picture_alone(page: Page) -> None:
+    bicubic, restored, original = sources(page.locator(".panes img"))
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored or "")
+    expect(page.locator("#wipe img").nth(1)).to_have_attribute("src", sources(page.locator(".panes img"))[1] or "")
+    assert sources(page.locator(".panes img"))[::2] == [bicubic, original]
+
+
+def test_the_size_of_the_comparison_can_be_chosen(page: Page) -> None:
+    page.get_by_label("128").check()
+    expect(page.get_by_text("It was reduced to 100x128")).to_be_visible()
+
+
+def download(page: Page, button: str) -> Image.Image:
+    with page.expect_download() as started:
+        page.get_by_role("button", name=button).filter(visible=True).click()
+    assert started.value.suggested_filename.endswith(".png")
+    return images.open_rgb(started.value.path())
+
+
+def test_the_downloaded_png_holds_the_upscalers_pixels(page: Page, model_folder: Path) -> None:
+    small, restored = download(page, "Download small copy"), download(page, "Download restored")
+    assert small.size == (51, 64)
+    np.testing.assert_array_equal(np.asarray(restored), np.asarray(Upscaler.load(model_folder).enlarge(small)))
+
+
+def test_enlarge_shows_and_gives_the_picture_four_times_as_large(
+    page: Page, tmp_path: Path, model_folder: Path
+) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    file = make_picture(tmp_path / "tiny.png", 10, 7)
+    upload(page, file, "Your small picture")
+    expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+    assert natural_sizes(page.locator("#enlarged img")) == [[40, 28]] * 2
+    expected = Upscaler.load(model_folder).enlarge(images.open_rgb(file))
+    np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+
+
+def test_a_refused_upload_is_one_sentence_and_the_next_photo_works(page: Page, server: Server, tmp_path: Path) -> None:
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    (tmp_path / "fake.png").write_text("no picture")
+    upload(page, tmp_path / "fake.png")
+    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
+    upload(page, make_picture(tmp_path / "good.png", 64, 64))
+    expect(page.get_by_text("Your photo is 64x64")).to_be_visible()
+    assert "Traceback" not in server.errors.read_text()
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_a_phone_shows_the_result_first_and_never_scrolls_sideways(page: Page) -> None:
+    expect(page.locator("#wipe [data-testid=slider]")).to_be_in_viewport()
+    for tab in ("Compare", "Enlarge"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: Page) -> None:
+    page.get_by_role("button", name="collins").first.click()
+    expect(page.get_by_text("Your photo is 512x512")).to_be_attached()
+    expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)

@@ -1,0 +1,675 @@
+"""Training: the steps one by one, and whole runs of train.py with their files, their stops and their resumes."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import (
+    OFFLINE,
+    TINY,
+    environment,
+    full_disk,
+    is_one_sentence,
+    make_photos,
+    rows,
+    textured,
+    train,
+    train_command,
+)  # fmt: skip
+from PIL import Image
+from safetensors.torch import load_file
+
+from srgan.config import Config
+from srgan.data import load_crops
+from srgan.errors import UserError
+from srgan.progress import Meter, Position
+from srgan.run import Run, expected_memory, plan
+from srgan.training import Trainer, rate_factor, step_generator
+from srgan.upscaler import Upscaler
+
+SMALL: dict[str, Any] = {
+    "crop": 32, "channels": 8, "blocks": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "content": "mse",
+    "held_out": 2, "epochs": 1, "fidelity_epochs": 1,
+}  # fmt: skip
+"""TINY as Config takes it, for runs inside this process."""
+
+
+def trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
+    config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
+    folder.mkdir(exist_ok=True)
+    return Trainer(config, *load_crops(photos, config.crop).split(config.held_out), folder)
+
+
+def start(photos: Path, folder: Path, resume: bool = False, **settings: Any) -> Run:
+    config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
+    return Run(config, *load_crops(photos, config.crop).split(config.held_out), resume)
+
+
+def weights(folder: Path, file: str = "model.safetensors") -> bytes:
+    return (folder / "model" / file).read_bytes()
+
+
+# Schedules and averages
+
+
+def test_one_cycle_rises_for_a_twentieth_and_falls_to_zero() -> None:
+    factors = [rate_factor(step / 1000, "one-cycle") for step in range(1001)]
+    assert factors[0] == pytest.approx(0.04)
+    assert factors[50] == max(factors) == pytest.approx(1)
+    assert factors[525] == pytest.approx(0.5)
+    assert factors[1000] == pytest.approx(0, abs=1e-9)
+    assert factors[:51] == sorted(factors[:51]) and factors[50:] == sorted(factors[50:], reverse=True)
+
+
+def test_constant_schedule_is_constant() -> None:
+    assert {rate_factor(progress, "constant") for progress in (0.0, 0.01, 0.5, 1.0)} == {1.0}
+
+
+def test_schedules_count_photos_and_not_steps(photos: Path, tmp_path: Path) -> None:
+    for batch in (2, 5):
+        one = trainer(photos, tmp_path, batch_size=batch, fidelity_epochs=4)
+        one.position.total = 20  # of 4 epochs of 10 photos
+        one.set_rates()
+        assert one.rate_groups()[0]["lr"] == pytest.approx(1.5e-3 * rate_factor(0.5, "one-cycle"))
+
+
+def fill(network: torch.nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(value)
+
+
+def averaged(one: Trainer) -> float:
+    (value,) = {round(float(x), 5) for parameter in one.average.parameters() for x in parameter.unique()}
+    return value
+
+
+def test_average_forgets_half_in_its_half_life(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path, ema_half_life=8)
+    one.position.total = 1_000_000
+    for updates in ([8], [4, 4], [1] * 8):
+        fill(one.average, 0)
+        fill(one.generator, 1)
+        for count in updates:
+            one.update_average(count)
+        assert averaged(one) == pytest.approx(0.5)
+
+
+def test_average_is_short_at_the_beginning_and_absent_on_request(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path, ema_half_life=1000)
+    for total, left in ((0, 0.0), (40, 0.5), (80, 0.5**0.5)):  # the half-life is a tenth of what has been seen
+        one.position.total = total
+        fill(one.average, 1)
+        fill(one.generator, 0)
+        one.update_average(4)
+        assert averaged(one) == pytest.approx(left, abs=1e-5)
+    none = trainer(photos, tmp_path, ema_half_life=0)
+    none.position.total = 1_000_000
+    fill(none.generator, 3)
+    none.update_average(1)
+    assert averaged(none) == 3
+
+
+def test_each_step_has_its_own_random_numbers_and_the_same_ones_again() -> None:
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 4), (2**63 - 1, 0, 0)]
+    draws = [tuple(torch.rand(4, generator=step_generator(*place)).tolist()) for place in places]
+    assert len(set(draws)) == len(places)
+    assert draws == [tuple(torch.rand(4, generator=step_generator(*place)).tolist()) for place in places]
+
+
+# The meter
+
+
+def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
+    position = Position("fidelity")
+    meter = Meter(tmp_path / "stats.jsonl", position)
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"pixel": torch.tensor(value)})
+        position.total += 4
+    assert "3" in meter.report(60.0)
+    meter.add({"pixel": torch.tensor(7.0)})
+    meter.report(0.0)
+    assert meter.means() == {"pixel": 4.0}
+    assert [(row["pixel"], row["photos"], row["epoch"]) for row in rows(tmp_path)] == [(3, 12, 1), (7, 12, 1)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, value: float) -> None:
+    meter = Meter(tmp_path / "stats.jsonl", Position("detail", epoch=2))
+    meter.add({"generator": torch.tensor(1.0), "discriminator": torch.tensor(value)})
+    with pytest.raises(UserError) as caught:
+        meter.report(0.0)
+    text = str(caught.value)
+    assert is_one_sentence(text)
+    assert "discriminator" in text and "epoch 3" in text and "detail" in text
+    assert rows(tmp_path) == []
+
+
+# Steps
+
+
+def test_the_fidelity_stage_learns(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path, schedule="constant")
+    pixels = one.train.batch(range(8))
+    losses = [one.step(pixels)["pixel"].item() for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.75 * losses[0]
+
+
+def detail_trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
+    return trainer(photos, folder, fidelity_epochs=0, **settings)
+
+
+def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -> None:
+    one = detail_trainer(photos, tmp_path, adversarial_weight=0.25, pixel_weight=0.5)
+    low, high = torch.rand(4, 3, 8, 8) * 2 - 1, torch.rand(4, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        restored = one.generator(low)
+        real, fake = one.discriminator(high), one.discriminator(restored)
+    cross_entropy = F.binary_cross_entropy_with_logits
+    content = F.mse_loss(restored, high).item()
+    adversarial = cross_entropy(fake, torch.ones_like(fake)).item()
+    judged = cross_entropy(real, torch.ones_like(real)) + cross_entropy(fake, torch.zeros_like(fake))
+    found = {name: value.item() for name, value in one.detail_step(low, high).items()}
+    assert found["content"] == pytest.approx(content, rel=1e-4)
+    assert found["adversarial"] == pytest.approx(adversarial, rel=1e-4)
+    l1 = F.l1_loss(restored, high).item()
+    assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.5 * l1, rel=1e-4)
+    assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # on both networks as they were before
+    assert found["d_real"] == pytest.approx(real.sigmoid().mean().item(), rel=1e-4)
+    assert found["d_fake"] == pytest.approx(fake.sigmoid().mean().item(), rel=1e-4)
+
+
+def test_the_discriminator_learns_to_tell_originals_from_restored(photos: Path, tmp_path: Path) -> None:
+    one = detail_trainer(photos, tmp_path, schedule="constant", lr=3e-4)
+    pixels = one.train.batch(range(4))
+    for _ in range(25):
+        found = one.step(pixels)
+    assert found["d_real"] > found["d_fake"] + 0.1
+
+
+@pytest.mark.parametrize("content", ["perceptual", "vgg54"])
+def test_content_from_vgg19_moves_the_generator(photos: Path, tmp_path: Path, vgg19_file: Path, content: str) -> None:
+    one = detail_trainer(
+        photos, tmp_path, content=content, vgg19=str(vgg19_file), adversarial_weight=0.0, pixel_weight=0.0, lr=1e-3,
+        schedule="constant",
+    )  # fmt: skip
+    pixels = one.train.batch(range(4))
+    losses = [one.step(pixels)["content"].item() for _ in range(12)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_step_in_bf16_keeps_weights_and_losses_in_fp32(photos: Path, tmp_path: Path) -> None:
+    one = detail_trainer(photos, tmp_path, precision="bf16")
+    found = one.step(one.train.batch(range(4)))
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in found.values())
+    assert all(value.dtype == torch.float32 for value in one.generator.parameters())
+
+
+def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path, fidelity_epochs=1, epochs=1, lr=1e-30)
+    assert [(one.position.stage, epoch) for epoch in one.advance()] == [("fidelity", 1), ("detail", 1)]
+    assert one.fidelity is not None
+    for name, value in one.average.state_dict().items():
+        torch.testing.assert_close(value, one.fidelity[name], rtol=0, atol=1e-6)
+
+
+def test_a_stage_may_end_within_an_epoch(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path, fidelity_epochs=0.5, epochs=1.5)
+    ends = [(one.position.stage, epoch, one.position.total) for epoch in one.advance()]
+    assert ends == [("fidelity", 1, 5), ("detail", 1, 10), ("detail", 2, 15)]
+
+
+def test_every_epoch_sees_every_photo_once(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trainer(photos, tmp_path, fidelity_epochs=2, batch_size=3)
+    seen: list[int] = []
+    batch = one.train.batch
+    monkeypatch.setattr(
+        type(one.train), "batch", lambda self, indices: (seen.extend(map(int, indices)), batch(indices))[1]
+    )
+    monkeypatch.setattr(one, "validate", lambda losses: None)
+    for _ in one.train_epoch():
+        pass
+    first = list(seen)
+    seen.clear()
+    for _ in one.train_epoch():
+        pass
+    assert sorted(first) == sorted(seen) == list(range(10))
+    assert first != seen
+
+
+def test_held_out_photos_leave_no_trace_in_the_weights(photos: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(photos, tmp_path / "changed")
+    for number in (10, 11):
+        textured(100 + number).save(changed / f"{number:03}.png")
+    also = shutil.copytree(photos, tmp_path / "also")
+    textured(100).save(also / "009.png")
+    found = []
+    for folder in (photos, changed, also):
+        one = trainer(folder, tmp_path / "run", epochs=2)
+        assert one.held_out.names == ["010.png", "011.png"]
+        list(one.advance())
+        found.append((one.average.state_dict(), one.history[-1]["psnr_y"]))
+    (plain, psnr), (same, other_psnr), (different, _) = found
+    assert all(torch.equal(value, same[name]) for name, value in plain.items())
+    assert psnr != other_psnr
+    assert not all(torch.equal(value, different[name]) for name, value in plain.items())
+
+
+# Saving and going on, inside this process
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_path: Path) -> None:
+    whole = trainer(photos, tmp_path / "whole", jitter=0.05, epochs=2)
+    list(whole.advance())
+    for stop_after in (1, 3, 5):  # steps, of three an epoch: within and at the end of one, and in the second stage
+        folder = tmp_path / f"stopped-{stop_after}"
+        first = start(photos, folder, jitter=0.05, epochs=2)
+        stop_at(first.trainer, stop_after)
+        assert first.train() is False
+        second = start(photos, folder, resume=True, jitter=0.05, epochs=2)
+        assert second.train() is True
+        for name, network in whole.networks().items():
+            resumed = second.trainer.networks()[name].state_dict()
+            assert all(torch.equal(value, resumed[key]) for key, value in network.state_dict().items()), (
+                stop_after,
+                name,
+            )
+        reached = [(row["stage"], row["epoch"]) for row in second.trainer.history]
+        assert reached == [("fidelity", 1), ("detail", 1), ("detail", 2)]
+        figures = [row["psnr_y"] for row in second.trainer.history]
+        assert figures == [row["psnr_y"] for row in whole.history]
+        validated = [(row["stage"], row["epoch"]) for row in rows(folder) if row["kind"] == "validation"]
+        assert validated == reached
+
+
+def stop_at(one: Trainer, steps: int) -> None:
+    """Asks it to stop while it takes a step, as a signal would."""
+    step, left = one.step, [steps]
+
+    def counted(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        left[0] -= 1
+        one.stop_requested = left[0] <= 0
+        return step(pixels)
+
+    one.step = counted
+
+
+def test_a_run_killed_between_validation_and_saving_has_its_figures_once(photos: Path, tmp_path: Path) -> None:
+    first = start(photos, tmp_path / "run")
+    stop_at(first.trainer, 3)
+    assert first.train() is False  # all photos of the epoch are seen and saved, its end is not
+    with (first.folder / "stats.jsonl").open("a") as file:
+        file.write('{"kind": "validation", "stage": "fidelity", "epoch": 1, "photos": 10, "psnr_y": 1.0}\n')
+    second = start(photos, first.folder, resume=True)
+    assert second.train() is True
+    validated = [(row["stage"], row["epoch"]) for row in rows(first.folder) if row["kind"] == "validation"]
+    assert validated == [("fidelity", 1), ("detail", 1)]
+
+
+@pytest.fixture
+def stopped(photos: Path, tmp_path: Path) -> Path:
+    """The folder of a run that was stopped after its first step."""
+    run = start(photos, tmp_path / "run")
+    run.trainer.stop_requested = True
+    assert run.train() is False
+    return run.folder
+
+
+def test_a_folder_with_a_run_is_not_overwritten(photos: Path, stopped: Path) -> None:
+    before = (stopped / "state.pt").read_bytes()
+    with pytest.raises(UserError, match="--resume") as caught:
+        start(photos, stopped)
+    assert is_one_sentence(str(caught.value)) and str(stopped) in str(caught.value)
+    assert (stopped / "state.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-1000], lambda data: b"text", lambda data: data[:100]]
+)
+def test_a_broken_state_is_one_sentence(photos: Path, stopped: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = stopped / "state.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        start(photos, stopped, resume=True)
+    assert is_one_sentence(str(caught.value)) and str(path) in str(caught.value)
+
+
+def test_a_run_does_not_go_on_with_other_photos(photos: Path, stopped: Path, tmp_path: Path) -> None:
+    """Else those that were held out would be trained on: they are the last by name."""
+    more = shutil.copytree(photos, tmp_path / "more")
+    textured(50).save(more / "012.png")
+    with pytest.raises(UserError) as caught:
+        start(more, stopped, resume=True)
+    assert is_one_sentence(str(caught.value))
+
+
+def test_a_run_that_was_killed_before_it_saved_can_be_started_again(photos: Path, tmp_path: Path) -> None:
+    first = start(photos, tmp_path / "run")
+    with (tmp_path / "run" / "stats.jsonl").open("a") as file:  # as far as it came
+        file.write('{"kind": "validation", "stage": "fidelity", "epoch": 1, "photos": 10, "psnr_y": 1.0}\n')
+    assert first.folder.exists()
+    second = start(photos, tmp_path / "run")
+    assert second.train() is True
+    validated = [(row["stage"], row["epoch"]) for row in rows(second.folder) if row["kind"] == "validation"]
+    assert validated == [("fidelity", 1), ("detail", 1)]
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_the_last_state(photos: Path, stopped: Path) -> None:
+    before = (stopped / "state.pt").read_bytes()
+    run = start(photos, stopped, resume=True)
+    with pytest.raises(UserError) as caught:
+        full_disk(run.trainer.save, 1_000_000)
+    assert is_one_sentence(str(caught.value)) and str(stopped / "state.pt") in str(caught.value)
+    assert (stopped / "state.pt").read_bytes() == before
+    assert not list(stopped.glob("*partial*")) and not list(stopped.glob(".*partial*"))
+
+
+def test_a_full_disk_under_the_statistics_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+    run = start(photos, tmp_path / "run")
+    (run.folder / "stats.jsonl").write_text("{}\n" * 100)
+    with pytest.raises(UserError) as caught:
+        full_disk(run.train, 300)
+    assert is_one_sentence(str(caught.value))
+
+
+def test_an_out_folder_that_cannot_be_made_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError) as caught:
+            start(photos, folder)
+        assert is_one_sentence(str(caught.value)) and str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["missing", "empty", "broken"])
+def test_a_useless_showcase_is_refused_before_training(photos: Path, tmp_path: Path, content: str) -> None:
+    showcase = tmp_path / "showcase"
+    if content != "missing":
+        showcase.mkdir()
+    if content == "broken":
+        (showcase / "face.png").write_text("not a picture")
+    with pytest.raises(UserError) as caught:
+        start(photos, tmp_path / "run", showcase=str(showcase))
+    assert is_one_sentence(str(caught.value)) and str(showcase) in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_useless_weights_files_are_refused_before_training(photos: Path, tmp_path: Path) -> None:
+    for settings in (
+        {"content": "vgg54", "vgg19": str(tmp_path / "none.pth")},
+        {"lpips": str(tmp_path / "none.safetensors")},
+    ):
+        with pytest.raises(UserError, match="none"):
+            start(photos, tmp_path / "run", **settings)
+        assert not (tmp_path / "run").exists()
+
+
+# The plan
+
+
+def test_the_plan_counts_photos_steps_and_parameters(photos: Path) -> None:
+    config = Config(**{**SMALL, "data": str(photos), "channels": 64, "blocks": 16, "epochs": 3, "fidelity_epochs": 2})
+    text = plan(config, *load_crops(photos, 32).split(2))
+    for words in (
+        "10 photos to train on, 2 held out (010.png to 011.png)", "fidelity stage: 2 epochs of 3 steps of 4",
+        "detail stage: 3 epochs of 3 steps of 4", "1,544,387", "5,211,713", "cpu", "float32", "GB",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_expected_memory_grows_with_what_needs_it() -> None:
+    small, config = Config(batch_size=8), Config(batch_size=16)
+    assert (
+        1
+        < expected_memory(small, "bfloat16")
+        < expected_memory(config, "bfloat16")
+        < expected_memory(config, "float32")
+    )
+
+
+# Whole runs of train.py
+
+
+TWO_STAGES = (
+    *TINY,
+    "--content",
+    "mse",
+    "--held-out",
+    "2",
+    "--fidelity-epochs",
+    "1",
+    "--epochs",
+    "2",
+    "--checkpoint-every",
+    "2",
+)
+
+
+@pytest.fixture(scope="module")
+def two_stages(photos: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of both stages from its beginning to its end, and what it printed."""
+    out = tmp_path_factory.mktemp("two") / "run"
+    showcase = tmp_path_factory.mktemp("showcase")
+    textured(77, 300, 200).save(showcase / "portrait.png")
+    done = train(
+        "--data", photos, "--out", out, *TWO_STAGES, "--lpips", lpips_file, "--showcase", showcase,
+        "--data-terms", "Made for this test.",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture(scope="module")
+def classic(photos: Path, vgg19_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("classic") / "run"
+    done = train("--data", photos, "--out", out, "--recipe", "classic", *TINY, "--epochs", "2", "--vgg19", vgg19_file)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_run_leaves_its_files(two_stages: tuple[Path, str]) -> None:
+    out, _ = two_stages
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    folders = ("original", "low", "fidelity-001", "detail-001", "detail-002")
+    samples = {f"samples/{folder}/{name}.png" for folder in folders for name in ("010", "011")}
+    model = ("config.json", "metrics.json", "README.md", "model.safetensors", "fidelity.safetensors", "curves.png")
+    assert files == {
+        "settings.json", "stats.jsonl", "state.pt", "curves.png", "sheet.png", "checkpoints/detail-002.pt",
+        "model/samples/portrait.png", *samples, *(f"model/{name}" for name in model),
+    }  # fmt: skip
+
+
+def test_samples_are_the_held_out_photos_at_both_sizes(two_stages: tuple[Path, str], photos: Path) -> None:
+    out, _ = two_stages
+    original = Image.open(out / "samples" / "original" / "010.png")
+    middle = np.asarray(Image.open(photos / "010.png"))[24:56, 32:64]
+    assert np.array_equal(np.asarray(original), middle)
+    low = np.asarray(Image.open(out / "samples" / "low" / "010.png")).astype(int)
+    assert low.shape == (8, 8, 3)
+    assert np.abs(low - np.asarray(original.resize((8, 8), Image.Resampling.BICUBIC))).max() <= 1
+    restored = [np.asarray(Image.open(out / "samples" / name / "010.png")) for name in ("fidelity-001", "detail-002")]
+    assert all(picture.shape == (32, 32, 3) for picture in restored)
+    assert not np.array_equal(*restored)
+
+
+def test_the_last_sample_is_what_the_model_gives(two_stages: tuple[Path, str]) -> None:
+    out, _ = two_stages
+    upscaler = Upscaler.load(out / "model", "cpu", "fp32")
+    for folder, detail in (("detail-002", 1.0), ("fidelity-001", 0.0)):
+        restored = upscaler.enlarge(Image.open(out / "samples" / "low" / "011.png"), detail)
+        sample = np.asarray(Image.open(out / "samples" / folder / "011.png")).astype(int)
+        assert np.abs(np.asarray(restored) - sample).max() <= 1
+
+
+def test_statistics_have_a_row_for_every_epoch(two_stages: tuple[Path, str]) -> None:
+    found = rows(two_stages[0])
+    validated = [row for row in found if row["kind"] == "validation"]
+    assert [(row["stage"], row["epoch"], row["photos"]) for row in validated] == [
+        ("fidelity", 1, 10), ("detail", 1, 10), ("detail", 2, 20)
+    ]  # fmt: skip
+    assert all({"psnr_y", "ssim_y", "lpips"} <= row.keys() for row in validated)
+    trained = [row for row in found if row["kind"] == "train"]
+    assert {row["stage"] for row in trained} == {"fidelity", "detail"}
+    assert all(row["photos_per_second"] > 0 for row in trained)
+    for row in trained:
+        losses = {"pixel"} if row["stage"] == "fidelity" else {"generator", "discriminator", "d_real", "d_fake"}
+        assert losses <= row.keys()
+    assert all(0 < row["d_real"] < 1 and 0 < row["d_fake"] < 1 for row in trained if row["stage"] == "detail")
+
+
+def test_settings_are_what_was_asked_for(two_stages: tuple[Path, str], photos: Path) -> None:
+    found = json.loads((two_stages[0] / "settings.json").read_text())
+    assert found.keys() == {field.name for field in dataclasses.fields(Config)}
+    assert {name: found[name] for name in ("data", "crop", "epochs", "fidelity_epochs", "held_out", "content")} == {
+        "data": str(photos), "crop": 32, "epochs": 2, "fidelity_epochs": 1, "held_out": 2, "content": "mse",
+    }  # fmt: skip
+
+
+def test_the_model_folder_says_how_it_was_made(two_stages: tuple[Path, str]) -> None:
+    folder = two_stages[0] / "model"
+    training = json.loads((folder / "config.json").read_text())["training"]
+    assert training["data"]["train"] == 10 and training["data"]["held_out"] == 2
+    assert training["data"]["seen"] == {"fidelity": 10, "detail": 20}
+    figures = json.loads((folder / "metrics.json").read_text())["figures"]
+    assert figures.keys() == {"bicubic", "detail 0", "detail 0.5", "detail 1"}
+    card = (folder / "README.md").read_text()
+    command = shlex.split(training["command"])
+    assert command[:2] == ["python", "train.py"] and training["command"] in card
+    for words in ("Made for this test.", f"{figures['detail 1']['psnr_y']:.2f}", "samples/portrait.png", "curves.png"):
+        assert words in card, words
+    assert Image.open(folder / "samples" / "portrait.png").size == (4 * 256, 256)
+
+
+def test_a_run_says_its_plan_and_its_figures(two_stages: tuple[Path, str]) -> None:
+    out, said = two_stages
+    assert "10 photos to train on, 2 held out" in said
+    assert "bicubic: PSNR-Y" in said and f"Model folder: {out / 'model'}" in said
+
+
+def test_pictures_of_a_run_can_be_opened(two_stages: tuple[Path, str]) -> None:
+    sheet = Image.open(two_stages[0] / "sheet.png")
+    assert sheet.width > 4 * 32 and sheet.height > 2 * 32
+    curves = np.asarray(Image.open(two_stages[0] / "curves.png").convert("L"))
+    assert min(curves.shape) > 200 and curves.min() < 100
+
+
+def test_the_classic_recipe_is_a_gan_alone(classic: Path) -> None:
+    assert {row["stage"] for row in rows(classic)} == {"detail"}
+    found = json.loads((classic / "settings.json").read_text())
+    assert (found["content"], found["jitter"], found["schedule"]) == ("vgg54", 0.05, "constant")
+    assert sorted(path.name for path in (classic / "samples").iterdir()) == [
+        "detail-001",
+        "detail-002",
+        "low",
+        "original",
+    ]
+    assert len(list((classic / "samples" / "detail-002").iterdir())) == 5
+    upscaler = Upscaler.load(classic / "model", "cpu", "fp32")
+    assert not upscaler.can_blend
+    state = torch.load(classic / "state.pt", weights_only=True)
+    for name, value in load_file(classic / "model" / "model.safetensors").items():  # no average: the generator itself
+        assert torch.equal(value, state["networks"]["generator"][name])
+    assert state["optimizers"]["generator"][0]["param_groups"][0]["lr"] == 1e-4
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def begin(*arguments: str | Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(train_command(*arguments), stdout=pipe, stderr=pipe, text=True, env=environment())
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    two_stages: tuple[Path, str], photos: Path, lpips_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    arguments = ("--data", photos, "--out", out, *TWO_STAGES, "--lpips", lpips_file, "--save-minutes", "0")
+    process = begin(*arguments)
+    wait_for(lambda: sum(row["kind"] == "train" and row["stage"] == "detail" for row in rows(out)) >= 2, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    position = torch.load(out / "state.pt", weights_only=True)["position"]
+    assert position["stage"] == "detail" and 0 < position["total"] < 20
+    done = train(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    for file in ("model.safetensors", "fidelity.safetensors"):
+        assert weights(out, file) == weights(two_stages[0], file)
+    validated = [(row["stage"], row["epoch"]) for row in rows(out) if row["kind"] == "validation"]
+    assert validated == [("fidelity", 1), ("detail", 1), ("detail", 2)]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my run"
+    arguments = (
+        "--data",
+        photos,
+        "--out",
+        out,
+        *TINY,
+        "--content",
+        "mse",
+        "--fidelity-epochs",
+        "0",
+        "--epochs",
+        "9999",
+    )
+    process = begin(*arguments)
+    wait_for(lambda: len(rows(out)) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0, complaints
+    assert "Traceback" not in complaints
+    words = shlex.split(said.strip().splitlines()[-1].split("Go on with:")[1])
+    assert words[-1] == "--resume" and words[2:-1] == [str(argument) for argument in arguments]
+    assert torch.load(out / "state.pt", weights_only=True)["position"]["total"] > 0
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    done = train(
+        "--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", TORCH_HOME=str(tmp_path / "home"), **OFFLINE
+    )
+    assert done.returncode == 0, done.stderr
+    assert "11 photos to train on, 1 held out" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_vgg19_and_network_nothing_is_begun(photos: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = train("--data", photos, "--out", tmp_path / "run", *TINY, TORCH_HOME=str(home), **OFFLINE)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert is_one_sentence(last) and "--vgg19" in last and "--content mse" in last
+    assert not (tmp_path / "run").exists()
+
+
+def test_photos_that_are_left_out_are_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train as program
+
+    folder = make_photos(tmp_path / "photos", 4)
+    textured(9, 20, 20).save(folder / "small.png")
+    (folder / "text.jpg").write_text("not a picture")
+    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(folder), *TINY, "--dry-run"])
+    assert program.main() == 0
+    said = capsys.readouterr()
+    assert "2 photos are left out" in said.err and "small.png is 20x20" in said.err and "text.jpg" in said.err
+    assert "3 photos to train on, 1 held out" in said.out
