@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -286,13 +287,19 @@ class Publisher:
         if self.thread is not None and self.thread.is_alive():
             tqdm.write(f"Epoch {epoch} is not pushed: the push before it is still under way.")
             return
-        self.thread = threading.Thread(target=self.push, args=(self.write(),))
-        self.thread.start()
+        with self.told():
+            self.thread = threading.Thread(target=self.push, args=(self.write(),))
+            self.thread.start()
 
     def push(self, folder: Path) -> None:
         disable_progress_bars()  # they would tear the training's
-        try:
+        with self.told():
             push(folder, self.repo_id, tqdm.write)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
         except UserError as error:
             tqdm.write(f"Not pushed, and training goes on: {error}")
 

@@ -89,7 +89,7 @@ class Run:
         self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
         self.save_references()
 
-    def train(self, then: Callable[[int], object] = int) -> bool:
+    def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
         """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
         try:
             for epoch in self.trainer.advance():

@@ -1,6 +1,7 @@
-"""A Hugging Face Hub on 127.0.0.1, as far as huggingface_hub 2.4.0 asks for it (read from its source; no Xet).
+"""A Hugging Face Hub on 127.0.0.1, as far as huggingface_hub asks for it. On demand it misbehaves.
 
-Repositories with commits, branches and tags; both ways of uploading; Spaces that build. On demand it misbehaves.
+Repositories with commits, branches and tags; both ways of uploading, without Xet; Spaces that build. Paths, payloads
+and headers follow the source of huggingface_hub 2.4.0; 1.16.4, the oldest that is allowed, works with it too.
 """
 
 import asyncio
