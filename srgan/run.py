@@ -115,7 +115,8 @@ class Run:
         save_curves(trainer.history, self.folder / "curves.png")
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
         save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
-        if epoch % self.config.checkpoint_every == 0 or (stage, epoch) == middle(epochs):
+        compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
+        if epoch % self.config.checkpoint_every == 0 or compared:
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
 
     def finish(self) -> str:
