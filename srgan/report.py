@@ -95,7 +95,7 @@ def epoch_folder(stage: str, epoch: int) -> str:
     return f"{stage}-{epoch:03}"
 
 
-def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 256) -> None:
+def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 384) -> None:
     """bicubic | fidelity | detail | original of a picture's upper middle square, where a portrait has its face."""
     square = min(original.size)
     left = (original.width - square) // 2
