@@ -4,19 +4,22 @@
     python train.py --data PHOTOS --recipe classic     the GAN alone, as documented in 2017
     python train.py --data PHOTOS --dry-run            print the plan and stop
     python train.py --data PHOTOS --resume             go on with a run that was stopped
+    python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
 
 The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
 and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
-1 failed on the way, 2 wrong usage.
+1 failed on the way or not published, 2 wrong usage.
 """
 
 import shlex
 import signal
 import sys
+from typing import Any
 
 from srgan.config import Config, build_parser, make_config, parse, resume_config
 from srgan.data import Crops, first_reasons, load_crops
 from srgan.errors import UserError
+from srgan.publish import Publisher, check_push, push
 from srgan.run import Run, plan
 
 
@@ -24,24 +27,62 @@ def main() -> int:
     parser = build_parser("train.py", __doc__)
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--push", nargs="?", const="", metavar="USER/NAME",
+        help="publish the model when it is trained (without a name: <user>/srgan-<data folder>)",
+    )  # fmt: skip
+    parser.add_argument("--private", action="store_true", help="with --push: for you alone to see")
+    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: publish every N epochs as well")
     given = parse(None, parser)
-    resume, dry_run = given.pop("resume", False), given.pop("dry_run", False)
+    own = {name: given.pop(name, None) for name in ("resume", "dry_run", "push", "private", "push_every")}
     code = 2
     try:
         config = make_config(given)
-        if resume:
+        if own["resume"]:
             config = resume_config(given, config.run_folder())
+        repository = check_publishing(own, config)
         train, held_out = photos(config)
         print(plan(config, train, held_out))
-        if dry_run:
+        if own["dry_run"]:
             return 0
-        run = Run(config, train, held_out, resume)
+        run = Run(config, train, held_out, bool(own["resume"]))
         stop_on_signals(run)
         code = 1
-        print(run.finish() if run.train() else f"Saved. Go on with: {resume_command()}")
+        publisher = Publisher(repository, own["push_every"] or 0, run.save_interim)
+        try:
+            trained = run.train(publisher.after_epoch)
+        finally:
+            publisher.wait()
+        print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return code
+    return publish(run, repository) if trained and repository else 0
+
+
+def check_publishing(own: dict[str, Any], config: Config) -> str:
+    """USER/NAME to publish to, known to take it before the first photo is read; "" without --push."""
+    if own["push"] is None:
+        if own["private"] or own["push_every"]:
+            raise UserError("--private and --push-every say how to publish: give --push too.")
+        return ""
+    if own["push_every"] is not None and own["push_every"] < 1:
+        raise UserError(f"--push-every is {own['push_every']}; it must be at least 1.")
+    repository = check_push(own["push"], config.data, bool(own["private"]), make=not own["dry_run"])
+    print(f"to be published as {repository}")
+    return repository
+
+
+def publish(run: Run, repository: str) -> int:
+    """Whatever happens here, the run folder is whole, and how to publish it later is said."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        push(run.folder, repository)
+    except (UserError, KeyboardInterrupt) as error:
+        later = shlex.join(["python", "-m", "srgan", "push", str(run.folder), repository])
+        reason = str(error) or "stopped."
+        print(f"train.py: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
+        return 1
     return 0
 
 

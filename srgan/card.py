@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+import re
 import shlex
 import subprocess
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import EvalResult, ModelCardData
 
 from srgan.config import RECIPES, Config, flag
 
@@ -17,12 +19,32 @@ PROTOCOL = (
     "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border; LPIPS: v0.1, AlexNet. Means over photos."
 )
 
+FORMS = {"psnr_y": ("PSNR-Y, dB", ".2f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
+"""Title and format of each figure."""
+
+METRICS = {
+    "psnr_y": ("psnr", "PSNR-Y (dB, BT.601 luma, 4 px cut from each border)"),
+    "ssim_y": ("ssim", "SSIM-Y (BT.601 luma, 4 px cut from each border)"),
+    "lpips": ("lpips", "LPIPS (v0.1, AlexNet)"),
+}
+"""What the Hub calls each figure, and its name with the protocol."""
+
+PLACES = frozenset({"data", "vgg19", "lpips", "showcase"})
+"""Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
+
+
+def told_settings(config: Config) -> dict[str, Any]:
+    """The settings as they may be published."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    places = {name: Path(settings[name]).resolve().name for name in PLACES if settings[name]}
+    return settings | places
+
 
 def command_line(config: Config) -> str:
     """The command that repeats a run, without what is at its default."""
     usual = asdict(Config()) | RECIPES[config.recipe]
     parts = ["python", "train.py"]
-    for name, value in asdict(config).items():
+    for name, value in told_settings(config).items():
         if name in ("data", "recipe") or (value != usual[name] and value != ""):
             parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value).removesuffix(".0")]
     return shlex.join(parts)
@@ -54,10 +76,10 @@ def commit() -> str:
 def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], version: str) -> dict[str, Any]:
     """What config.json says of the training, and the card is written from."""
     return {
-        "settings": {name: value for name, value in asdict(config).items() if name not in ("out", "device")},
+        "settings": told_settings(config),
         "data": {"name": Path(config.data).resolve().name, "terms": config.data_terms, **photos},
         "command": command_line(config),
-        "hours": {stage: round(value / 3600, 2) for stage, value in seconds.items()},
+        "hours": hours(seconds),
         "hardware": hardware(),
         "versions": {
             "srgan": version,
@@ -69,6 +91,10 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
     }
 
 
+def hours(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
+
+
 def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:
     """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
     data, settings = training["data"], training["settings"]
@@ -77,10 +103,7 @@ def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pic
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
     shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
     return f"""---
-library_name: srgan
-pipeline_tag: image-to-image
-tags: [super-resolution, srgan, faces]
-metrics: [psnr, ssim, lpips]
+{card_data(name, training, metrics).to_yaml()}
 ---
 # {name}
 
@@ -90,6 +113,8 @@ channels, without batch normalisation.
 {shown}
 
 ## Use
+
+In a copy of the program that trained it:
 
 ```python
 from PIL import Image
@@ -127,10 +152,52 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 """
 
 
+def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
+    """The card's metadata. A licence only where one was stated; every figure with its protocol."""
+    results = eval_results(training["data"]["name"], metrics)
+    data = ModelCardData(
+        library_name="srgan",
+        pipeline_tag="image-to-image",
+        license=training["settings"].get("license") or None,
+        tags=["super-resolution", "image-super-resolution", "face-super-resolution", "srgan", "gan", "pytorch"],
+        datasets=[dataset_id(training["data"]["name"])],
+        metrics=list(dict.fromkeys(result.metric_type for result in results)),
+        model_name=name,
+        eval_results=results or None,
+    )
+    if data.eval_results is None:  # the client would write the name alone, which the Hub does not know
+        data.pop("model_name")
+    return data
+
+
+def dataset_id(folder: str) -> str:
+    """A data folder's name in the characters that the Hub takes for a data set."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder).strip("-") or "photos"
+
+
+def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:
+    """For the Hub's model-index: each figure of the model's own; bicubic's stay in the table."""
+    return [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="4x super-resolution",
+            dataset_type=dataset_id(data),
+            dataset_name=f"{data}, {metrics['photos']} held-out photos",
+            dataset_split="held-out",
+            metric_type=METRICS[column][0],
+            metric_name=f"{METRICS[column][1]}, {title}",
+            metric_value=round(row[column], 4),
+        )
+        for title, row in metrics["figures"].items()
+        for column in METRICS
+        if title != "bicubic" and column in row
+    ]
+
+
 def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    forms = {"psnr_y": ("PSNR-Y, dB", ".2f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
-    columns = [name for name in forms if any(name in row for row in figures.values())]
-    lines = ["| | " + " | ".join(forms[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    columns = [name for name in FORMS if any(name in row for row in figures.values())]
+    lines = ["| | " + " | ".join(FORMS[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for title, row in figures.items():
-        lines.append(f"| {title} | " + " | ".join(format(row[name], forms[name][1]) for name in columns) + " |")
+        cells = (format(row[name], FORMS[name][1]) if name in row else "" for name in columns)
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

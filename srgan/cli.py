@@ -1,4 +1,4 @@
-"""python -m srgan upscale | evaluate"""
+"""python -m srgan upscale | evaluate | push | space"""
 
 import argparse
 import json
@@ -15,13 +15,16 @@ from srgan.data import find_photos, first_reasons, load_crops
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, evaluate_bicubic, show
 from srgan.files import write_whole
+from srgan.hub import HubError
 from srgan.images import open_rgb
 from srgan.metrics import LPIPS
+from srgan.publish import check_push, push
+from srgan.space import make_space
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: some pictures failed and were named; 2: wrong usage."""
+    """0: done; 1: some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -60,9 +63,28 @@ def build_parser() -> argparse.ArgumentParser:
     measure.set_defaults(run=run_evaluate)
 
     for command in (upscale, measure):
-        command.add_argument("--model", default=str(SHIPPED_MODEL), help="model folder (default: the one that ships)")
+        command.add_argument(
+            "--model", default=SHIPPED_MODEL,
+            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",
+        )  # fmt: skip
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+
+    publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
+    publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
+    publish.add_argument("repository", metavar="USER/NAME", help="made where it is not there")
+    publish.set_defaults(run=run_push)
+
+    space = commands.add_parser("space", help="make or update a Hugging Face Space with the page", allow_abbrev=False)
+    space.add_argument("space", metavar="USER/NAME", help="made where it is not there")
+    space.add_argument(
+        "--model", default="", metavar="USER/MODEL", help="model of the Hub to show (default: the one that ships)"
+    )
+    space.add_argument("--hardware", default="", help="as the Hub spells it: cpu-basic, zero-a10g, t4-small, ...")
+    space.set_defaults(run=run_space)
+
+    for command in (publish, space):
+        command.add_argument("--private", action="store_true", help="for you alone to see")
     return parser
 
 
@@ -136,4 +158,25 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         report = {"photos": len(crops.names), "model": upscaler.name, "figures": figures}
         write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    return 0
+
+
+def run_push(arguments: argparse.Namespace) -> int:
+    if not arguments.folder.is_dir():
+        raise UserError(f"{arguments.folder}: no such run folder.")
+    repo_id = check_push(arguments.repository, "", arguments.private)
+    try:
+        push(arguments.folder, repo_id)
+    except HubError as error:
+        print(f"srgan push: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_space(arguments: argparse.Namespace) -> int:
+    try:
+        make_space(arguments.space, arguments.model, arguments.hardware, arguments.private)
+    except HubError as error:
+        print(f"srgan space: {error}", file=sys.stderr)
+        return 1
     return 0

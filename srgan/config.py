@@ -68,6 +68,7 @@ class Config:
     lpips: str = setting("", "LPIPS v0.1 Alex weights file, .safetensors: adds LPIPS to the validation")
     showcase: str = setting("", "folder of pictures that may be published: before and after go into the model card")
     data_terms: str = setting("", "terms of the training photos, one sentence for the model card")
+    license: str = setting("", "licence of the model for its card, as the Hub spells it: mit, cc-by-nc-4.0, other, ...")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
     precision: Literal["auto", "bf16", "fp32"] = setting(
         "auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it"
@@ -130,7 +131,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 """What a recipe presets; whatever the command line names wins over it."""
 
 FREE_ON_RESUME = frozenset(
-    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "device", "precision", "save_minutes"}
+    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "license", "device", "precision", "save_minutes"}
 )
 """Settings that may differ when a run goes on: where things lie, not what is trained."""
 

@@ -18,6 +18,12 @@ from srgan.models import LARGEST, SCALE, Generator
 WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
 """File of each weight set; the first must be there."""
 
+LARGEST_JSON = 8_000_000
+"""Bytes of a config.json or metrics.json; one epoch's row takes about 400."""
+
+LARGEST_HEADER = 1_000_000
+"""Bytes of a safetensors file beside its tensors; one tensor's entry takes about 100."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -38,6 +44,14 @@ class ModelConfig:
                 raise ValueError(f"{name} is {value!r}, not a number from 1 to {largest}")
         if self.scale != SCALE or tuple(self.value_range) != (-1, 1):
             raise ValueError(f"scale {self.scale} and value range {self.value_range} are not {SCALE} and [-1, 1]")
+        if not isinstance(self.recipe, str) or not isinstance(self.training, dict):
+            raise ValueError("recipe is no text or training no table")
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Of every tensor of the network; nothing is allocated."""
+        with torch.device("meta"):
+            network = Generator(self.channels, self.blocks)
+        return {name: value.shape for name, value in network.state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -65,10 +79,8 @@ def load_model(folder: str | Path) -> Model:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder.")
     config = read_config(folder / "config.json")
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in Generator(config.channels, config.blocks).state_dict().items()}
     weights = {
-        kind: read_weights(folder / file, shapes)
+        kind: read_weights(folder / file, config.shapes())
         for kind, file in WEIGHTS.items()
         if kind == "detail" or (folder / file).exists()
     }
@@ -80,33 +92,54 @@ def read_config(path: Path) -> ModelConfig:
     try:
         return ModelConfig(**read_json(path))
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path} does not describe a model of this program: {error}.") from None
+        raise UserError(f"{path} does not describe a model of this program: {brief(error)}.") from None
+
+
+def brief(error: object) -> str:
+    """At most 120 printable characters: what a stranger's file says does not fill the screen or steer the terminal."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error)[:200])
+    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it is larger than {LARGEST_JSON:,} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no table")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}).") from None
+        raise UserError(f"{path} cannot be read ({brief(error)}).") from None
+    return content
+
+
+def largest_weights(shapes: dict[str, torch.Size]) -> int:
+    """Bytes that a weights file of these shapes may take, at 8 bytes a number."""
+    return 8 * sum(shape.numel() for shape in shapes.values()) + LARGEST_HEADER
 
 
 def read_weights(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
-    """Shapes are compared from the file's header, before any tensor is read."""
+    """The file's size is checked before it is opened, and the shapes, from its header, before any tensor is read."""
     try:
+        if path.stat().st_size > largest_weights(shapes):
+            raise UserError(f"{path} is larger than weights of its config.json can be.")
+        with path.open("rb") as file:
+            if (header := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
+                raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
             if found != shapes:
                 odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
                 raise UserError(
-                    f"{path} does not fit its config.json: {odd[0]} is missing, unknown or of another shape."
+                    f"{path} does not fit its config.json: {brief(odd[0])} is missing, unknown or of another shape."
                 )
             weights = {name: file.get_tensor(name).float() for name in shapes}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is corrupt or no safetensors file ({error}).") from None
+        raise UserError(f"{path} is corrupt or no safetensors file ({brief(error)}).") from None
     if not all(value.isfinite().all() for value in weights.values()):
         raise UserError(f"{path} holds weights that are not finite numbers.")
     return weights

@@ -8,8 +8,8 @@ SCALE = 4
 """Enlargement factor of the generator: two sub-pixel convolutions of 2 each."""
 
 
-LARGEST = {"channels": 512, "blocks": 128}
-"""Beyond this a setting or a config.json is taken for a mistake or an attack, and no network is built from it."""
+LARGEST = {"channels": 256, "blocks": 64}
+"""Beyond this (300 MB of weights) a setting or a config.json is taken for a mistake or an attack, and refused."""
 
 
 class ResidualBlock(nn.Module):

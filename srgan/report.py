@@ -77,15 +77,18 @@ def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: P
 
 
 def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, str]:
-    """low | mid-run | last | original, as titles and subfolders of the samples, after an epoch of a stage.
-
-    Mid-run is the end of the fidelity stage; of a GAN alone, seven tenths of its epochs (42 of the documented 60).
-    """
-    middle = ("fidelity", stages["fidelity"]) if "fidelity" in stages else (stage, round(0.7 * stages[stage]))
-    reached = stage == "detail" and (middle[0] == "fidelity" or 0 < middle[1] < epoch)
-    shown = [middle, (stage, epoch)] if reached else [(stage, epoch)]
+    """low | mid-run | last | original, as titles and subfolders of the samples, after an epoch of a stage."""
+    mid_run = middle(stages)
+    reached = stage == "detail" and (mid_run[0] == "fidelity" or 0 < mid_run[1] < epoch)
+    shown = [mid_run, (stage, epoch)] if reached else [(stage, epoch)]
     restored = {f"{name} epoch {number}": epoch_folder(name, number) for name, number in shown}
     return {"low resolution": "low", **restored, "original": "original"}
+
+
+def middle(stages: dict[str, int]) -> tuple[str, int]:
+    """The epoch that the last one is compared with: the end of the fidelity stage, or of a GAN alone seven tenths of
+    its epochs, which is 42 of the documented 60."""
+    return ("fidelity", stages["fidelity"]) if "fidelity" in stages else ("detail", round(0.7 * stages["detail"]))
 
 
 def epoch_folder(stage: str, epoch: int) -> str:

@@ -1,5 +1,8 @@
 """A training run and its folder: what is written before, after every epoch, and at the end."""
 
+import shutil
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,15 @@ from srgan.files import write_whole
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.model_folder import Model, ModelConfig, save_model
 from srgan.models import Discriminator, Generator
-from srgan.report import epoch_folder, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
+from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
 from srgan.training import Stopped, Trainer
 from srgan.upscaler import Upscaler
 
 TEST_PHOTOS = 5
 """Held-out photos that are restored and saved after every epoch, and shown in the sheet."""
+
+INTERIM = "interim"
+"""Model folder of a run that goes on."""
 
 
 def plan(config: Config, train: Crops, held_out: Crops) -> str:
@@ -83,11 +89,12 @@ class Run:
         self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
         self.save_references()
 
-    def train(self) -> bool:
-        """Trains to the end. False: it was asked to stop, and has saved its state."""
+    def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
+        """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
         try:
             for epoch in self.trainer.advance():
                 self.after_epoch(epoch)
+                then(epoch)
         except Stopped:
             return False
         return True
@@ -106,37 +113,58 @@ class Run:
         samples = self.folder / "samples"
         save_samples(samples / epoch_folder(stage, epoch), names, restored)
         save_curves(trainer.history, self.folder / "curves.png")
-        save_sheet(
-            samples,
-            sheet_columns({name: trainer.epochs(name) for name in trainer.stages}, stage, epoch),
-            names,
-            self.folder / "sheet.png",
-        )
-        if epoch % self.config.checkpoint_every == 0:
+        epochs = {name: trainer.epochs(name) for name in trainer.stages}
+        save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
+        compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
+        if epoch % self.config.checkpoint_every == 0 or compared:
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
 
     def finish(self) -> str:
         """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
-        trainer, folder = self.trainer, self.folder / "model"
+        folder, model = self.folder / "model", self.model()
+        upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
+        figures = self.measure(upscaler)
+        pictures = self.save_showcase(upscaler, folder)
+        self.save_model(folder, model, figures, pictures)
+        shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
+        best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
+        return f"{best}\nModel folder: {folder}"
+
+    def save_interim(self) -> Path:
+        """The model folder as it is now, with the figures of the last validation, to be looked at while it trains."""
+        row = self.trainer.history[-1]
+        figures = {name: row[name] for name in self.bicubic if name in row}
+        folder = self.folder / INTERIM
+        self.save_model(folder, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
+        return folder
+
+    def model(self) -> Model:
+        """The weights as they are now, and all that is known of their training."""
+        trainer = self.trainer
         weights = {"detail": trainer.average.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
-        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": trainer.stages}
+        before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
+        seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
+        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
-        model = Model(config, weights, {})
-        upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
-        metrics = {"photos": len(self.held_out.names), "figures": self.measure(upscaler), "history": trainer.history}
-        pictures = self.save_showcase(upscaler, folder)
-        save_curves(trainer.history, folder / "curves.png")
-        card = write_card(self.folder.name, training, metrics, pictures)
-        save_model(folder, Model(config, weights, metrics), card)
-        best = "\n".join(f"{name}: {show(figures)}" for name, figures in metrics["figures"].items())
-        return f"{best}\nModel folder: {folder}"
+        return Model(config, weights, {})
+
+    def save_model(self, folder: Path, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]) -> None:
+        history = self.trainer.history
+        metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
+        save_curves(history, folder / "curves.png")
+        card = write_card(self.folder.name, model.config.training, metrics, pictures)
+        save_model(folder, Model(model.config, model.weights, metrics), card)
+
+    @cached_property
+    def bicubic(self) -> dict[str, float]:
+        return evaluate_bicubic(self.held_out, self.trainer.lpips, self.trainer.device)
 
     def measure(self, upscaler: Upscaler) -> dict[str, dict[str, float]]:
         lpips, device = self.trainer.lpips, self.trainer.device
-        figures = {"bicubic": evaluate_bicubic(self.held_out, lpips, device)}
+        figures = {"bicubic": self.bicubic}
         for detail in (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,):
             figures[f"detail {detail:g}"] = evaluate(
                 lambda low, d=detail: upscaler.restore(low, d), self.held_out, lpips, device

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
+from srgan.hub import find_model
 from srgan.images import to_picture, to_pixels, to_rgb, to_tensor, to_unit
 from srgan.model_folder import Model, load_model
 from srgan.models import SCALE, Generator
@@ -29,16 +30,25 @@ class Upscaler:
     >>> Upscaler.load().enlarge(Image.open("small.png"), detail=0.8).save("large.png")
     """
 
-    def __init__(self, model: Model, name: str = "", device: str = "auto", precision: str = "auto") -> None:
-        self.model, self.name = model, name
+    def __init__(
+        self, model: Model, name: str = "", device: str = "auto", precision: str = "auto", commit: str = ""
+    ) -> None:
+        self.model, self.name, self.commit = model, name, commit
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
         self._generator = lru_cache(maxsize=8)(self._blend)
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
-        """From a model folder; without one, the model that ships. Raises UserError when it is not whole."""
-        return cls(load_model(model), Path(model).resolve().name, device, precision)
+        """From a model folder, from the Hub (USER/NAME or USER/NAME@REVISION), or by default the model that ships.
+
+        A folder that is there wins over a name on the Hub. `name` then holds what to show, with the revision; `commit`
+        the Hub's. Raises UserError when the model is not there, not whole, or not what it should be.
+        """
+        source = find_model(model)
+        with source.named():
+            model_read = load_model(source.folder)
+        return cls(model_read, source.name, device, precision, source.commit)
 
     @property
     def can_blend(self) -> bool:
@@ -89,6 +99,18 @@ class Upscaler:
         generator = Generator(config.channels, config.blocks)
         generator.load_state_dict(blend)
         return generator.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+
+
+def load_or_shipped(
+    model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto"
+) -> tuple[Upscaler, str]:
+    """The model, and ""; or where it cannot be had, the one that ships, and a sentence that says so and why."""
+    try:
+        return Upscaler.load(model, device, precision), ""
+    except UserError as error:
+        if Path(model) == SHIPPED_MODEL:
+            raise
+        return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 
 
 def tiled(function: Callable[[Tensor], Tensor], images: Tensor, tile: int, radius: int, scale: int) -> Tensor:

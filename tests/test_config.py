@@ -36,7 +36,8 @@ def test_every_setting_arrives_from_the_command_line() -> None:
         "held_out": 4, "crop": 64, "blocks": 2, "channels": 24, "jitter": 0.25, "content": "mse",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
         "schedule": "one-cycle", "ema_half_life": 10, "checkpoint_every": 3, "save_minutes": 1.5, "vgg19": "v",
-        "lpips": "l", "showcase": "s", "data_terms": "terms of use", "device": "cpu", "precision": "fp32",
+        "lpips": "l", "showcase": "s", "data_terms": "terms of use", "license": "mit", "device": "cpu",
+        "precision": "fp32",
     }  # fmt: skip
     assert set(values) == {field.name for field in FIELDS}, "a setting was added: give it a value here"
     arguments = [part for name, value in values.items() for part in (flag(name), str(value))]
@@ -188,7 +189,7 @@ def test_saved_settings_come_back(run: Path) -> None:
 
 def test_where_things_lie_may_change_on_resume(run: Path) -> None:
     given = {
-        "data": "elsewhere", "out": "o", "vgg19": "v", "lpips": "l", "showcase": "s", "data_terms": "t",
+        "data": "elsewhere", "out": "o", "vgg19": "v", "lpips": "l", "showcase": "s", "data_terms": "t", "license": "m",
         "device": "cpu", "precision": "fp32", "save_minutes": 1.0,
     }  # fmt: skip
     assert set(given) == FREE_ON_RESUME

@@ -1,0 +1,228 @@
+"""The Hugging Face Hub: pull a model, and say in one sentence what went wrong there. The token is never shown."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import get_session
+
+import srgan
+from srgan.errors import UserError
+from srgan.model_folder import LARGEST_JSON, WEIGHTS, brief, largest_weights, read_config
+
+HTTPError = HfHubHTTPError.__mro__[1]
+"""httpx's in huggingface_hub 1.x, httpx2's in 2.x: what a connection that fails raises."""
+
+SECONDS = 30.0
+"""Patience with a server that says nothing; the client itself has none to set and would wait for ever."""
+
+HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?", re.ASCII)
+"""USER/NAME or USER/NAME@REVISION; no part begins with a dot, so none leads out of a folder"""
+
+LOG_IN = "run `hf auth login`, or set HF_TOKEN"
+
+
+class HubError(UserError):
+    """What the Hub answered, or that it did not. `wait`: seconds after which the same may work; None: it will not."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder on this machine, and what to call it."""
+
+    folder: Path
+    name: str
+    commit: str = ""
+    """on the Hub; "" for a folder of this machine"""
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What is wrong with a file of the Hub's is said by the model's name, not by a path of the cache."""
+        try:
+            yield
+        except UserError as error:
+            if not self.commit:
+                raise
+            raise UserError(str(error).replace(str(self.folder), self.name)) from None
+
+
+def hub() -> HfApi:
+    get_session().timeout = SECONDS
+    return HfApi(library_name="srgan", library_version=srgan.__version__)
+
+
+def find_model(model: str | Path) -> Source:
+    """A folder where there is one, which may be a run's; else USER/NAME or USER/NAME@REVISION from the Hub."""
+    folder = Path(model)
+    if folder.is_dir():
+        whole = (folder / "config.json").exists() or not (folder / "model" / "config.json").exists()
+        return Source(folder if whole else folder / "model", folder.resolve().name)
+    if isinstance(model, Path):
+        raise UserError(f"{model}: no such model folder.")
+    if not (match := HUB_NAME.fullmatch(model)):
+        raise UserError(f"{brief(model)}: no such model folder, and no model of the Hub: USER/NAME[@REVISION].")
+    return pull(match["repo"], match["revision"])
+
+
+def pull(repo_id: str, revision: str | None = None) -> Source:
+    """Fetches a model, unless it is cached. Where the Hub cannot be had, takes what was fetched before, and says so."""
+    asked = f"{repo_id}@{revision}" if revision else repo_id
+    try:
+        with told(asked):
+            return download(repo_id, revision or "main", asked)
+    except HubError as problem:
+        if problem.wait is None:
+            raise
+        return cached(repo_id, revision or "main", asked, problem)
+
+
+def download(repo_id: str, revision: str, asked: str) -> Source:
+    """Four files at most, of fixed names: sizes are checked before they are fetched, checksums before they are used."""
+    commit = hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS).sha
+    wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
+    found = hub().get_paths_info(repo_id, wanted, revision=commit)
+    files = {file.path: file for file in found if isinstance(file, RepoFile)}
+    for name in ("config.json", WEIGHTS["detail"]):
+        if name not in files:
+            raise HubError(f"{asked} holds no model of this program: {name} is not there.")
+    config = fetch(repo_id, files.pop("config.json"), commit, LARGEST_JSON)
+    source = Source(config.parent, f"{asked} ({commit[:7]})", commit)
+    with source.named():
+        largest = largest_weights(read_config(config).shapes())
+    for name, file in files.items():
+        fetch(repo_id, file, commit, LARGEST_JSON if name.endswith(".json") else largest)
+    # By its name and last: that notes in the cache which commit the name stands for, once all of it is there.
+    noted = Path(hf_hub_download(repo_id, "config.json", revision=revision))
+    return (
+        source if noted.parent.name == commit else download(repo_id, revision, asked)
+    )  # somebody has pushed meanwhile
+
+
+def cached(repo_id: str, revision: str, asked: str, problem: HubError) -> Source:
+    try:
+        config = hf_hub_download(repo_id, "config.json", revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        raise HubError(f"{str(problem).rstrip('.')}; {asked} is not in the cache.") from None
+    folder = Path(config).parent
+    return Source(folder, f"{asked} ({folder.name[:7]}, from the cache)", folder.name)
+
+
+def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
+    """A file of a commit in the cache. Refused where it is larger than it can honestly be; damaged: fetched again."""
+    if file.size > largest:
+        raise HubError(f"{repo_id}: {file.path} has {file.size:,} bytes; more than {largest:,} cannot be right.")
+    for force in (False, True):
+        path = Path(hf_hub_download(repo_id, file.path, revision=commit, force_download=force))
+        if is_same(path.read_bytes(), file):
+            return path
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    raise HubError(f"{repo_id}: {file.path} was damaged on its way here, twice: try again.", wait=5)
+
+
+def is_same(data: bytes, file: RepoFile) -> bool:
+    """Whether this is the file that the Hub lists: by SHA-256, or by git's hash where it is no large file."""
+    return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def epoch_tags(repo_id: str) -> list[str]:
+    """ "epoch-20", "epoch-42", ...: the epochs that can be pulled as USER/NAME@epoch-20; [] where there are none."""
+    with told(repo_id):
+        names = {tag.name for tag in hub().list_repo_refs(repo_id).tags}
+    return sorted((name for name in names if re.fullmatch(r"epoch-\d{1,9}", name, re.ASCII)), key=epoch_of)
+
+
+def epoch_of(tag: str) -> int:
+    return int(tag.removeprefix("epoch-"))
+
+
+def epoch_models(model: str | Path) -> list[str]:
+    """What `find_model` takes to load single epochs of a model, in order; [] for a folder, and without the Hub."""
+    match = HUB_NAME.fullmatch(str(model))
+    if Path(model).is_dir() or not match:
+        return []
+    try:
+        return [f"{match['repo']}@{tag}" for tag in epoch_tags(match["repo"])]
+    except HubError:
+        return []
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turns whatever the client raises into a HubError about `what`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a proxy's answer, say, can make the client fail in any way
+        raise explain(error, what) from error
+
+
+def explain(error: Exception, what: str) -> HubError:
+    """One sentence: what went wrong and what to do. `what` is the repository, or what was being done."""
+    while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # the client wraps what stopped the upload of a large file
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError("HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it.", wait=math.inf)
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return explain_status(error, what)
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        return explain(error.__cause__, what)
+    if isinstance(error, HFValidationError):
+        return HubError(f"{what} is no name that the Hub takes: USER/NAME, of letters, digits, '-', '_' and '.'.")
+    if isinstance(error, HTTPError):
+        return HubError(f"{what}: the Hub cannot be reached ({detail(error)}): check the connection.", wait=5)
+    if "Consistency check failed" in str(error):
+        return HubError(f"{what}: the connection broke off in the middle of a file: try again.", wait=5)
+    kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
+    return HubError(f"{what}: {kind}{detail(error)}.")
+
+
+def explain_status(error: HfHubHTTPError, what: str) -> HubError:
+    status, headers = error.response.status_code, error.response.headers
+    if status == 401 and get_token() and headers.get("X-Error-Code") not in ("RepoNotFound", "GatedRepo"):
+        return HubError(f"{what}: the Hugging Face token is not valid, or expired: {LOG_IN} to a new one.")
+    if status in (401, 404):
+        missing = "no such revision" if headers.get("X-Error-Code") == "RevisionNotFound" else "no such repository"
+        return HubError(f"{what}: {missing} on the Hub, or not for you: check the name; if it is private, {LOG_IN}.")
+    if status == 403:
+        return HubError(f"{what}: the token does not allow this (HTTP 403): {LOG_IN} to one that may write there.")
+    if status == 402:
+        return HubError(f"{what}: the Hub wants a paid plan for this (HTTP 402): {detail(error)}.")
+    if status in (409, 412):
+        return HubError(f"{what}: somebody else has changed it in the same moment (HTTP {status}): try again.", wait=2)
+    if status == 429:
+        seconds = headers.get("Retry-After", "")
+        wait = float(seconds) if seconds.isdigit() else 60.0
+        return HubError(f"{what}: the Hub asks for fewer requests: try again in {wait:.0f} seconds.", wait=wait)
+    if status >= 500 or status == 408:
+        return HubError(f"{what}: the Hub has trouble (HTTP {status}): try again later.", wait=5)
+    return HubError(f"{what}: the Hub refuses it (HTTP {status}: {detail(error)}).")
+
+
+def detail(error: Exception) -> str:
+    """The client's own words, short, and without the token, which libraries quote when it cannot be sent."""
+    said = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    token = get_token()
+    if (token and token in said) or "Bearer" in said:
+        return type(error).__name__
+    return brief(said).rstrip(". ")

@@ -1,0 +1,117 @@
+"""`python -m srgan space` against tests/fake_hub.py, from a repository made up for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import Desk, at_a_desk
+from fake_hub import Repo
+from huggingface_hub import RepoCard
+
+from srgan.space import ROOT, readme
+
+SPACE = "alice/page"
+NEEDED = {
+    "app.py": "import gradio", "page/style.css": "body {}", "requirements.txt": "gradio",
+    "LICENSE": "MIT", "srgan/__init__.py": "",
+    "README.md": "---\ntitle: Faces\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\n---\n# Faces\n",
+    "srgan/models.py": "x = 1", "examples/one.png": "png", "weights/ours/config.json": "{}",
+    "weights/ours/model.safetensors": "weights", "weights/ours/samples/one.png": "png",
+}  # fmt: skip
+NOT_NEEDED = {
+    "train.py": "", "tests/test_app.py": "", "runs/mine/state.pt": "", ".git/config": "token", "data/celeba/1.jpg": "",
+    "srgan/__pycache__/models.pyc": "", "weights/ours/.config.json.partial": "", ".env": "secret",
+}  # fmt: skip
+PROGRAM = """
+import sys, pathlib, srgan.space
+srgan.space.ROOT = pathlib.Path(sys.argv[2])
+sys.exit(__import__("srgan.cli").cli.main(["space", *sys.argv[3:]]))
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with at_a_desk(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for name, text in (NEEDED | NOT_NEEDED).items():
+        path = tmp_path / "repository" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "repository"
+
+
+def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path) -> None:
+    desk.hub.models["alice/faces"] = Repo()
+    desk.hub.models["alice/faces"].tags["epoch-2"] = desk.hub.models["alice/faces"].branches["main"]
+    options = ["--model", "alice/faces@epoch-2", "--hardware", "zero-a10g", "--private"]
+    result = desk.run("-c", PROGRAM, repository, SPACE, *options)
+    assert result.code == 0, result.err
+    space = desk.hub.spaces[SPACE]
+    assert f"Uploaded: {desk.hub.url}/spaces/{SPACE} (commit {space.branches['main'][:7]})" in result.out
+    assert result.out.endswith(f"{SPACE}: building\n{SPACE}: running\n")
+    assert set(space.files()) == set(NEEDED) | {".gitattributes"}
+    assert (space.private, space.hardware) == (True, "zero-a10g")
+    assert space.variables == {"SRGAN_MODEL": "alice/faces@epoch-2"}
+    card = RepoCard(space.files()["README.md"].decode())
+    assert card.data["models"] == ["alice/faces"] and card.data["sdk"] == "gradio" and "# Faces" in card.text
+
+    # Again: what has changed is changed, what has gone goes, and nothing is made twice.
+    (repository / "srgan" / "models.py").write_text("x = 2")
+    (repository / "examples" / "one.png").unlink()
+    again = desk.run("-c", PROGRAM, repository, SPACE, "--hardware", "t4-small", "--model", "alice/faces")
+    assert again.code == 0, again.err
+    assert set(space.files()) == set(NEEDED) - {"examples/one.png"} | {".gitattributes"}
+    assert space.files()["srgan/models.py"] == b"x = 2"
+    assert (space.hardware, space.variables) == ("t4-small", {"SRGAN_MODEL": "alice/faces"})
+    assert len(space.trees) == 3
+
+
+def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) -> None:
+    space = desk.hub.spaces[SPACE] = Repo()
+    old = {"stage": "RUNNING", "sha": "of the commit before"}
+    space.stages = [old, {"stage": "BUILDING"}, {"stage": "BUILD_ERROR", "errorMessage": "no matching\n distribution"}]
+    space.logs = [f"step {number}" for number in range(100)]
+    result = desk.run("-c", PROGRAM, repository, SPACE)
+    assert result.code == 1
+    assert result.err.endswith(
+        f"srgan space: {SPACE} does not run, its stage is BUILD_ERROR (no matching distribution).\n"
+    )
+    assert "build: step 99" in result.out and "build: step 50" not in result.out
+
+
+REFUSED = {
+    "no token": ([], {"HF_TOKEN": None}, 2, "pushing needs a Hugging Face token that may write, and there is none"),
+    "no name": (["page"], {}, 2, "page is no name for a Space: give USER/NAME."),
+    "no model": ([SPACE, "--model", "alice/none"], {}, 1, "--model alice/none: no such repository on the Hub"),
+    "a folder": ([SPACE, "--model", "./model"], {}, 2, "--model ./model: a Space takes its model from the Hub"),
+    "not allowed": (["bob/page"], {}, 1, "bob/page: the token does not allow this (HTTP 403)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_said_in_a_sentence(desk: Desk, repository: Path, case: str) -> None:
+    options, environment, code, sentence = REFUSED[case]
+    result = desk.run("-c", PROGRAM, repository, *(options or [SPACE]), **environment)
+    assert result.code == code and result.err.startswith(f"srgan space: {sentence}") and result.err.count("\n") == 1
+    assert not desk.hub.spaces
+
+
+def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path) -> None:
+    desk.hub.fail("POST /api/repos/create", 402)
+    result = desk.run("-c", PROGRAM, repository, SPACE)
+    assert (result.code, result.err) == (
+        1, f"srgan space: {SPACE}: the Hub wants a paid plan for this (HTTP 402): made to fail.\n",
+    )  # fmt: skip
+
+
+def test_this_repository_is_a_space() -> None:
+    """Its README.md says all that the Hub wants to know, and stays as it is without a model to name."""
+    text = (ROOT / "README.md").read_text()
+    data = RepoCard(text).data
+    assert data["sdk"] == "gradio" and data["app_file"] == "app.py" and data["license"] and data["title"]
+    assert len(data["short_description"]) <= 60
+    assert readme(text, "") == text and RepoCard(readme(text, "a/b@c")).data["models"] == ["a/b"]
