@@ -1,4 +1,4 @@
-"""The Gradio page, as a Hugging Face Space runs it: python app.py [--model FOLDER]
+"""The Gradio page, as a Hugging Face Space runs it: python app.py [--model MODEL]
 
 GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare and /enlarge.
 """
@@ -21,7 +21,7 @@ from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.models import SCALE
-from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 ROOT = Path(__file__).resolve().parent
 PAGE = ROOT / "page"
@@ -180,7 +180,8 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
     return copies
 
 
-def build_demo(upscaler: Upscaler) -> gr.Blocks:
+def build_demo(upscaler: Upscaler, notice: str = "") -> gr.Blocks:
+    """The page. `notice`: what its visitors should know of the model."""
     on_model = {
         "concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last", "show_progress": "minimal",
     }  # fmt: skip
@@ -189,6 +190,8 @@ def build_demo(upscaler: Upscaler) -> gr.Blocks:
         title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
     ) as demo:
         gr.Markdown(INTRO)
+        if notice:
+            gr.Markdown(f"**{notice}**")
         with gr.Tab("Compare"):
             with gr.Row():
                 with gr.Column(scale=2, min_width=320):
@@ -263,18 +266,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model", default=os.environ.get("SRGAN_MODEL") or str(SHIPPED_MODEL),
-        help="model folder (default: the environment's SRGAN_MODEL, else the model that ships)",
+        help="model folder, or USER/NAME[@REVISION] on the Hugging Face Hub "
+        "(default: the environment's SRGAN_MODEL, else the model that ships)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     try:
-        upscaler = Upscaler.load(arguments.model)
+        upscaler, notice = load_or_shipped(arguments.model)
     except UserError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
+    if notice:
+        print(f"app.py: {notice}", file=sys.stderr)
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
-    build_demo(upscaler).launch(
+    build_demo(upscaler, notice).launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",
         ssr_mode=False, run_history=False, footer_links=["api", "settings"],
     )  # fmt: skip

@@ -62,6 +62,11 @@ def hub() -> HfApi:
     return HfApi(library_name="srgan", library_version=srgan.__version__)
 
 
+def is_hub_name(model: str | Path) -> bool:
+    """Whether `find_model` would ask the Hub for it."""
+    return isinstance(model, str) and not Path(model).is_dir() and HUB_NAME.fullmatch(model) is not None
+
+
 def find_model(model: str | Path) -> Source:
     """A folder where there is one, which may be a run's; else USER/NAME or USER/NAME@REVISION from the Hub."""
     folder = Path(model)
@@ -157,11 +162,11 @@ def epoch_of(tag: str) -> int:
 
 def epoch_models(model: str | Path) -> list[str]:
     """What `find_model` takes to load single epochs of a model, in order; [] for a folder, and without the Hub."""
-    match = HUB_NAME.fullmatch(str(model))
-    if Path(model).is_dir() or not match:
+    if not is_hub_name(model):
         return []
+    repo_id = str(model).split("@")[0]
     try:
-        return [f"{match['repo']}@{tag}" for tag in epoch_tags(match["repo"])]
+        return [f"{repo_id}@{tag}" for tag in epoch_tags(repo_id)]
     except HubError:
         return []
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
-from srgan.hub import find_model
+from srgan.hub import find_model, is_hub_name
 from srgan.images import to_picture, to_pixels, to_rgb, to_tensor, to_unit
 from srgan.model_folder import Model, load_model
 from srgan.models import SCALE, Generator
@@ -104,11 +104,14 @@ class Upscaler:
 def load_or_shipped(
     model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto"
 ) -> tuple[Upscaler, str]:
-    """The model, and ""; or where it cannot be had, the one that ships, and a sentence that says so and why."""
+    """The model, and ""; or where the Hub's cannot be had, the one that ships, and a sentence that says so and why.
+
+    A folder that is not whole raises UserError: whoever named it is there to mend it.
+    """
     try:
         return Upscaler.load(model, device, precision), ""
     except UserError as error:
-        if Path(model) == SHIPPED_MODEL:
+        if not is_hub_name(model):
             raise
         return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 

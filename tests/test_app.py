@@ -253,11 +253,26 @@ def test_a_refused_picture_over_http_gets_the_sentence_and_the_server_lives(
     assert "Traceback" not in server.errors.read_text()
 
 
+NO_MODEL = ": no such model folder, and no model of the Hub: USER/NAME[@REVISION]."
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_page_says_so(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(gr.Blocks, "launch", lambda demo, **_: shown.append(demo.get_config_file()))
+    monkeypatch.setattr(app, "load_or_shipped", lambda model: (upscaler, f"{model}: it is gone. Taken instead: ours."))
+    assert app.main(["--model", "alice/faces"]) == 0
+    assert "alice/faces: it is gone. Taken instead: ours." in capsys.readouterr().err
+    texts = [str(part["props"].get("value")) for part in shown[0]["components"]]
+    assert "**alice/faces: it is gone. Taken instead: ours.**" in texts
+
+
 def test_a_model_folder_that_is_not_there_is_one_sentence_and_exit_code_2() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), "--model", "nowhere"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "app.py: nowhere: no such model folder.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"app.py: nowhere{NO_MODEL}\n")
 
 
 def test_the_environment_may_name_the_model(
@@ -265,7 +280,7 @@ def test_the_environment_may_name_the_model(
 ) -> None:
     monkeypatch.setenv("SRGAN_MODEL", "elsewhere")
     assert app.main([]) == 2
-    assert capsys.readouterr().err == "app.py: elsewhere: no such model folder.\n"
+    assert capsys.readouterr().err == f"app.py: elsewhere{NO_MODEL}\n"
 
 
 def test_an_unknown_argument_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
