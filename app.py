@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from srgan import comparison, images
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.files import write_whole
+from srgan.hub import epoch_models
 from srgan.models import SCALE
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
@@ -45,6 +46,11 @@ KEPT_SECONDS = 3600
 
 SHOW = "(picture) => picture && document.getElementById('ID').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 """On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
+
+ON_MODEL = {
+    "concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last", "show_progress": "minimal",
+}  # fmt: skip
+"""Events that run the network: one at a time, and of a slider's many only the last."""
 
 Figures = dict[str, Any]
 
@@ -87,6 +93,22 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
         f"{milliseconds} ms on {device_name(upscaler.device)}."
     )
     return file, (bicubic, file), sentence
+
+
+def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
+    """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original."""
+    photo = images.open_rgb(picture)
+    found = [comparison.compare(load_epoch(epoch), photo, 1.0, DEFAULT_SIZE) for epoch in (first, second)]
+    low, original = found[0].low, found[0].original
+    name = Path(picture).stem
+    names = ("low", first.split("@")[-1], second.split("@")[-1], "original")
+    pictures = (low, found[0].restored, found[1].restored, original)
+    return tuple(save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
+
+
+@lru_cache(maxsize=4)
+def load_epoch(model: str) -> Upscaler:
+    return Upscaler.load(model)
 
 
 def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:
@@ -180,11 +202,32 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
     return copies
 
 
-def build_demo(upscaler: Upscaler, notice: str = "") -> gr.Blocks:
-    """The page. `notice`: what its visitors should know of the model."""
-    on_model = {
-        "concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last", "show_progress": "minimal",
-    }  # fmt: skip
+def build_epochs(epochs: Sequence[str]) -> None:
+    """The tab that compares epochs of a model: low resolution, one epoch, another, the original."""
+    with gr.Tab("Epochs"):
+        with gr.Row():
+            photo = picture_input("Your photo")
+            with gr.Column():
+                first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
+                second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
+                gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+        with gr.Row(elem_classes="panes"):
+            panes = [pane(name) for name in ("low resolution", "one epoch", "another", "original")]
+        gr.on(
+            [photo.change, first.input, second.input], spoken(compare_epochs), [photo, first, second], panes,
+            api_visibility="private", **ON_MODEL,
+        )  # fmt: skip
+
+
+def pane(name: str) -> gr.Image:
+    return gr.Image(
+        label=name, alt_text=name, format="png", type="filepath", interactive=False, buttons=["fullscreen"],
+        min_width=96,
+    )  # fmt: skip
+
+
+def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
+    """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
     small_examples = small_copies(EXAMPLES)
     with gr.Blocks(
         title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
@@ -216,11 +259,7 @@ def build_demo(upscaler: Upscaler, notice: str = "") -> gr.Blocks:
                         low = gr.DownloadButton("Download small copy", size="sm", min_width=150)
             with gr.Row():
                 with gr.Column(scale=2, min_width=320), gr.Row(elem_classes="panes"):
-                    bicubic, restored, original = (
-                        gr.Image(label=name, alt_text=name, format="png", type="filepath", interactive=False,
-                                 buttons=["fullscreen"], min_width=96)
-                        for name in ("bicubic", "restored", "original")
-                    )  # fmt: skip
+                    bicubic, restored, original = (pane(name) for name in ("bicubic", "restored", "original"))
                 with gr.Column(scale=1, min_width=280):
                     figures = gr.HTML(
                         {}, html_template=(PAGE / "figures.html").read_text(), label="figures",
@@ -237,12 +276,14 @@ def build_demo(upscaler: Upscaler, notice: str = "") -> gr.Blocks:
                 enlarged_done = gr.Markdown(label="what was done")
                 enlarged_download = gr.DownloadButton("Download restored", variant="primary", size="sm")
 
+        if epochs:
+            build_epochs(epochs)
         gr.Markdown(PRIVACY)
 
         panes = [restored, bicubic, original]
         shown = gr.on(
             [photo.change, detail.input, size.input], spoken(partial(compare, upscaler)), [photo, detail, size],
-            [*panes, low, figures, done], api_name="compare", show_progress_on=slider, **on_model,
+            [*panes, low, figures, done], api_name="compare", show_progress_on=slider, **ON_MODEL,
         )  # fmt: skip
         shown.success(
             lambda pair, *files: (wipe(pair, *files), files[0]), [pair, *panes], [slider, download],
@@ -251,7 +292,7 @@ def build_demo(upscaler: Upscaler, notice: str = "") -> gr.Blocks:
         pair.input(wipe, [pair, *panes], slider, api_visibility="private", queue=False)
         gr.on(
             [small.change, enlarged_detail.input], spoken(partial(enlarge, upscaler)), [small, enlarged_detail],
-            [enlarged_download, enlarged, enlarged_done], api_name="enlarge", show_progress_on=enlarged, **on_model,
+            [enlarged_download, enlarged, enlarged_done], api_name="enlarge", show_progress_on=enlarged, **ON_MODEL,
         )  # fmt: skip
         for picture, result in ((photo, slider), (small, enlarged)):
             picture.change(None, picture, js=SHOW.replace("ID", result.elem_id))
@@ -280,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
-    build_demo(upscaler, notice).launch(
+    build_demo(upscaler, notice, epoch_models(arguments.model)).launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",
         ssr_mode=False, run_history=False, footer_links=["api", "settings"],
     )  # fmt: skip

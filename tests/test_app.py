@@ -268,6 +268,25 @@ def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_pag
     assert "**alice/faces: it is gone. Taken instead: ours.**" in texts
 
 
+def test_epochs_of_a_model_are_compared_on_one_photo(
+    upscaler: Upscaler, one_set_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"alice/faces@epoch-20": upscaler, "alice/faces@epoch-42": Upscaler.load(one_set_folder)}
+    monkeypatch.setattr(app, "load_epoch", models.__getitem__)
+    photo = make_picture(tmp_path / "photo.png", 80, 60)
+    low, *restored, original = app.compare_epochs(str(photo), *models)
+    assert_same(original, images.open_rgb(photo))
+    for file, model in zip(restored, models.values(), strict=True):
+        assert_same(file, model.enlarge(images.open_rgb(low)))
+
+
+def test_the_epochs_tab_is_there_for_a_model_that_has_some(upscaler: Upscaler) -> None:
+    epochs = ["alice/faces@epoch-20", "alice/faces@epoch-42"]
+    for shown, expected in ((epochs, True), ([], False)):
+        parts = app.build_demo(upscaler, epochs=shown).get_config_file()["components"]
+        assert ("Epochs" in [part["props"].get("label") for part in parts if part["type"] == "tabitem"]) == expected
+
+
 def test_a_model_folder_that_is_not_there_is_one_sentence_and_exit_code_2() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), "--model", "nowhere"], capture_output=True, text=True, check=False
