@@ -321,7 +321,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
-    build_demo(upscaler, notice, epoch_models(arguments.model)).launch(
+    demo = build_demo(upscaler, notice, epoch_models(arguments.model))
+    demo.launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",
         ssr_mode=False, run_history=False, footer_links=["api", "settings"],
     )  # fmt: skip

@@ -57,6 +57,9 @@ def main() -> int:
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return code
+    except KeyboardInterrupt:  # before the first step; from then on stop_on_signals() has it
+        print("train.py: stopped before training began.", file=sys.stderr)
+        return 1
     return publish(run, repository) if trained and repository else 0
 
 

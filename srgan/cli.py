@@ -115,6 +115,8 @@ def run_upscale(arguments: argparse.Namespace) -> int:
 def destination(photo: Path, target: Path) -> Path:
     """Where a single picture goes: `target`, or a PNG in it where it is a folder."""
     place = target / f"{photo.stem}.png" if target.is_dir() else target
+    if place.resolve() == photo.resolve():
+        raise UserError(f"{place} is the picture itself: name another file to write.")
     if Image.registered_extensions().get(place.suffix.lower()) not in Image.SAVE:
         raise UserError(f"{place}: Pillow cannot write pictures with that ending; name it .png, say.")
     return place
@@ -124,6 +126,10 @@ def destinations(source: Path, target: Path) -> dict[Path, Path]:
     """Every picture of a folder, and its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the pictures.")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"{target} lies in {source}: name another folder, so that nothing is overwritten or done twice."
+        )
     photos = [photo.relative_to(source) for photo in find_photos(source)]
     stems = Counter(photo.with_suffix("") for photo in photos)
     return {
@@ -138,7 +144,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     details = arguments.detail or ([0.0, 0.5, 1.0] if upscaler.can_blend else [1.0])
     for detail in details:
         upscaler.check_detail(detail)
-    crops = load_crops(arguments.data, side=128)
+    crops = load_crops(arguments.data, upscaler.model.config.crop())
     if crops.skipped:
         print(f"{len(crops.skipped)} photos are left out: {first_reasons(crops.skipped)}.", file=sys.stderr)
     if arguments.last is not None:

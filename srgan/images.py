@@ -33,7 +33,9 @@ def open_rgb(path: str | Path) -> Image.Image:
         raise UserError(f"{path}: not a picture that Pillow can read.") from None
     except Image.DecompressionBombError:  # Pillow's own limit, which it applies before ours
         raise UserError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels.") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can make Pillow raise anything
         raise UserError(f"{path}: the picture is broken ({error}).") from None
 
 

@@ -47,6 +47,12 @@ class ModelConfig:
         if not isinstance(self.recipe, str) or not isinstance(self.training, dict):
             raise ValueError("recipe is no text or training no table")
 
+    def crop(self) -> int:
+        """Side in pixels of the photos that the model was trained on; 128 where config.json does not say."""
+        settings = self.training.get("settings")
+        side = settings.get("crop") if isinstance(settings, dict) else None
+        return side if isinstance(side, int) and side > 0 else 128
+
     def shapes(self) -> dict[str, torch.Size]:
         """Of every tensor of the network; nothing is allocated."""
         with torch.device("meta"):

@@ -17,8 +17,12 @@ class Muon(Optimizer):
     al. 2025, "Muon is scalable for LLM training", section 2.2).
     """
 
-    def __init__(self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """dtype: that of the products, which need not be exact; see `orthogonalise`."""
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -36,17 +40,17 @@ class Muon(Optimizer):
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         updates = torch.stack(torch._foreach_lerp(gradients, averages, momentum)).flatten(2)
         scale = 0.2 * max(updates.shape[-2:]) ** 0.5
-        for kernel, update in zip(kernels, orthogonalise(updates), strict=True):
+        for kernel, update in zip(kernels, orthogonalise(updates, dtype=self.dtype), strict=True):
             kernel.add_(update.view_as(kernel), alpha=-lr * scale)
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
     """[N, R, C] -> about the nearest orthogonal matrix of each, singular values between 0.7 and 1.2.
 
-    A quintic Newton-Schulz iteration with Jordan's coefficients, in bfloat16: it need not be exact.
+    A quintic Newton-Schulz iteration with Jordan's coefficients, in `dtype`: it need not be exact.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16()
+    x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
@@ -61,7 +65,9 @@ ADAM_SHARE = 0.25
 """Adam's learning rate beside Muon's."""
 
 
-def generator_optimizers(generator: Generator, kind: str, lr: float) -> list[Optimizer]:
+def generator_optimizers(
+    generator: Generator, kind: str, lr: float, dtype: torch.dtype = torch.float32
+) -> list[Optimizer]:
     """ "adam": one optimiser for all. "muon": Muon for the kernels between head and tail; Adam, at a quarter of the
     learning rate, for head, tail, slopes and biases."""
     if kind == "adam":
@@ -69,7 +75,7 @@ def generator_optimizers(generator: Generator, kind: str, lr: float) -> list[Opt
     hidden = [*kernels(generator.body), *kernels(generator.upsample)]
     known = {id(kernel) for kernel in hidden}
     rest = [value for value in generator.parameters() if id(value) not in known]
-    return [Muon(hidden, lr), Adam(rest, lr * ADAM_SHARE, fused=True)]
+    return [Muon(hidden, lr, dtype=dtype), Adam(rest, lr * ADAM_SHARE, fused=True)]
 
 
 def kernels(network: nn.Module) -> list[Tensor]:

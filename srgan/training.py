@@ -68,7 +68,9 @@ class Trainer:
         self.position = Position(name, seconds=seconds)
         self.generator.load_state_dict(self.average.state_dict())
         if name == "fidelity":
-            self.optimizers = {"generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr)}
+            self.optimizers = {
+                "generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr, self.dtype)
+            }
         else:
             self.optimizers = {
                 "generator": [adam(self.generator, config.lr)],

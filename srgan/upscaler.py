@@ -62,15 +62,19 @@ class Upscaler:
         blended (Wang et al. 2018, ESRGAN section 3.4). Raises UserError when it is outside 0 to 1.
         """
         low = to_unit(to_tensor(to_rgb(picture))).unsqueeze(0)
-        return to_picture(to_pixels(self.restore(low, detail))[0])
+        return to_picture(self._run(low, detail, to_pixels)[0])
 
-    @torch.inference_mode()
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
         """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the CPU where `low` is.
 
         Large images go through in overlapping tiles, which gives what the whole would give: the overlap is as wide as
         the network looks.
         """
+        return self._run(low, detail, lambda images: images).float()
+
+    @torch.inference_mode()
+    def _run(self, low: Tensor, detail: float, finish: Callable[[Tensor], Tensor]) -> Tensor:
+        """`finish` is applied tile by tile: what it makes smaller never takes its full size for the whole image."""
         generator = self._generator(self.check_detail(detail))
 
         def part(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -82,7 +86,8 @@ class Upscaler:
             return run
 
         features = tiled(part(generator.to_features), low, FEATURES_TILE, generator.features_radius, 1)
-        return tiled(part(generator.to_image), features, IMAGE_TILE, generator.image_radius, SCALE).float()
+        to_image = part(lambda window: finish(generator.to_image(window)))
+        return tiled(to_image, features, IMAGE_TILE, generator.image_radius, SCALE)
 
     def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:

@@ -1,6 +1,7 @@
 """python -m srgan upscale | evaluate: what is written, what is said, and the exit codes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,12 @@ def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, setti
     assert "broken.png" in done.stderr and "Traceback" not in done.stderr
     assert Image.open(tmp_path / "out" / "small.png").size == (32, 32)
     assert not (ROOT / "out").exists()
+
+
+def test_nothing_is_written_over_or_among_the_originals(photos: Path, model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "in")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    picture = folder / "000.png"
+    for source, target in ((folder, folder), (folder, folder / "out"), (picture, picture), (picture, folder)):
+        assert run("upscale", source, target, "--model", model_folder) == 2
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -234,3 +234,25 @@ def test_centre_crop_is_the_middle() -> None:
     assert np.array_equal(np.asarray(crop), np.asarray(picture)[45:173, 25:153])
     odd = centre_crop(textured(8, 7, 6), 4, 5)
     assert np.array_equal(np.asarray(odd), np.asarray(textured(8, 7, 6))[0:5, 1:5])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("ending", ["jpg", "tif", "webp", "png"])
+def test_a_damaged_picture_is_read_or_refused_in_a_sentence(tmp_path: Path, ending: str) -> None:
+    picture = textured(0, 24, 20)
+    exif = picture.getexif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 72.0
+    path = tmp_path / f"photo.{ending}"
+    picture.save(path, exif=exif)
+    whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 400), 3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert open_rgb(path).mode == "RGB"
+        except UserError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 0
