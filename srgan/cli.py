@@ -126,11 +126,11 @@ def destinations(source: Path, target: Path) -> dict[Path, Path]:
     """Every picture of a folder, and its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the pictures.")
-    if target.resolve().is_relative_to(source.resolve()):
-        raise UserError(
-            f"{target} lies in {source}: name another folder, so that nothing is overwritten or done twice."
-        )
-    photos = [photo.relative_to(source) for photo in find_photos(source)]
+    results = target.resolve()
+    if results == source.resolve():
+        raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
+    # Results may lie in a folder below: what is there already is not enlarged again.
+    photos = [p.relative_to(source) for p in find_photos(source) if not p.resolve().is_relative_to(results)]
     stems = Counter(photo.with_suffix("") for photo in photos)
     return {
         source / photo: target

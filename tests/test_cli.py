@@ -231,6 +231,15 @@ def test_nothing_is_written_over_or_among_the_originals(photos: Path, model_fold
     folder = shutil.copytree(photos, tmp_path / "in")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     picture = folder / "000.png"
-    for source, target in ((folder, folder), (folder, folder / "out"), (picture, picture), (picture, folder)):
+    for source, target in ((folder, folder), (picture, picture), (picture, folder)):
         assert run("upscale", source, target, "--model", model_folder) == 2
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_results_among_the_pictures_are_not_enlarged_again(photos: Path, model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photos / "000.png", folder)
+    for _ in range(2):
+        assert run("upscale", folder, folder / "out", "--model", model_folder) == 0
+    assert [path.name for path in (folder / "out").rglob("*.png")] == ["000.png"]
