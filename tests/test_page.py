@@ -161,7 +161,7 @@ def download(page: Page, button: str) -> Image.Image:
 
 def test_the_downloaded_png_holds_the_upscalers_pixels(page: Page, model_folder: Path) -> None:
     small, restored = download(page, "Download small copy"), download(page, "Download restored")
-    assert small.size == (51, 64)
+    assert small.size == (102, 128)
     np.testing.assert_array_equal(np.asarray(restored), np.asarray(Upscaler.load(model_folder).enlarge(small)))
 
 

@@ -547,7 +547,7 @@ def test_the_model_folder_says_how_it_was_made(two_stages: tuple[Path, str]) -> 
     assert command[:2] == ["python", "train.py"] and training["command"] in card
     for words in ("Made for this test.", f"{figures['detail 1']['psnr_y']:.2f}", "samples/portrait.png", "curves.png"):
         assert words in card, words
-    assert Image.open(folder / "samples" / "portrait.png").size == (4 * 256, 256)
+    assert Image.open(folder / "samples" / "portrait.png").size == (4 * 384, 384)
 
 
 def test_a_run_says_its_plan_and_its_figures(two_stages: tuple[Path, str]) -> None:
