@@ -53,10 +53,11 @@ class Crops:
                 "add photos or set --held-out lower."
             )
         first = Crops(self.pixels[:-count], self.names[:-count], self.skipped)
-        return first, Crops(self.pixels[-count:], self.names[-count:], {})
+        return first, self.last(count)
 
     def last(self, count: int) -> "Crops":
-        return Crops(self.pixels[-count:], self.names[-count:], self.skipped)
+        """The last `count` by name, or all where there are fewer; which photos were skipped is said of the whole."""
+        return Crops(self.pixels[-count:], self.names[-count:], {})
 
 
 def cache_root() -> Path:

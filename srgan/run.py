@@ -86,7 +86,7 @@ class Run:
         write_whole(self.folder / "settings.json", config.save)
         if not resume:  # of a run that was stopped before it had saved anything
             (self.folder / "stats.jsonl").unlink(missing_ok=True)
-        self.test_photos = Crops(held_out.pixels[-TEST_PHOTOS:], held_out.names[-TEST_PHOTOS:], {})
+        self.test_photos = held_out.last(TEST_PHOTOS)
         self.save_references()
 
     def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
