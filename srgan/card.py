@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from srgan.config import RECIPES, Config, flag
+from srgan.config import RECIPES, Config, data_name, flag
 
 PROTOCOL = (
     "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
@@ -77,7 +77,7 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
     """What config.json says of the training, and the card is written from."""
     return {
         "settings": told_settings(config),
-        "data": {"name": Path(config.data).resolve().name, "terms": config.data_terms, **photos},
+        "data": {"name": data_name(config.data), "terms": config.data_terms, **photos},
         "command": command_line(config),
         "hours": hours(seconds),
         "hardware": hardware(),

@@ -21,7 +21,7 @@ def setting(default: Any, help: str) -> Any:
 class Config:
     """Settings of one training run. Raises UserError for values that cannot work."""
 
-    data: str = setting("", "folder of photos, searched with its subfolders (required)")
+    data: str = setting("", "folder of photos, searched with its subfolders, or a .zip of them (required)")
     out: str = setting("", "folder of the run (default: runs/<name of the data folder>-<recipe>)")
     recipe: Literal["default", "classic"] = setting(
         "default",
@@ -102,7 +102,7 @@ class Config:
             raise UserError(f"{flag(name)} is {getattr(self, name)!r}; it must be {wanted}.")
 
     def run_folder(self) -> Path:
-        return Path(self.out or Path("runs") / f"{Path(self.data).resolve().name}-{self.recipe}")
+        return Path(self.out or Path("runs") / f"{data_name(self.data)}-{self.recipe}")
 
     def stage_epochs(self) -> dict[str, float]:
         """Epochs of the stages, in order; a stage of none is left out."""
@@ -163,6 +163,11 @@ def build_parser(prog: str, description: str) -> OneLineParser:
         shown = f" (default: {field.default})" if field.default not in ("", None) else ""
         parser.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
     return parser
+
+
+def data_name(data: str) -> str:
+    """What a run on these photos is called: their folder's or zip's name."""
+    return Path(data).resolve().name.removesuffix(".zip")
 
 
 def make_config(given: dict[str, Any]) -> Config:

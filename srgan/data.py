@@ -1,10 +1,11 @@
-"""A folder of photos -> square crops, decoded once into a memory-mapped cache."""
+"""A folder or a zip of photos -> square crops, decoded once into a memory-mapped cache."""
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,70 @@ def find_photos(folder: str | Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """Photos that can be read in any order."""
+
+    place: Path
+    """the folder or the zip"""
+    names: list[str]
+    """path of each photo inside it, sorted"""
+    stamp: bytes
+    """changes with the name, size or time of any of them"""
+    read: Callable[[str, int], np.ndarray | str]
+    """(name, side) -> crop, uint8 [3, side, side], or the reason why it has none; from any thread"""
+
+
+def folder_collection(folder: Path) -> Collection:
+    photos = find_photos(folder)
+    digest = hashlib.sha256()
+    for photo in photos:
+        status = photo.stat()
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
+    names = [str(photo.relative_to(folder)) for photo in photos]
+    return Collection(folder, names, digest.digest(), lambda name, side: read_crop(folder / name, side))
+
+
+def zip_collection(path: Path) -> Collection:
+    """The pictures in a zip, which is read where it lies. Raises UserError when it is not one, or holds none."""
+    try:
+        archive, status = zipfile.ZipFile(path), path.stat()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as a zip ({error}): was its download cut short?") from None
+    names = sorted(name for name in archive.namelist() if is_picture(name) and not name.startswith("__MACOSX/"))
+    if not names:
+        raise UserError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))}).")
+
+    def read(name: str, side: int) -> np.ndarray | str:
+        try:
+            data = archive.read(name)
+        except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
+            return f"cannot be read ({error})"
+        return read_crop(name, side, data)
+
+    return Collection(path, names, f"{status.st_size} {status.st_mtime_ns}".encode(), read)
+
+
+def is_picture(name: str) -> bool:
+    return name.lower().endswith(tuple(SUFFIXES))
+
+
+def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndarray | str:
+    """The middle of a photo, uint8 [3, side, side], or the reason why it has none.
+
+    data: the file's bytes, where they are at hand; `path` then only names it.
+    """
+    try:
+        picture = open_rgb(path, data)
+    except UserError as error:
+        return str(error).removeprefix(f"{path}: ").rstrip(".")
+    if min(picture.size) < side:
+        return f"is {picture.width}x{picture.height}, smaller than {side}x{side}"
+    return to_tensor(centre_crop(picture, side, side)).numpy()
+
+
+@dataclass(frozen=True)
 class Crops:
-    """The centre crops of a folder's photos, in order of name."""
+    """The centre crops of a collection, in order of name."""
 
     pixels: np.ndarray
     """uint8 [N, 3, side, side], mapped from disk"""
@@ -40,9 +103,18 @@ class Crops:
     skipped: dict[str, str]
     """photos left out, and why"""
 
+    def __len__(self) -> int:
+        return len(self.names)
+
     def batch(self, indices: Sequence[int]) -> Tensor:
         """uint8 [len(indices), 3, side, side]"""
         return torch.from_numpy(self.pixels[np.asarray(indices)])
+
+    def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side]."""
+        order = shuffled(len(self), seed, epoch)[:stop]
+        for first in range(start, stop, size):
+            yield self.batch(order[first : first + size])
 
     def split(self, held_out: int | None) -> tuple["Crops", "Crops"]:
         """(to train on, held out: the last by name; 5 % and at most 500 where no number is given)."""
@@ -67,21 +139,22 @@ def cache_root() -> Path:
     )
 
 
-def load_crops(folder: str | Path, side: int) -> Crops:
-    """The crops of a folder, from the cache where it is there. Broken and too small photos are skipped and named.
+def load_crops(data: str | Path, side: int) -> Crops:
+    """The crops of a folder or a zip, from the cache where it is there. Broken and too small photos are skipped, named.
 
     The cache is keyed by the photos' paths, sizes and times, so a changed folder gets a new one. It is written beside
     its place and renamed into it: two runs that start at once both find it whole.
     """
-    folder = Path(folder).resolve()
-    photos = find_photos(folder)
-    key = cache_key(folder, photos, side)
-    place = cache_root() / key
+    path = Path(data).resolve()
+    photos = zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
+    place = cache_root() / cache_key(photos, side)
     if not (place / "index.json").exists():
-        build_cache(folder, photos, side, place)
+        build_cache(photos, side, place)
     index = json.loads((place / "index.json").read_text())
     if not index["names"]:
-        raise UserError(f"none of the {len(photos)} photos in {folder} can be used: {first_reasons(index['skipped'])}.")
+        raise UserError(
+            f"none of the {len(photos.names)} photos in {path} can be used: {first_reasons(index['skipped'])}."
+        )
     return Crops(np.load(place / "crops.npy", mmap_mode="r"), index["names"], index["skipped"])
 
 
@@ -90,21 +163,17 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
     return shown + (f"; and {len(skipped) - most} more" if len(skipped) > most else "")
 
 
-def cache_key(folder: Path, photos: Sequence[Path], side: int) -> str:
-    digest = hashlib.sha256(f"crops 1 {side}\0".encode() + os.fsencode(folder))
-    for photo in photos:
-        status = photo.stat()
-        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
-    return digest.hexdigest()[:24]
+def cache_key(photos: Collection, side: int) -> str:
+    return hashlib.sha256(f"crops 2 {side}\0".encode() + os.fsencode(photos.place) + photos.stamp).hexdigest()[:24]
 
 
-def build_cache(folder: Path, photos: Sequence[Path], side: int, place: Path) -> None:
+def build_cache(photos: Collection, side: int, place: Path) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="partial-", dir=place.parent, ignore_cleanup_errors=True) as name:
             partial = Path(name) / place.name
             partial.mkdir()
-            write_crops(folder, photos, side, partial)
+            write_crops(photos, side, partial)
             if not place.exists():
                 partial.rename(place)
     except OSError as error:
@@ -114,11 +183,11 @@ def build_cache(folder: Path, photos: Sequence[Path], side: int, place: Path) ->
             ) from None
 
 
-def write_crops(folder: Path, photos: Sequence[Path], side: int, place: Path) -> None:
-    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (len(photos), 3, side, side))
+def write_crops(photos: Collection, side: int, place: Path) -> None:
+    count = len(photos.names)
+    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (count, 3, side, side))
     names, skipped = [], {}
-    for photo, crop in tqdm(decode(photos, side), "reading photos", len(photos), unit=" photos", leave=False):
-        name = str(photo.relative_to(folder))
+    for name, crop in tqdm(decode(photos, side), "reading photos", count, unit=" photos", leave=False):
         if isinstance(crop, str):
             skipped[name] = crop
         else:
@@ -136,22 +205,12 @@ def shrink(path: Path, kept: np.ndarray) -> None:
     smaller.replace(path)
 
 
-def decode(photos: Sequence[Path], side: int) -> Iterator[tuple[Path, np.ndarray | str]]:
-    """Each photo with its crop, uint8 [3, side, side], or with the reason why it has none; in the given order."""
-
-    def read(photo: Path) -> np.ndarray | str:
-        try:
-            picture = open_rgb(photo)
-        except UserError as error:
-            return str(error).removeprefix(f"{photo}: ").rstrip(".")
-        if min(picture.size) < side:
-            return f"is {picture.width}x{picture.height}, smaller than {side}x{side}"
-        return to_tensor(centre_crop(picture, side, side)).numpy()
-
+def decode(photos: Collection, side: int) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Each photo's name with its crop, or with the reason why it has none; in the given order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
-        for start in range(0, len(photos), 256):  # in groups, so that few decoded photos wait in memory
-            group = photos[start : start + 256]
-            yield from zip(group, pool.map(read, group), strict=True)
+        for start in range(0, len(photos.names), 256):  # in groups, so that few decoded photos wait in memory
+            group = photos.names[start : start + 256]
+            yield from zip(group, pool.map(lambda name: photos.read(name, side), group), strict=True)
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:

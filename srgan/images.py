@@ -1,5 +1,6 @@
 """PIL pictures, tensors, and THE bicubic that training, evaluation, the page and the command line share."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused from their header, before they are decoded."""
 
 
-def open_rgb(path: str | Path) -> Image.Image:
-    """The picture in a file, upright and in RGB (see `to_rgb`). Raises UserError when it cannot be read."""
+def open_rgb(path: str | Path, data: bytes | None = None) -> Image.Image:
+    """The picture in a file, upright and in RGB (see `to_rgb`). Raises UserError when it cannot be read.
+
+    data: the file's bytes, where they are at hand; `path` then only names it.
+    """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path if data is None else io.BytesIO(data)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise UserError(
                     f"{path}: {picture.width}x{picture.height} is more than {MAX_PIXELS // 1_000_000} megapixels."

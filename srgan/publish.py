@@ -18,6 +18,7 @@ from huggingface_hub.utils import disable_progress_bars
 from tqdm import tqdm
 
 from srgan.card import FORMS, hours, write_card
+from srgan.config import data_name
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, hub, is_same, told
 from srgan.model_folder import WEIGHTS, Model, load_model, save_model
@@ -73,7 +74,7 @@ def check_token() -> str:
 
 def default_name(data: str) -> str:
     """ "srgan-" and the data folder's name, of the characters that the Hub takes."""
-    name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(data).resolve().name).strip("-")
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", data_name(data)).strip("-")
     return f"srgan-{name}"[:90].strip("-")
 
 

@@ -36,13 +36,13 @@ def plan(config: Config, train: Crops, held_out: Crops) -> str:
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
-    steps = -(-len(train.names) // config.batch_size)
+    steps = -(-len(train) // config.batch_size)
     stages = [
         f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
         for stage, epochs in config.stage_epochs().items()
     ]
     lines = [
-        f"{len(train.names):,} photos to train on, {len(held_out.names):,} held out ({first} to {last})",
+        f"{len(train):,} photos to train on, {len(held_out.names):,} held out ({first} to {last})",
         *stages,
         f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
         f"discriminator {parameters(Discriminator()):,}",
@@ -146,7 +146,7 @@ class Run:
             weights["fidelity"] = trainer.fidelity
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
-        photos = {"train": len(self.train_photos.names), "held_out": len(self.held_out.names), "seen": seen}
+        photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
         return Model(config, weights, {})

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from srgan.augment import training_pair
 from srgan.config import Config
-from srgan.data import Crops, shuffled
+from srgan.data import Crops
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, show
@@ -42,7 +42,7 @@ class Trainer:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
-        self.stages = {name: max(1, round(e * len(train.names))) for name, e in config.stage_epochs().items()}
+        self.stages = {name: max(1, round(e * len(train))) for name, e in config.stage_epochs().items()}
         """photos that each stage sees: whole epochs, mostly"""
         needs_vgg19 = "detail" in self.stages and config.content != "mse"
         self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
@@ -92,7 +92,7 @@ class Trainer:
 
     def epochs(self, stage: str) -> int:
         """Epochs of a stage, the last one perhaps short."""
-        return -(-self.stages.get(stage, 0) // len(self.train.names))
+        return -(-self.stages.get(stage, 0) // len(self.train))
 
     def advance(self) -> Iterator[int]:
         """Trains to the end of the run and yields the number of each epoch done, after its validation."""
@@ -110,19 +110,17 @@ class Trainer:
 
     def train_epoch(self) -> Iterator[int]:
         position = self.position
-        order = shuffled(len(self.train.names), self.config.seed, self.epoch_number())
-        order = order[: position.photos + self.stage_photos() - position.total]
-        count = len(order)
+        count = min(len(self.train), position.photos + self.stage_photos() - position.total)
         meter = Meter(self.folder / "stats.jsonl", position)
         saved = time.monotonic()
         title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
         with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True) as bar:
-            while position.photos < count:
-                indices = order[position.photos : position.photos + self.config.batch_size]
-                meter.add(self.step(self.train.batch(indices)))
-                position.photos += len(indices)
-                position.total += len(indices)
-                bar.update(len(indices))
+            order = (self.config.seed, self.epoch_number())
+            for pixels in self.train.batches(*order, position.photos, count, self.config.batch_size):
+                meter.add(self.step(pixels))
+                position.photos += len(pixels)
+                position.total += len(pixels)
+                bar.update(len(pixels))
                 save = self.stop_requested or time.monotonic() - saved > self.config.save_minutes * 60
                 if save or meter.due() or position.photos == count:
                     bar.set_postfix_str(meter.report(self.time_left(bar)))

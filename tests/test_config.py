@@ -75,6 +75,7 @@ def test_run_folder_is_named_after_photos_and_recipe() -> None:
     assert read().run_folder() == Path("runs/photos-default")
     assert read("--recipe", "classic").run_folder() == Path("runs/photos-classic")
     assert read("--out", "here").run_folder() == Path("here")
+    assert read("--data", "faces/img_align_celeba.zip").run_folder() == Path("runs/img_align_celeba-default")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -93,11 +94,72 @@ def test_reasons_are_shortened() -> None:
     assert first_reasons({"a": "is broken"}) == "a is broken"
 
 
+# Zips
+
+
+def zipped(folder: Path, path: Path) -> Path:
+    """The folder's files as CelebA's zip has them: below a folder of the zip's name, with its directory entries."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"{path.stem}/{file.relative_to(folder)}")
+    return path
+
+
+def test_a_zip_gives_what_its_folder_gives(mixed: Path, tmp_path: Path) -> None:
+    from_folder = load_crops(mixed, 32)
+    from_zip = load_crops(zipped(mixed, tmp_path / "faces.zip"), 32)
+    assert from_zip.names == [f"faces/{name}" for name in from_folder.names]
+    assert np.array_equal(from_zip.pixels, from_folder.pixels)
+    assert list(from_zip.skipped) == [f"faces/{name}" for name in from_folder.skipped]
+    assert from_zip.skipped["faces/f-small.png"] == from_folder.skipped["f-small.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.zip", "mixed"]  # nothing was unpacked
+
+
+def test_a_zip_is_decoded_once_and_again_when_it_has_changed(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(mixed, tmp_path / "faces.zip")
+    before = load_crops(path, 32).pixels[0].copy()
+    with monkeypatch.context() as patch:
+        forbid_decoding(patch)
+        load_crops(path, 32)
+    textured(99).save(mixed / "a.png")
+    zipped(mixed, path)
+    assert not np.array_equal(load_crops(path, 32).pixels[0], before)
+
+
+def test_a_damaged_photo_in_a_zip_is_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+    path = zipped(photos, tmp_path / "faces.zip")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"faces/003.png") + 200  # within that photo's data
+    data[at] ^= 255
+    path.write_bytes(data)
+    crops = load_crops(path, 32)
+    assert len(crops) == 11 and list(crops.skipped) == ["faces/003.png"]
+    assert "CRC" in crops.skipped["faces/003.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>Too many users have viewed this file</html>", None])
+def test_a_zip_that_is_none_or_empty_is_refused_by_name(photos: Path, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "img_align_celeba.zip"
+    if content is None:
+        zipfile.ZipFile(path, "w").close()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="holds no photos" if content is None else "download cut short") as caught:
+        load_crops(path, 32)
+    assert str(path) in str(caught.value)
+    cut = zipped(photos, tmp_path / "cut.zip")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(UserError, match="download cut short"):
+        load_crops(cut, 32)
+
+
 # The cache
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, data: bytes | None = None) -> None:
         raise AssertionError(f"{path} was decoded again")
 
     monkeypatch.setattr(srgan.data, "open_rgb", refuse)
@@ -170,6 +232,15 @@ def test_a_cache_folder_that_cannot_be_had_is_one_sentence(
 
 
 # The split and the order
+
+
+def test_batches_are_a_slice_of_the_epochs_order(photos: Path) -> None:
+    crops = load_crops(photos, 32)
+    whole = torch.cat(list(crops.batches(1, 2, 0, 12, 5)))
+    assert torch.equal(whole, crops.batch(shuffled(12, 1, 2)))
+    batches = list(crops.batches(1, 2, 3, 10, 5))
+    assert [len(batch) for batch in batches] == [5, 2]
+    assert torch.equal(torch.cat(batches), whole[3:10])
 
 
 def crops(count: int) -> Crops:
