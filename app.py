@@ -16,7 +16,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from srgan import comparison, images
+from srgan import comparison, images, zero
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.files import write_whole
@@ -48,9 +48,10 @@ SHOW = "(picture) => picture && document.getElementById('ID').scrollIntoView({bl
 """On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
 
 ON_MODEL = {
-    "concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "always_last", "show_progress": "minimal",
+    "concurrency_id": "model", "concurrency_limit": 4 if zero.HERE else 1, "trigger_mode": "always_last",
+    "show_progress": "minimal",
 }  # fmt: skip
-"""Events that run the network: one at a time, and of a slider's many only the last."""
+"""Events that run the network: one at a time, but where they may wait for a GPU; of a slider's many only the last."""
 
 Figures = dict[str, Any]
 
@@ -83,10 +84,10 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
+    restored, milliseconds = upscaler.enlarge_timed(small, detail)
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
-    restored, milliseconds = comparison.restore_timed(upscaler, low, detail)
     name = Path(picture).stem
-    file = save_png(images.to_picture(images.to_pixels(restored)[0]), f"{name}-x{SCALE}")
+    file = save_png(restored, f"{name}-x{SCALE}")
     bicubic = save_png(images.to_picture(images.to_pixels(images.enlarge(low))[0]), f"{name}-bicubic")
     sentence = (
         f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
@@ -108,7 +109,8 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
 
 @lru_cache(maxsize=4)
 def load_epoch(model: str) -> Upscaler:
-    return Upscaler.load(model)
+    """On ZeroGPU for the CPU: once the page is there, no more weights can be sent along with a lent GPU."""
+    return Upscaler.load(model, "cpu" if zero.HERE else "auto")
 
 
 def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:
@@ -321,6 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    zero.lend(upscaler)
     demo = build_demo(upscaler, notice, epoch_models(arguments.model))
     demo.launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",

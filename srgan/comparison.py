@@ -1,7 +1,6 @@
 """A photo, its low-resolution copy, both enlargements of that, and how close they come."""
 
 import math
-import time
 from dataclasses import dataclass
 
 from PIL import Image
@@ -28,7 +27,7 @@ class Comparison:
     figures: dict[str, dict[str, float | None]]
     """psnr_y [dB; None where nothing differs] and ssim_y, of "bicubic" and "restored" """
     milliseconds: int
-    """that the network took"""
+    """that restoring it took"""
 
 
 def compare(upscaler: Upscaler, photo: Image.Image, detail: float, size: int) -> Comparison:
@@ -36,11 +35,14 @@ def compare(upscaler: Upscaler, photo: Image.Image, detail: float, size: int) ->
     original = fit(photo, size)
     target = to_tensor(original).unsqueeze(0)
     low = reduce(to_unit(target))
-    restored, milliseconds = restore_timed(upscaler, low, detail)
-    enlarged = {"bicubic": to_pixels(enlarge(low)), "restored": to_pixels(restored)}
-    figures = {name: measure(pixels, target) for name, pixels in enlarged.items()}
-    pictures = {name: to_picture(pixels[0]) for name, pixels in enlarged.items()}
-    return Comparison(original, to_picture(to_pixels(low)[0]), **pictures, figures=figures, milliseconds=milliseconds)
+    small = to_picture(to_pixels(low)[0])
+    restored, milliseconds = upscaler.enlarge_timed(small, detail)
+    bicubic = to_pixels(enlarge(low))
+    figures = {
+        "bicubic": measure(bicubic, target),
+        "restored": measure(to_tensor(restored).unsqueeze(0), target),
+    }
+    return Comparison(original, small, to_picture(bicubic[0]), restored, figures, milliseconds)
 
 
 def fit(photo: Image.Image, size: int) -> Image.Image:
@@ -55,14 +57,6 @@ def fit(photo: Image.Image, size: int) -> Image.Image:
         )
     reduced_photo = photo.resize((width, height), Image.Resampling.BICUBIC) if ratio < 1 else photo
     return reduced_photo.crop((0, 0, width - width % SCALE, height - height % SCALE))
-
-
-def restore_timed(upscaler: Upscaler, low: Tensor, detail: float) -> tuple[Tensor, int]:
-    """The restored image, and the milliseconds that the network took."""
-    upscaler.restore(low[..., :1, :1], detail)  # makes the network for this detail, which is kept: not part of the time
-    start = time.perf_counter()
-    restored = upscaler.restore(low, detail)
-    return restored, round((time.perf_counter() - start) * 1000)
 
 
 def measure(pixels: Tensor, target: Tensor) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,11 @@ class ModelConfig:
         side = settings.get("crop") if isinstance(settings, dict) else None
         return side if isinstance(side, int) and side > 0 else 128
 
-    def shapes(self) -> dict[str, torch.Size]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every tensor of the network; nothing is allocated."""
         with torch.device("meta"):
             network = Generator(self.channels, self.blocks)
-        return {name: value.shape for name, value in network.state_dict().items()}
+        return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def largest_weights(shapes: dict[str, torch.Size]) -> int:
+def largest_weights(shapes: dict[str, tuple[int, ...]]) -> int:
     """Bytes that a weights file of these shapes may take, at 8 bytes a number."""
-    return 8 * sum(shape.numel() for shape in shapes.values()) + LARGEST_HEADER
+    return 8 * sum(math.prod(shape) for shape in shapes.values()) + LARGEST_HEADER
 
 
-def read_weights(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The file's size is checked before it is opened, and the shapes, from its header, before any tensor is read."""
     try:
         if path.stat().st_size > largest_weights(shapes):
@@ -135,7 +136,7 @@ def read_weights(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]
             if (header := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
                 raise ValueError(f"its header claims {header:,} bytes")
         with safe_open(path, "pt") as file:
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
             if found != shapes:
                 odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
                 raise UserError(

@@ -21,6 +21,9 @@ FILES = (
 )  # fmt: skip
 """What the page needs, as patterns in the repository; what matches nothing is left out."""
 
+ON_ZERO_GPU = {"torch": "2.11.0", "torchvision": "0.26.0"}
+"""ZeroGPU refuses a torch that it has not been made for. Its documentation names this one; torchvision goes with it."""
+
 RUNNING = "RUNNING"
 ON_THE_WAY = ("BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING")
 
@@ -41,8 +44,8 @@ def make_space(
     check_names(space, model)
     with told(space):
         api = hub()
-        create(api, space, model, hardware, private)
-        commit = upload(api, space, model)
+        hardware = create(api, space, model, hardware, private)
+        commit = upload(api, space, model, hardware)
         say(f"Uploaded: {api.endpoint}/spaces/{space} (commit {commit[:7]})")
         wait_until_running(api, space, commit, say)
 
@@ -60,7 +63,8 @@ def check_names(space: str, model: str) -> None:
             hub().model_info(match["repo"], revision=match["revision"], expand=["sha"])
 
 
-def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> None:
+def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> str:
+    """Gives the hardware that it has, or will have; "" for what the Hub gives a new one."""
     variables = [{"key": "SRGAN_MODEL", "value": model}] if model else []
     try:
         api.create_repo(
@@ -72,12 +76,15 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
             raise
         for variable in variables:
             api.add_space_variable(space, variable["key"], variable["value"])
-        if hardware and api.get_space_runtime(space).requested_hardware != hardware:
+        present = api.get_space_runtime(space).requested_hardware or ""
+        if hardware and present != hardware:
             api.request_space_hardware(space, hardware)
         if private and not api.space_info(space).private:
             raise UserError(
                 f"{space} is public on the Hub: make it private in its settings, or leave out --private."
             ) from None
+        return hardware or present
+    return hardware
 
 
 def space_files() -> dict[str, Path]:
@@ -86,13 +93,16 @@ def space_files() -> dict[str, Path]:
     return {path.relative_to(ROOT).as_posix(): path for path in paths if not path.name.startswith(".")}
 
 
-def upload(api: HfApi, space: str, model: str) -> str:
+def upload(api: HfApi, space: str, model: str, hardware: str) -> str:
     """One commit that leaves exactly these files; none where they are there already. Gives the Space's commit."""
     files = space_files()
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    contents["README.md"] = readme(files["README.md"].read_text(encoding="utf-8"), model).encode()
+    if hardware.startswith("zero-"):
+        contents["requirements.txt"] = for_zero_gpu(files["requirements.txt"].read_text()).encode()
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(name, path) for name, path in files.items() if name != "README.md"
+        CommitOperationAdd(name, content) for name, content in contents.items()
     ]
-    operations.append(CommitOperationAdd("README.md", readme(files["README.md"].read_text(), model).encode()))
     there = api.list_repo_files(space, repo_type="space")
     operations += [CommitOperationDelete(name) for name in there if name not in files and name != ".gitattributes"]
     return api.create_commit(space, operations, commit_message="Face super-resolution", repo_type="space").oid
@@ -105,6 +115,13 @@ def readme(text: str, model: str) -> str:
     card = RepoCard(text)
     card.data["models"] = [model.split("@")[0]]
     return str(card)
+
+
+def for_zero_gpu(requirements: str) -> str:
+    """The same requirements, with the versions that ZeroGPU takes."""
+    for package, version in ON_ZERO_GPU.items():
+        requirements = re.sub(rf"^{package}[>=].*$", f"{package}=={version}", requirements, flags=re.MULTILINE)
+    return requirements
 
 
 def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str], object]) -> None:

@@ -1,6 +1,7 @@
 """The page as a process of its own, and pictures to feed it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,8 +23,8 @@ class Server:
 
 
 @contextmanager
-def running_app(model: Path, folder: Path) -> Iterator[Server]:
-    """`python app.py --model MODEL` on a free port, its files below `folder`."""
+def running_app(model: Path, folder: Path, program: str = "app.py", **settings: str) -> Iterator[Server]:
+    """`python app.py --model MODEL` on a free port, its files below `folder`, with settings in the environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -33,15 +34,18 @@ def running_app(model: Path, folder: Path) -> Iterator[Server]:
     }  # fmt: skip
     errors = folder / "stderr.txt"
     with errors.open("w") as stderr:
-        command = [sys.executable, str(ROOT / "app.py"), "--model", str(model)]
-        process = subprocess.Popen(command, env=os.environ | places, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        command = [sys.executable, str(ROOT / program), "--model", str(model)]
+        process = subprocess.Popen(
+            command, env=os.environ | places | settings, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            start_new_session=True,
+        )  # fmt: skip
     try:
         assert process.stdout is not None
         if not any("Running on" in line for line in iter(process.stdout.readline, "")):
             raise RuntimeError(f"app.py did not start: {errors.read_text()}")
         yield Server(f"http://127.0.0.1:{port}", errors)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has started
         process.communicate()
 
 

@@ -12,8 +12,8 @@ from srgan.space import ROOT, readme
 
 SPACE = "alice/page"
 NEEDED = {
-    "app.py": "import gradio", "page/style.css": "body {}", "requirements.txt": "gradio",
-    "LICENSE": "MIT", "srgan/__init__.py": "",
+    "app.py": "import gradio", "page/style.css": "body {}", "LICENSE": "MIT", "srgan/__init__.py": "",
+    "requirements.txt": "gradio>=6\ntorch>=2.8\ntorchvision>=0.23\n",
     "README.md": "---\ntitle: Faces\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\n---\n# Faces\n",
     "srgan/models.py": "x = 1", "examples/one.png": "png", "weights/ours/config.json": "{}",
     "weights/ours/model.safetensors": "weights", "weights/ours/samples/one.png": "png",
@@ -55,9 +55,14 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
     assert result.out.endswith(f"{SPACE}: building\n{SPACE}: running\n")
     assert set(space.files()) == set(NEEDED) | {".gitattributes"}
     assert (space.private, space.hardware) == (True, "zero-a10g")
+    assert space.files()["requirements.txt"] == b"gradio>=6\ntorch==2.11.0\ntorchvision==0.26.0\n"
     assert space.variables == {"SRGAN_MODEL": "alice/faces@epoch-2"}
     card = RepoCard(space.files()["README.md"].decode())
     assert card.data["models"] == ["alice/faces"] and card.data["sdk"] == "gradio" and "# Faces" in card.text
+
+    commit = space.branches["main"]
+    assert desk.run("-c", PROGRAM, repository, SPACE, "--model", "alice/faces@epoch-2").code == 0
+    assert space.branches["main"] == commit  # its hardware is known without being told
 
     # Again: what has changed is changed, what has gone goes, and nothing is made twice.
     (repository / "srgan" / "models.py").write_text("x = 2")
@@ -66,6 +71,7 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
     assert again.code == 0, again.err
     assert set(space.files()) == set(NEEDED) - {"examples/one.png"} | {".gitattributes"}
     assert space.files()["srgan/models.py"] == b"x = 2"
+    assert space.files()["requirements.txt"] == (repository / "requirements.txt").read_bytes()
     assert (space.hardware, space.variables) == ("t4-small", {"SRGAN_MODEL": "alice/faces"})
     assert len(space.trees) == 3
 
@@ -73,7 +79,8 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
 def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) -> None:
     space = desk.hub.spaces[SPACE] = Repo()
     old = {"stage": "RUNNING", "sha": "of the commit before"}
-    space.stages = [old, {"stage": "BUILDING"}, {"stage": "BUILD_ERROR", "errorMessage": "no matching\n distribution"}]
+    failed = {"stage": "BUILD_ERROR", "errorMessage": "no matching\n distribution"}
+    space.stages = [old, old, {"stage": "BUILDING"}, failed]
     space.logs = [f"step {number}" for number in range(100)]
     result = desk.run("-c", PROGRAM, repository, SPACE)
     assert result.code == 1

@@ -1,0 +1,129 @@
+"""The page on ZeroGPU: the real `spaces` package, tests/zero_gpu.py for the GPU, and a stand-in for its scheduler."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import uvicorn
+from fastapi import FastAPI, Request
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from page_support import ROOT, Server, make_picture, running_app
+from PIL import Image
+
+from srgan import images, zero
+from srgan.upscaler import Upscaler
+
+needs_cuda_build = pytest.mark.skipif(torch.version.cuda is None, reason="`spaces` wants PyTorch built for CUDA")
+
+
+@dataclass
+class Scheduler:
+    """What the machine under a ZeroGPU Space answers to `spaces` 0.51.3."""
+
+    url: str = ""
+    calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def lent(self) -> list[int]:
+        """The seconds that calls have asked for."""
+        return [int(query["durationSeconds"]) for path, query in self.calls if path == "/schedule"]
+
+    def released(self) -> int:
+        return sum(path == "/release" and query["fail"] == "false" for path, query in self.calls)
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[Scheduler]:
+    scheduler, app = Scheduler(), FastAPI()
+
+    @app.post("/{path}")
+    def answer(path: str, request: Request) -> dict[str, object]:
+        scheduler.calls.append((f"/{path}", dict(request.query_params)))
+        return {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    scheduler.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    yield scheduler
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(scheduler: Scheduler, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("zero")
+    (folder / "cgroup").write_text("0::/space\n")
+    settings = {
+        "SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": scheduler.url, "HOME": str(folder),
+        "ZEROGPU_PROC_SELF_CGROUP_PATH": str(folder / "cgroup"),
+    }  # fmt: skip
+    with running_app(model_folder, folder, program="tests/zero_gpu.py", **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(server.url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@needs_cuda_build
+def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
+    scheduler: Scheduler, client: Client, model_folder: Path, tmp_path: Path
+) -> None:
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    assert scheduler.calls == [("/startup-report", {})]
+    for detail in (1.0, 0.5):
+        photo = make_picture(tmp_path / "photo.png", 120, 80)
+        restored, _, _, low, figures, _ = client.predict(handle_file(photo), detail, api_name="/compare")
+        wanted = np.asarray(upscaler.enlarge(images.open_rgb(low), detail)).astype(int)
+        assert np.abs(pixels(restored) - wanted).max() <= 1
+        assert "NVIDIA" in figures["device"]
+    small = make_picture(tmp_path / "small.png", 480, 420)
+    client.predict(handle_file(small), api_name="/enlarge")
+    assert scheduler.lent() == [5, 5, 6] and scheduler.released() == 3
+
+    client.predict(handle_file(photo), 0.5, api_name="/compare")
+    assert len(scheduler.lent()) == 3  # what has been restored before is shown without a GPU
+
+
+@needs_cuda_build
+def test_a_mistake_gets_its_sentence_and_no_gpu(
+    scheduler: Scheduler, client: Client, server: Server, tmp_path: Path
+) -> None:
+    before = len(scheduler.lent())
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(AppError, match=r"^notes.txt: not a picture"):
+        client.predict(handle_file(tmp_path / "notes.txt"), api_name="/enlarge")
+    assert len(scheduler.lent()) == before
+    assert "Traceback" not in server.errors.read_text()
+
+
+def test_the_page_needs_no_spaces_package() -> None:
+    code = "import sys; sys.modules['spaces'] = None; import app; print(app.zero.HERE)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_elsewhere_nothing_is_lent(model_folder: Path) -> None:
+    upscaler = Upscaler.load(model_folder, "cpu")
+    zero.lend(upscaler)
+    assert "enlarge_timed" not in vars(upscaler)
+
+
+def test_a_call_asks_for_little_and_for_more_the_larger_the_picture() -> None:
+    sizes = ((1, 1), (256, 256), (1000, 1000))
+    assert [zero.seconds(Image.new("RGB", size)) for size in sizes] == [5, 5, 10]
