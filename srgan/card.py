@@ -13,21 +13,13 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from srgan.config import RECIPES, Config, data_name, flag
+from srgan.metrics import FIGURES
 
 PROTOCOL = (
     "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
-    "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border; LPIPS: v0.1, AlexNet. Means over photos."
+    "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border, which PSNR-RGB has cut too; LPIPS: v0.1, AlexNet. "
+    "Means over photos."
 )
-
-FORMS = {"psnr_y": ("PSNR-Y, dB", ".2f"), "ssim_y": ("SSIM-Y", ".4f"), "lpips": ("LPIPS", ".4f")}
-"""Title and format of each figure."""
-
-METRICS = {
-    "psnr_y": ("psnr", "PSNR-Y (dB, BT.601 luma, 4 px cut from each border)"),
-    "ssim_y": ("ssim", "SSIM-Y (BT.601 luma, 4 px cut from each border)"),
-    "lpips": ("lpips", "LPIPS (v0.1, AlexNet)"),
-}
-"""What the Hub calls each figure, and its name with the protocol."""
 
 PLACES = frozenset({"data", "vgg19", "lpips", "showcase"})
 """Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
@@ -184,20 +176,21 @@ def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:
             dataset_type=dataset_id(data),
             dataset_name=f"{data}, {metrics['photos']} held-out photos",
             dataset_split="held-out",
-            metric_type=METRICS[column][0],
-            metric_name=f"{METRICS[column][1]}, {title}",
+            metric_type=figure.kind,
+            metric_name=f"{figure.title} ({', '.join(filter(None, (figure.unit, figure.protocol)))}), {title}",
             metric_value=round(row[column], 4),
         )
         for title, row in metrics["figures"].items()
-        for column in METRICS
+        for column, figure in FIGURES.items()
         if title != "bicubic" and column in row
     ]
 
 
 def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    columns = [name for name in FORMS if any(name in row for row in figures.values())]
-    lines = ["| | " + " | ".join(FORMS[name][0] for name in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    columns = {name: figure for name, figure in FIGURES.items() if any(name in row for row in figures.values())}
+    headings = [figure.heading() for figure in columns.values()]
+    lines = ["| | " + " | ".join(headings) + " |", "|---" * (len(columns) + 1) + "|"]
     for title, row in figures.items():
-        cells = (format(row[name], FORMS[name][1]) if name in row else "" for name in columns)
+        cells = (figure.show(row[name]) if name in row else "" for name, figure in columns.items())
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """python -m srgan upscale | evaluate | push | space"""
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,14 +9,13 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from srgan import evaluate_command
 from srgan.config import OneLineParser
-from srgan.data import find_photos, first_reasons, load_crops
+from srgan.data import find_photos
 from srgan.errors import UserError
-from srgan.evaluation import evaluate, evaluate_bicubic, show
 from srgan.files import write_whole
 from srgan.hub import HubError
 from srgan.images import open_rgb
-from srgan.metrics import LPIPS
 from srgan.publish import check_push, push
 from srgan.space import make_space
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -46,21 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     upscale.set_defaults(run=run_upscale)
 
     measure = commands.add_parser(
-        "evaluate", help="measure a model on photos: PSNR-Y, SSIM-Y, LPIPS", allow_abbrev=False
+        "evaluate", help="measure a model on pictures: PSNR-Y, SSIM-Y, PSNR-RGB, LPIPS", allow_abbrev=False
     )
-    measure.add_argument("--data", type=Path, required=True, help="folder of photos; the middle square of each is used")
-    measure.add_argument(
-        "--detail",
-        type=detail_list,
-        default=None,
-        help="settings to measure (default: 0,0.5,1, or 1 for a model of one weight set)",
-    )
-    measure.add_argument(
-        "--last", type=int, default=None, metavar="N", help="only the last N photos by name, as --held-out has it"
-    )
-    measure.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
-    measure.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    measure.set_defaults(run=run_evaluate)
+    evaluate_command.add_arguments(measure)
+    measure.set_defaults(run=evaluate_command.run)
 
     for command in (upscale, measure):
         command.add_argument(
@@ -86,10 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (publish, space):
         command.add_argument("--private", action="store_true", help="for you alone to see")
     return parser
-
-
-def detail_list(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 def run_upscale(arguments: argparse.Namespace) -> int:
@@ -137,34 +120,6 @@ def destinations(source: Path, target: Path) -> dict[Path, Path]:
         / photo.with_suffix(".png" if stems[photo.with_suffix("")] == 1 else f"{photo.suffix}.png")
         for photo in photos
     }
-
-
-def run_evaluate(arguments: argparse.Namespace) -> int:
-    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
-    details = arguments.detail or ([0.0, 0.5, 1.0] if upscaler.can_blend else [1.0])
-    for detail in details:
-        upscaler.check_detail(detail)
-    crops = load_crops(arguments.data, upscaler.model.config.crop())
-    if crops.skipped:
-        print(f"{len(crops.skipped)} photos are left out: {first_reasons(crops.skipped)}.", file=sys.stderr)
-    if arguments.last is not None:
-        if not 1 <= arguments.last <= len(crops.names):
-            raise UserError(
-                f"--last is {arguments.last}; it must be between 1 and the {len(crops.names)} usable photos."
-            )
-        crops = crops.last(arguments.last)
-    lpips = LPIPS.load(arguments.lpips).to(upscaler.device) if arguments.lpips else None
-    figures = {"bicubic": evaluate_bicubic(crops, lpips, upscaler.device)}
-    for detail in details:
-        figures[f"detail {detail:g}"] = evaluate(
-            lambda low, detail=detail: upscaler.restore(low, detail), crops, lpips, upscaler.device
-        )
-    for name, row in figures.items():
-        print(f"{name:>12}: {show(row)}")
-    if arguments.json:
-        report = {"photos": len(crops.names), "model": upscaler.name, "figures": figures}
-        write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
-    return 0
 
 
 def run_push(arguments: argparse.Namespace) -> int:

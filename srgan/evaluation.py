@@ -1,44 +1,83 @@
-"""A generator's figures on photos it has not been trained on, beside bicubic's."""
+"""Figures of one or more ways to enlarge, all on the same pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from srgan.data import Crops
 from srgan.images import enlarge, reduce, to_pixels, to_unit
-from srgan.metrics import LPIPS, psnr_y, ssim_y
+from srgan.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
+from srgan.pairs import Pairs
+from srgan.upscaler import Upscaler
 
 Restore = Callable[[Tensor], Tensor]
 """Low-resolution floats [N, 3, H, W] in [-1, 1] -> restored [N, 3, 4H, 4W] in [-1, 1]."""
 
+Keep = Callable[[str, list[str], Tensor], object]
+"""Is handed a system's name, the pictures' names, and what was restored, uint8 [N, 3, 4H, 4W]."""
+
+Row = dict[str, float]
+"""psnr_y [dB], ssim_y, psnr_rgb [dB] and, where its network was given, lpips."""
+
+BICUBIC: dict[str, Restore] = {"bicubic": enlarge}
+
+
+def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
+    """The model at each detail setting; without any named at both ends and the middle, as far as it has them."""
+    if details is None:
+        details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
+    settings = [upscaler.check_detail(detail) for detail in details]
+    return {f"detail {d:g}": lambda low, d=d: upscaler.restore(low, d) for d in settings}
+
 
 @torch.inference_mode()
 def evaluate(
-    restore: Restore, crops: Crops, lpips: LPIPS | None, device: torch.device, batch: int = 25
-) -> dict[str, float]:
-    """Means over the photos of psnr_y [dB], ssim_y and, where its network is given, lpips.
+    systems: Mapping[str, Restore],
+    pictures: Iterable[Pairs],
+    lpips: LPIPS | None,
+    device: torch.device,
+    keep: Keep | None = None,
+) -> dict[str, dict[str, Row]]:
+    """For each system, each picture's figures by its name.
 
-    Each crop is reduced by 4, rounded to 8 bits, restored and rounded to 8 bits again, as a file would be. A photo that
-    comes out exact, of one colour say, counts with 100 dB.
+    The low-resolution copy, where it is not given, is the picture reduced by 4 and rounded to 8 bits. What is restored
+    is rounded to 8 bits too, as a file would be, and handed to `keep`. A picture that comes out exact, of one colour
+    say, counts with 100 dB.
     """
-    rows: dict[str, list[Tensor]] = {}
-    for start in range(0, len(crops.names), batch):
-        pixels = crops.batch(range(start, min(start + batch, len(crops.names)))).to(device)
-        original = to_unit(pixels)
-        restored = to_pixels(restore(reduce(original)))
-        rows.setdefault("psnr_y", []).append(psnr_y(restored, pixels).clamp(max=100))
-        rows.setdefault("ssim_y", []).append(ssim_y(restored, pixels))
-        if lpips is not None:
-            rows.setdefault("lpips", []).append(lpips(to_unit(restored), original))
-    return {name: torch.cat(values).double().mean().item() for name, values in rows.items()}
+    rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
+    for pairs in pictures:
+        high = pairs.high.to(device)
+        low = reduce(to_unit(high)) if pairs.low is None else to_unit(pairs.low.to(device))
+        for system, restore in systems.items():
+            restored = to_pixels(restore(low))
+            if keep is not None:
+                keep(system, pairs.names, restored)
+            columns = measure(restored, high, lpips)
+            for place, name in enumerate(pairs.names):
+                rows[system][name] = {figure: column[place] for figure, column in columns.items()}
+    return rows
 
 
-def evaluate_bicubic(crops: Crops, lpips: LPIPS | None, device: torch.device) -> dict[str, float]:
-    return evaluate(enlarge, crops, lpips, device)
+def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str, list[float]]:
+    """The figures of uint8 images [N, 3, H, W], in order."""
+    columns = {
+        "psnr_y": psnr_y(restored, original).clamp(max=100),
+        "ssim_y": ssim_y(restored, original),
+        "psnr_rgb": psnr_rgb(restored, original).clamp(max=100),
+    }
+    if lpips is not None:
+        columns["lpips"] = lpips(to_unit(restored), to_unit(original))
+    return {name: column.tolist() for name, column in columns.items()}
 
 
-def show(figures: dict[str, float]) -> str:
-    """ "PSNR-Y 30.61 dB, SSIM-Y 0.871, LPIPS 0.162"."""
-    names = {"psnr_y": "PSNR-Y {:.2f} dB", "ssim_y": "SSIM-Y {:.4f}", "lpips": "LPIPS {:.4f}"}
-    return ", ".join(form.format(figures[name]) for name, form in names.items() if name in figures)
+def means(rows: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
+    """For each system the means over the pictures; none where there are none."""
+    figures = {system: next(iter(of.values()), {}).keys() for system, of in rows.items()}
+    return {s: {name: fmean(row[name] for row in of.values()) for name in figures[s]} for s, of in rows.items()}
+
+
+def show(row: Row) -> str:
+    """ "PSNR-Y 30.61 dB, SSIM-Y 0.8710, LPIPS 0.1620"."""
+    shown = ((figure, row[name]) for name, figure in FIGURES.items() if name in row)
+    return ", ".join(f"{figure.title} {figure.show(value)} {figure.unit}".rstrip() for figure, value in shown)

@@ -1,6 +1,7 @@
 """PSNR, SSIM and LPIPS, each with its protocol in its name. RGB images [N, 3, H, W] in, one figure per image out."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,31 @@ from torch import Tensor, nn
 
 from srgan.errors import UserError
 from srgan.models import SCALE
+
+
+class Figure(NamedTuple):
+    """How a figure is named and written."""
+
+    title: str
+    unit: str
+    digits: int
+    kind: str
+    """what the Hub calls it"""
+    protocol: str
+
+    def heading(self) -> str:
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def show(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
+
+
+FIGURES = {
+    "psnr_y": Figure("PSNR-Y", "dB", 2, "psnr", "BT.601 luma, 4 px cut from each border"),
+    "ssim_y": Figure("SSIM-Y", "", 4, "ssim", "BT.601 luma, 4 px cut from each border"),
+    "psnr_rgb": Figure("PSNR-RGB", "dB", 2, "psnr", "all channels, 4 px cut from each border"),
+    "lpips": Figure("LPIPS", "", 4, "lpips", "v0.1, AlexNet"),
+}
 
 
 def luma(pixels: Tensor) -> Tensor:
@@ -26,6 +52,13 @@ def inner_luma(pixels: Tensor) -> Tensor:
 def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
     """Peak signal to noise ratio of the luma in dB, peak 255, 4 px cut from each border. uint8 -> float64 [N]."""
     error = (inner_luma(restored) - inner_luma(original)).square().mean((1, 2, 3))
+    return 10 * torch.log10(255**2 / error)
+
+
+def psnr_rgb(restored: Tensor, original: Tensor) -> Tensor:
+    """The same over the three channels together. It lies 1 to 2 dB below PSNR-Y: the two must not be compared."""
+    inner = (images.double()[..., SCALE:-SCALE, SCALE:-SCALE] for images in (restored, original))
+    error = (next(inner) - next(inner)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
 
 

@@ -17,10 +17,11 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 from tqdm import tqdm
 
-from srgan.card import FORMS, hours, write_card
+from srgan.card import hours, write_card
 from srgan.config import data_name
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, hub, is_same, told
+from srgan.metrics import FIGURES
 from srgan.model_folder import WEIGHTS, Model, load_model, save_model
 
 BRANCH = "checkpoints"
@@ -220,7 +221,7 @@ def kept_epochs(
         if "fidelity" in model.weights:
             weights["fidelity"] = model.weights["fidelity"]
         figures = {name: value for name, value in model.metrics.get("figures", {}).items() if name == "bicubic"}
-        figures["detail 1"] = {name: row[name] for name in FORMS if name in row}
+        figures["detail 1"] = {name: row[name] for name in FIGURES if name in row}
         metrics = {**model.metrics, "figures": figures, "history": state["history"]}
         training = as_of(model.config.training, state["position"])
         card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [])

@@ -1,7 +1,7 @@
 """A training run and its folder: what is written before, after every epoch, and at the end."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from srgan.config import Config
 from srgan.data import Crops, find_photos
 from srgan.device import choose_device, choose_dtype
 from srgan.errors import UserError
-from srgan.evaluation import evaluate, evaluate_bicubic, show
+from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.files import write_whole
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.model_folder import Model, ModelConfig, save_model
 from srgan.models import Discriminator, Generator
+from srgan.pairs import CropPictures
 from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
 from srgan.training import Stopped, Trainer
 from srgan.upscaler import Upscaler
@@ -123,7 +124,7 @@ class Run:
         """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
         folder, model = self.folder / "model", self.model()
         upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
-        figures = self.measure(upscaler)
+        figures = self.measure(BICUBIC | blends(upscaler))
         pictures = self.save_showcase(upscaler, folder)
         self.save_model(folder, model, figures, pictures)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
@@ -160,16 +161,11 @@ class Run:
 
     @cached_property
     def bicubic(self) -> dict[str, float]:
-        return evaluate_bicubic(self.held_out, self.trainer.lpips, self.trainer.device)
+        return self.measure(BICUBIC)["bicubic"]
 
-    def measure(self, upscaler: Upscaler) -> dict[str, dict[str, float]]:
-        lpips, device = self.trainer.lpips, self.trainer.device
-        figures = {"bicubic": self.bicubic}
-        for detail in (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,):
-            figures[f"detail {detail:g}"] = evaluate(
-                lambda low, d=detail: upscaler.restore(low, d), self.held_out, lpips, device
-            )
-        return figures
+    def measure(self, systems: Mapping[str, Restore]) -> dict[str, dict[str, float]]:
+        trainer = self.trainer
+        return means(evaluate(systems, CropPictures(self.held_out), trainer.lpips, trainer.device))
 
     def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
         """Before and after of the pictures that may be published, for the card: paths inside the model folder."""

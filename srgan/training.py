@@ -22,12 +22,13 @@ from srgan.config import Config
 from srgan.data import Crops
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
-from srgan.evaluation import evaluate, show
+from srgan.evaluation import evaluate, means, show
 from srgan.files import write_whole
 from srgan.losses import adversarial_loss, content_loss, discriminator_loss, load_vgg19
 from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
 from srgan.optimizers import adam, generator_optimizers
+from srgan.pairs import CropPictures
 from srgan.progress import Meter, Position, append_row
 
 
@@ -145,7 +146,8 @@ class Trainer:
         return (self.stage_photos() - self.position.total) * elapsed / done if done else math.nan
 
     def validate(self, losses: dict[str, float]) -> None:
-        figures = evaluate(self.restore, self.held_out, self.lpips, self.device)
+        rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
+        figures = means(rows)["model"]
         row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
         self.history.append(row)
         append_row(self.folder / "stats.jsonl", {"kind": "validation", "photos": self.position.total, **row})

@@ -63,6 +63,18 @@ def make_photos(folder: Path, count: int = 12) -> Path:
     return folder
 
 
+def make_pairs(folder: Path, count: int = 2) -> Path:
+    """A test set as Set5 lies on the disk: 62x45 pictures, and copies of 15x11 that no bicubic makes."""
+    for name in ("HR", "LR_bicubic_X4"):
+        (folder / name).mkdir(parents=True)
+    for number in range(1, count + 1):
+        picture = textured(number, 62, 45)
+        picture.save(folder / "HR" / f"img_{number:03}.png")
+        low = picture.resize((15, 11), Image.Resampling.NEAREST)
+        low.save(folder / "LR_bicubic_X4" / f"img_{number:03}x4.png")
+    return folder
+
+
 def as_tensor(picture: Image.Image) -> Tensor:
     """uint8 [1, 3, H, W], written without the library's own conversion."""
     return torch.from_numpy(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).copy()).unsqueeze(0)

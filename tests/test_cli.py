@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, is_one_sentence, make_photos, run_python, textured
+from helpers import ROOT, as_tensor, is_one_sentence, make_pairs, make_photos, run_python, textured
 from PIL import Image
 
 from srgan.cli import main
 from srgan.data import load_crops
-from srgan.evaluation import evaluate, evaluate_bicubic
-from srgan.metrics import LPIPS
+from srgan.evaluation import BICUBIC, blends, evaluate, means
+from srgan.metrics import LPIPS, psnr_y
+from srgan.pairs import CropPictures
 from srgan.upscaler import Upscaler
 
 
@@ -175,14 +176,16 @@ def test_evaluate_prints_and_writes_its_figures(
     report = json.loads(path.read_text())
     assert (report["photos"], report["model"]) == (4, "tiny-faces")
     crops, lpips, cpu = load_crops(large_photos, 128), LPIPS.load(lpips_file), torch.device("cpu")
+    systems = BICUBIC | blends(Upscaler.load(model_folder, "cpu", "fp32"), [0, 1])
+    rows = evaluate(systems, CropPictures(crops), lpips, cpu)
     assert report["figures"].keys() == {"bicubic", "detail 0", "detail 1"}
-    assert report["figures"]["bicubic"] == pytest.approx(evaluate_bicubic(crops, lpips, cpu))
-    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
-    for detail in (0.0, 1.0):
-        wanted = evaluate(lambda low, detail=detail: upscaler.restore(low, detail), crops, lpips, cpu)
-        assert report["figures"][f"detail {detail:g}"] == pytest.approx(wanted, rel=1e-4)
+    for system, wanted in means(rows).items():
+        assert report["figures"][system] == pytest.approx(wanted, rel=1e-4)
+        assert list(report["rows"][system]) == ["0.png", "1.png", "2.png", "3.png"]
+    assert report["rows"]["detail 1"]["2.png"] == pytest.approx(rows["detail 1"]["2.png"], rel=1e-4)
     said = capsys.readouterr().out
     assert f"PSNR-Y {report['figures']['bicubic']['psnr_y']:.2f} dB" in said and "LPIPS" in said
+    assert report["pictures"] == "centre 128x128 crops" and "made by the bicubic" in report["low_resolution"]
 
 
 def test_evaluate_measures_the_last_photos_alone(tmp_path: Path, large_photos: Path, settings: tuple[str, ...]) -> None:
@@ -212,9 +215,49 @@ def test_evaluate_names_photos_that_it_leaves_out(
 ) -> None:
     textured(0, 140, 130).save(tmp_path / "large.png")
     textured(1, 40, 30).save(tmp_path / "small.png")
-    run("evaluate", "--data", tmp_path, "--detail", "1", *settings)
+    assert run("evaluate", "--data", tmp_path, "--detail", "1", *settings) == 1
     said = capsys.readouterr()
     assert "small.png" in said.err and "40x30" in said.err
+
+
+def test_evaluate_measures_pairs_in_full(
+    tmp_path: Path, settings: tuple[str, ...], lpips_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pairs(tmp_path / "set")
+    (tmp_path / "set" / "LR_bicubic_X4" / "img_002x4.png").unlink()
+    path, kept = tmp_path / "figures.json", tmp_path / "kept"
+    code = run(
+        "evaluate", "--data", tmp_path / "set", "--detail", "0,0.25", "--json", path, "--save-images", kept,
+        "--lpips", lpips_file, *settings,
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(path.read_text())
+    assert report["pictures"] == "whole"
+    said = "1 from LR_bicubic_X4, 1 made by the bicubic, rounded to 8 bits"
+    assert report["low_resolution"] == said and said in capsys.readouterr().out
+    for system in ("bicubic", "detail-0", "detail-0.25"):
+        assert Image.open(kept / system / "img_001.png").size == (60, 44)
+        restored, original = (as_tensor(Image.open(p)) for p in (kept / system / "img_001.png", original_of(tmp_path)))
+        row = report["rows"][system.replace("-", " ")]["img_001.png"]
+        assert row["psnr_y"] == pytest.approx(psnr_y(restored, original[..., :44, :60]).item())
+        assert row.keys() == {"psnr_y", "ssim_y", "psnr_rgb", "lpips"}
+
+
+def original_of(folder: Path) -> Path:
+    return folder / "set" / "HR" / "img_001.png"
+
+
+def test_evaluate_takes_any_folder_in_full(tmp_path: Path, photos: Path, settings: tuple[str, ...]) -> None:
+    path = tmp_path / "figures.json"
+    assert run("evaluate", "--data", photos, "--whole", "--last", "2", "--detail", "1", "--json", path, *settings) == 0
+    assert list(json.loads(path.read_text())["rows"]["bicubic"]) == ["010.png", "011.png"]
+
+
+def test_evaluate_saves_no_images_among_the_photos(
+    photos: Path, settings: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = complaint(capsys, "evaluate", "--data", photos, "--whole", "--save-images", photos / "restored", *settings)
+    assert "--save-images" in said and not (photos / "restored").exists()
 
 
 def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, settings: tuple[str, ...]) -> None:

@@ -271,7 +271,7 @@ def test_the_card(desk: Desk, model: Path) -> None:
     assert found["PSNR-Y (dB, BT.601 luma, 4 px cut from each border), detail 1"] == round(
         figures["detail 1"]["psnr_y"], 4
     )
-    assert len(found) == 6
+    assert len(found) == 9  # PSNR-Y, SSIM-Y and PSNR-RGB at three settings
     for part in (
         f'Upscaler.load("{REPO}")', "![0](samples/0.png)", "| bicubic |", "made for tests", "## Limits",
         "python train.py --data 'my photos'", "![Losses and figures over the epochs](curves.png)",
