@@ -16,7 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from srgan.errors import UserError
-from srgan.images import SUFFIXES, centre_crop, open_rgb, to_tensor
+from srgan.formats import SUFFIXES
+from srgan.images import centre_crop, open_rgb, to_tensor
 
 
 def find_photos(folder: str | Path) -> list[Path]:

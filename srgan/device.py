@@ -33,3 +33,14 @@ def cpu_has_bf16() -> bool:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
     """Convolutions in `dtype`; weights, losses and optimisers stay float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the CPU's allocator, had no room."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives back what PyTorch keeps for later use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,59 +1,36 @@
 """PIL pictures, tensors, and THE bicubic that training, evaluation, the page and the command line share."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from srgan.errors import UserError
+from srgan.formats import on_white, open_picture, standard, to_eight_bits
 from srgan.models import SCALE
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-"""File name endings, in lower case, that count as pictures in a folder."""
-
-MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are refused from their header, before they are decoded."""
 
 
 def open_rgb(path: str | Path, data: bytes | None = None) -> Image.Image:
-    """The picture in a file, upright and in RGB (see `to_rgb`). Raises UserError when it cannot be read.
+    """The picture in a file, as `to_rgb` makes it. Raises UserError when it cannot be read.
 
     data: the file's bytes, where they are at hand; `path` then only names it.
     """
-    try:
-        with Image.open(path if data is None else io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UserError(
-                    f"{path}: {picture.width}x{picture.height} is more than {MAX_PIXELS // 1_000_000} megapixels."
-                )
-            return to_rgb(picture)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: not a picture that Pillow can read.") from None
-    except Image.DecompressionBombError:  # Pillow's own limit, which it applies before ours
-        raise UserError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels.") from None
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file can make Pillow raise anything
-        raise UserError(f"{path}: the picture is broken ({error}).") from None
+    return flat(open_picture(path, data)[0])
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Upright (EXIF orientation applied), 8-bit RGB; what is transparent is laid on white."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):  # 16-bit and float greys: convert() would clip them at 255
-        levels = np.asarray(picture, dtype=np.float64)
-        span = 65535.0 if picture.mode.startswith("I") else max(1.0, float(levels.max(initial=0.0)))
-        picture = Image.fromarray(np.uint8(np.clip(levels / span, 0, 1) * 255 + 0.5))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+    return flat(standard(picture))
+
+
+def flat(picture: Image.Image) -> Image.Image:
+    """A picture of `standard`'s modes -> 8-bit RGB on white."""
+    if picture.mode == "I;16":
+        picture = to_eight_bits(picture)
+    if picture.mode.endswith("A"):
+        picture = on_white(picture)
     return picture.convert("RGB")
 
 
@@ -77,8 +54,53 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images.float() + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def to_network(picture: Image.Image) -> Tensor:
+    """L, RGB or I;16 -> [1, 3, H, W]: uint8, or from 16 bits floats in [-1, 1]; greys three times."""
+    if picture.mode == "I;16":
+        levels = torch.from_numpy(np.asarray(picture).astype(np.float32))
+        return (levels / 32767.5 - 1.0).expand(1, 3, -1, -1)
+    return to_tensor(picture.convert("RGB")).unsqueeze(0)
+
+
+def from_network(image: Tensor, mode: str) -> Image.Image:
+    """Floats in [-1, 1], [3, H, W] -> a picture of the mode L, RGB or I;16; greys are BT.601 luma."""
+    if mode == "RGB":
+        return to_picture(to_pixels(image))
+    red, green, blue = image.float()
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    if mode == "L":
+        return Image.fromarray(to_pixels(luma).cpu().numpy())
+    levels = ((luma + 1.0) * 32767.5).round().clamp(0, 65535)
+    return Image.fromarray(levels.cpu().numpy().astype(np.uint16))
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """LA or RGBA -> L or RGB, where transparent pixels have the colour of the visible ones around them.
+
+    What a program has left there, mostly black, would come out as a dark fringe. A pixel's own colour counts by its
+    alpha over the largest alpha beside it; the rest comes from coarser and coarser means of what is visible.
+    """
+    *channels, alpha = (np.array(channel) for channel in picture.split())
+    seen = torch.from_numpy(alpha).float()[None, None]
+    weight = (seen / F.max_pool2d(seen, 3, 1, 1)).nan_to_num_(0.0)
+    filled = [fill(torch.from_numpy(channel).float()[None, None], weight) for channel in channels]
+    bands = [Image.fromarray(band[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()) for band in filled]
+    return Image.merge(picture.mode[:-1], bands)
+
+
+def fill(values: Tensor, weight: Tensor) -> Tensor:
+    """[1, 1, H, W] twice: values where the weight is 1, means of the weighty values around where it is 0."""
+    height, width = values.shape[-2:]
+    if height == width == 1 or bool((weight == 1).all()):
+        return values
+    total = F.avg_pool2d(weight, 2, ceil_mode=True)
+    means = F.avg_pool2d(values * weight, 2, ceil_mode=True) / total.clamp(min=1e-9)
+    coarse = F.interpolate(fill(means, (4 * total).clamp(max=1.0)), (height, width), mode="bilinear")
+    return torch.lerp(coarse, values, weight)
+
+
 def bicubic(images: Tensor, height: int, width: int) -> Tensor:
-    """Floats [N, 3, H, W] -> [N, 3, height, width]: cubic convolution with a = -0.5, widened when reducing.
+    """Floats [N, C, H, W] -> [N, C, height, width]: cubic convolution with a = -0.5, widened when reducing.
 
     That is the filter of Pillow and of MATLAB's imresize (Keys 1981), which published figures are made with.
     """

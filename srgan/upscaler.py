@@ -5,24 +5,41 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from srgan.device import autocast, choose_device, choose_dtype
+from srgan.boxes import Box
+from srgan.device import autocast, choose_device, choose_dtype, free_memory, is_out_of_memory
 from srgan.errors import UserError
+from srgan.formats import standard
 from srgan.hub import find_model, is_hub_name
-from srgan.images import to_picture, to_pixels, to_rgb, to_tensor, to_unit
+from srgan.images import bicubic, from_network, opaque, to_network, to_pixels, to_unit
 from srgan.model_folder import Model, load_model
 from srgan.models import SCALE, Generator
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "celeba-faces"
 
-FEATURES_TILE = 1024
-"""Largest side of the low-resolution part's tiles: its 64 channels take 128 bytes a pixel in bf16, a few times over."""
+TILE = {"cpu": 512, "cuda": 1024}
+"""Largest side of the tiles that the low-resolution part takes: its 64 channels are 128 bytes a pixel in bf16. Smaller
+ones cost time for what they overlap, and larger ones only memory: one at a time fills a device."""
 
-IMAGE_TILE = 256
-"""Largest side of the enlarging part's tiles: 24 times as much memory a pixel, but it looks only 3 pixels around."""
+IMAGE_TILES = 4
+"""So many times smaller are the enlarging part's tiles: it takes 24 times as much memory a pixel, but looks only 3
+pixels around."""
+
+LEAST_TILE = 32
+"""Where not even such a tile fits, memory is given up on."""
+
+ALPHA_RADIUS = 2
+"""Pixels around a point that the bicubic looks at."""
+
+Read = Callable[[Box], Tensor]
+"""What the network is to see of a box: [N, 3, h, w], uint8 or floats in [-1, 1]."""
+
+Write = Callable[[Box, Tensor], object]
+"""Takes a box's enlargement from the device: [N, 3, 4h, 4w], floats in [-1, 1]."""
 
 
 class Upscaler:
@@ -37,6 +54,7 @@ class Upscaler:
         self.model, self.name, self.commit = model, name, commit
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
+        self.tile = TILE[self.device.type]
         self.generator = lru_cache(maxsize=8)(self._blend)
 
     @classmethod
@@ -57,13 +75,30 @@ class Upscaler:
         return "fidelity" in self.model.weights
 
     def enlarge(self, picture: Image.Image, detail: float = 1.0) -> Image.Image:
-        """The picture at 4 times its width and height, upright and in RGB; what is transparent is laid on white.
+        """The picture at 4 times its width and height, upright, with its colour profile and DPI in `info`.
+
+        RGB, RGBA, L, LA and I;16 stay what they are; one bit comes back as L, all else as RGB or RGBA (see
+        `formats.standard`). Of an animation, the frame it stands at. Alpha is enlarged on its own, by the bicubic.
 
         detail: 0 is closest to the original on average, 1 has the most texture; between them the two weight sets are
         blended (Wang et al. 2018, ESRGAN section 3.4). Raises UserError when it is outside 0 to 1.
         """
-        low = to_unit(to_tensor(to_rgb(picture))).unsqueeze(0)
-        return to_picture(self._run(low, detail, to_pixels)[0])
+        picture = standard(picture)
+        colour = opaque(picture) if picture.mode.endswith("A") else picture
+        large = Image.new(colour.mode, (SCALE * picture.width, SCALE * picture.height))
+
+        def read(box: Box) -> Tensor:
+            return to_network(colour.crop(box))
+
+        def write(box: Box, image: Tensor) -> None:
+            large.paste(from_network(image[0], large.mode), (SCALE * box.left, SCALE * box.top))
+
+        dtype = torch.float32 if colour.mode == "I;16" else self.dtype  # bf16 tells no more than 256 levels apart
+        self._run(Box(0, 0, *picture.size), read, write, detail, dtype)
+        if colour is not picture:
+            large.putalpha(enlarge_alpha(picture.getchannel("A")))
+        large.info = dict(picture.info)
+        return large
 
     def enlarge_timed(self, picture: Image.Image, detail: float = 1.0) -> tuple[Image.Image, int]:
         """`enlarge`, and the milliseconds that it took once there was a network for this detail, which is kept."""
@@ -73,29 +108,56 @@ class Upscaler:
         return enlarged, round((time.perf_counter() - start) * 1000)
 
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
-        """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the CPU where `low` is.
+        """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the device where `low` is."""
+        count, _, height, width = low.shape
+        large = low.new_empty(count, 3, SCALE * height, SCALE * width)
 
-        Large images go through in overlapping tiles, which gives what the whole would give: the overlap is as wide as
-        the network looks.
-        """
-        return self._run(low, detail, lambda images: images).float()
+        def write(box: Box, images: Tensor) -> None:
+            box.of(large, SCALE).copy_(images)
+
+        self._run(Box(0, 0, width, height), lambda box: box.of(low), write, detail, self.dtype)
+        return large
 
     @torch.inference_mode()
-    def _run(self, low: Tensor, detail: float, finish: Callable[[Tensor], Tensor]) -> Tensor:
-        """`finish` is applied tile by tile: what it makes smaller never takes its full size for the whole image."""
+    def _run(self, whole: Box, read: Read, write: Write, detail: float, dtype: torch.dtype) -> None:
+        """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
+
+        The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
+        memory is cut into smaller ones, and so is what comes after it.
+        """
         generator = self.generator(self.check_detail(detail))
+        waiting = [whole]
+        while waiting:
+            box = waiting.pop()
+            if box.side > self.tile:
+                waiting += reversed(box.parts(self.tile))
+                continue
+            try:
+                with autocast(self.device, dtype):
+                    self._enlarge_tile(generator, box, whole, read, write)
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler, which keeps what the tile has allocated.
+            if box.side <= LEAST_TILE:
+                raise UserError(f"{self.device} has no memory even for a tile of {box.side} pixels: free some of it.")
+            free_memory(self.device)
+            self.tile = box.side // 2
+            waiting.append(box)
 
-        def part(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-            def run(window: Tensor) -> Tensor:
-                window = window.to(self.device).contiguous(memory_format=torch.channels_last)
-                with autocast(self.device, self.dtype):
-                    return function(window).to(low.device)
-
-            return run
-
-        features = tiled(part(generator.to_features), low, FEATURES_TILE, generator.features_radius, 1)
-        to_image = part(lambda window: finish(generator.to_image(window)))
-        return tiled(to_image, features, IMAGE_TILE, generator.image_radius, SCALE)
+    def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write) -> None:
+        """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off."""
+        kept = box.grown(generator.image_radius, whole)
+        seen = kept.grown(generator.features_radius, whole)
+        low = read(seen).to(self.device)
+        low = to_unit(low) if low.dtype == torch.uint8 else low
+        features = generator.to_features(low.contiguous(memory_format=torch.channels_last))
+        features = kept.inside(seen).of(features)
+        for part in box.parts(max(1, self.tile // IMAGE_TILES)):
+            around = part.grown(generator.image_radius, whole)
+            window = around.inside(kept).of(features).contiguous(memory_format=torch.channels_last)
+            write(part, part.inside(around).of(generator.to_image(window), SCALE))
 
     def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:
@@ -130,28 +192,14 @@ def load_or_shipped(
         return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 
 
-def tiled(function: Callable[[Tensor], Tensor], images: Tensor, tile: int, radius: int, scale: int) -> Tensor:
-    """`function(images)`, computed on windows of at most `tile` pixels a side plus `radius` around them.
-
-    [N, C, H, W] -> [N, C', scale*H, scale*W]. Equal to the untiled result where `function` looks at most `radius`
-    around and pads with nothing but zeros at the images' own borders.
-    """
-    height, width = images.shape[-2:]
-    if height <= tile and width <= tile:
-        return function(images)
-    whole: Tensor | None = None
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            from_y, from_x = max(top - radius, 0), max(left - radius, 0)
-            window = images[..., from_y : bottom + radius, from_x : right + radius]
-            result = function(window)
-            if whole is None:
-                whole = result.new_empty(*result.shape[:2], height * scale, width * scale)
-            y, x = (top - from_y) * scale, (left - from_x) * scale
-            rows, columns = (bottom - top) * scale, (right - left) * scale
-            whole[..., top * scale : bottom * scale, left * scale : right * scale] = result[
-                ..., y : y + rows, x : x + columns
-            ]
-    assert whole is not None
-    return whole
+def enlarge_alpha(alpha: Image.Image, tile: int = TILE["cpu"]) -> Image.Image:
+    """L -> L at 4 times its size, by the one bicubic, in tiles."""
+    whole = Box(0, 0, *alpha.size)
+    large = Image.new("L", (SCALE * alpha.width, SCALE * alpha.height))
+    for box in whole.parts(tile):
+        around = box.grown(ALPHA_RADIUS, whole)
+        window = to_unit(torch.from_numpy(np.array(alpha.crop(around))))[None, None]
+        pixels = to_pixels(bicubic(window, SCALE * around.height, SCALE * around.width))
+        tile = box.inside(around).of(pixels, SCALE)[0, 0]
+        large.paste(Image.fromarray(tile.numpy()), (SCALE * box.left, SCALE * box.top))
+    return large

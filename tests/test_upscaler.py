@@ -1,21 +1,22 @@
 """Enlarging pictures: sizes, tiles, the blend between the two weight sets, and odd pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import as_tensor, is_one_sentence, textured
-from PIL import Image
+from helpers import as_tensor, is_one_sentence, run_python, textured
+from PIL import Image, ImageCms, ImageDraw
 
 import srgan.device
 import srgan.upscaler
 from srgan.device import choose_device, choose_dtype
 from srgan.errors import UserError
-from srgan.images import to_pixels, to_unit
+from srgan.images import bicubic, to_pixels, to_unit
 from srgan.model_folder import Model
 from srgan.models import Generator
-from srgan.upscaler import Upscaler, tiled
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, enlarge_alpha
 
 
 @pytest.fixture
@@ -98,43 +99,231 @@ def test_a_whole_batch_goes_through_at_once(upscaler: Upscaler) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("features_tile", "image_tile"), [(16, 8), (7, 5), (1000, 9), (20, 1000)])
-def test_tiles_leave_no_trace(
-    model: Model, monkeypatch: pytest.MonkeyPatch, precision: str, features_tile: int, image_tile: int
-) -> None:
+@pytest.mark.parametrize("tile", [7, 20, 36, 100])
+def test_tiles_leave_no_trace(model: Model, precision: str, tile: int) -> None:
     upscaler = Upscaler(model, "", "cpu", precision)
     picture = textured(4, 50, 37)
-    whole = pixels(upscaler.enlarge(picture))
-    monkeypatch.setattr(srgan.upscaler, "FEATURES_TILE", features_tile)
-    monkeypatch.setattr(srgan.upscaler, "IMAGE_TILE", image_tile)
+    low = to_unit(as_tensor(picture))
+    whole, restored = pixels(upscaler.enlarge(picture)), upscaler.restore(low)
+    upscaler.tile = tile
     assert np.abs(pixels(upscaler.enlarge(picture)) - whole).max() <= (1 if precision == "fp32" else 2)
+    torch.testing.assert_close(upscaler.restore(low), restored, rtol=0, atol=1e-5 if precision == "fp32" else 0.02)
 
 
-def test_tiles_are_as_small_as_they_are_said_to_be() -> None:
-    seen: list[tuple[int, ...]] = []
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tiles_of_the_shipped_model_leave_no_trace(precision: str) -> None:
+    """Its 16 blocks look 37 pixels around."""
+    upscaler = Upscaler.load(device="cpu", precision=precision)
+    picture = textured(6, 110, 90)
+    whole = pixels(upscaler.enlarge(picture))
+    upscaler.tile = 24
+    assert np.abs(pixels(upscaler.enlarge(picture)) - whole).max() <= 1
 
-    def double(window: torch.Tensor) -> torch.Tensor:
-        seen.append(tuple(window.shape[-2:]))
-        return window.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
-    images = torch.rand(2, 3, 23, 40)
-    assert torch.equal(tiled(double, images, 10, 3, 2), images.repeat_interleave(2, -1).repeat_interleave(2, -2))
-    assert len(seen) == 3 * 4
-    assert max(max(shape) for shape in seen) == 16
+def test_the_halo_is_no_smaller_than_what_the_network_sees(model: Model) -> None:
+    """Measured: the gradient of one output pixel reaches as far as the radius says, and not further."""
+    generator = network(model, "detail")
+    for function, radius, channels in (
+        (generator.to_features, generator.features_radius, 3),
+        (generator.to_image, generator.image_radius, model.config.channels),
+    ):
+        side = 2 * radius + 9
+        image = torch.randn(1, channels, side, side, requires_grad=True)
+        out = function(image)
+        scale = out.shape[-1] // side
+        middle = side // 2
+        # All pixels that come from the middle one: the outer of them look the furthest.
+        out[..., scale * middle : scale * (middle + 1), scale * middle : scale * (middle + 1)].sum().backward()
+        rows = image.grad[0].abs().sum((0, 2)).nonzero().flatten()
+        assert middle - int(rows.min()) == radius and int(rows.max()) - middle == radius
+
+
+def test_no_tile_is_larger_than_it_may_be(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, int] = {}
+    for name in ("to_features", "to_image"):
+        original = getattr(Generator, name)
+
+        def watched(self: Generator, window: torch.Tensor, name: str = name, original: Any = original) -> torch.Tensor:
+            seen[name] = max(seen.get(name, 0), *window.shape[-2:])
+            return original(self, window)
+
+        monkeypatch.setattr(Generator, name, watched)
+    upscaler.tile = 20
+    upscaler.enlarge(textured(0, 100, 80))
+    generator = upscaler.generator(1.0)
+    assert seen["to_image"] == 20 // srgan.upscaler.IMAGE_TILES + 2 * generator.image_radius
+    assert seen["to_features"] == 20 + 2 * (generator.image_radius + generator.features_radius)
+
+
+def with_memory_for(monkeypatch: pytest.MonkeyPatch, side: int, error: RuntimeError) -> list[int]:
+    """A device that fits windows up to a side, and the sides that it was asked for."""
+    asked: list[int] = []
+    original = Generator.to_features
+
+    def to_features(self: Generator, window: torch.Tensor) -> torch.Tensor:
+        asked.append(max(window.shape[-2:]))
+        if asked[-1] > side:
+            raise error
+        return original(self, window)
+
+    monkeypatch.setattr(Generator, "to_features", to_features)
+    return asked
+
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_where_memory_runs_out_the_tiles_get_smaller(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    picture = textured(3, 150, 90)
+    whole = pixels(upscaler.enlarge(picture))
+    asked = with_memory_for(monkeypatch, 70, error)
+    assert np.abs(pixels(upscaler.enlarge(picture)) - whole).max() <= 1
+    assert asked[0] == 150 and sum(side > 70 for side in asked) == 2  # 150, 75 and its halo; then 37 and its halo fits
+    asked.clear()
+    upscaler.enlarge(picture)
+    assert max(asked) <= 70  # what was learnt is kept
+
+
+def test_no_memory_at_all_is_one_sentence(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory_for(monkeypatch, 0, OUT_OF_MEMORY)
+    with pytest.raises(UserError, match="memory") as caught:
+        upscaler.enlarge(textured(3, 150, 90))
+    assert is_one_sentence(str(caught.value))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = with_memory_for(monkeypatch, 0, RuntimeError("expected scalar type Half"))
+    with pytest.raises(RuntimeError, match="Half"):
+        upscaler.enlarge(textured(3, 20, 20))
+    assert len(asked) == 1
+
+
+MEMORY = """
+import resource, sys
+from PIL import Image
+from srgan.upscaler import Upscaler
+model, precision, *sizes = sys.argv[1:]
+upscaler = Upscaler.load(model, "cpu", precision)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+upscaler.enlarge(Image.new("RGB", (16, 16)))
+idle = peak()
+for size in sizes:
+    width, height = map(int, size.split("x"))
+    upscaler.enlarge(Image.effect_noise((width, height), 50).convert("RGB"))
+    print(peak() - idle)
+"""
+
+
+def test_a_large_result_takes_the_memory_of_a_tile_and_of_its_own_pixels(model_folder: Path) -> None:
+    """960x540 -> 3840x2160 has to stay under 1.5 GB above a process that stands ready. Most of that is the enlarging
+    part's, whose tiles are no larger than the first picture here; the rest grows with the tile and the pixels."""
+    done = run_python("-c", MEMORY, str(SHIPPED_MODEL), "fp32", "128x128", "128x192")
+    assert done.returncode == 0, done.stderr
+    first, second = map(int, done.stdout.split())
+    grows = max(0, second - first) / (128 * 64)
+    assert first + grows * (960 * 540 - 128 * 128) < 1.5e9
+
+
+def test_the_picture_and_its_result_are_in_memory_once(model_folder: Path) -> None:
+    done = run_python("-c", MEMORY, str(model_folder), "fp32", "256x256", "256x2048")
+    assert done.returncode == 0, done.stderr
+    first, second = map(int, done.stdout.split())
+    assert second - first < 6 * 16 * 256 * 1792  # bytes: Pillow has four a pixel of the result
 
 
 # Pictures that are not RGB
 
 
-def test_grey_transparent_and_cmyk_pictures_are_enlarged_as_their_rgb(upscaler: Upscaler) -> None:
-    grey = textured(5, 12, 10).convert("L")
-    assert np.array_equal(pixels(upscaler.enlarge(grey)), pixels(upscaler.enlarge(grey.convert("RGB"))))
-    inks = textured(5, 12, 10).convert("CMYK")
-    assert np.array_equal(pixels(upscaler.enlarge(inks)), pixels(upscaler.enlarge(inks.convert("RGB"))))
-    clear = textured(5, 12, 10).convert("RGBA")
-    clear.putalpha(0)
-    white = Image.new("RGB", (12, 10), "white")
-    assert np.array_equal(pixels(upscaler.enlarge(clear)), pixels(upscaler.enlarge(white)))
+def luma(picture: Image.Image) -> np.ndarray:
+    return pixels(picture) @ [0.299, 0.587, 0.114]
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey_stays_grey(upscaler: Upscaler, mode: str) -> None:
+    grey = textured(5, 12, 10).convert(mode)
+    enlarged = upscaler.enlarge(grey)
+    assert (enlarged.mode, enlarged.size) == ("L", (48, 40))
+    assert np.abs(pixels(enlarged) - luma(upscaler.enlarge(grey.convert("RGB")))).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "HSV", "RGBX"])
+def test_other_colours_are_enlarged_as_their_rgb(upscaler: Upscaler, mode: str) -> None:
+    picture = textured(5, 12, 10).convert(mode)
+    enlarged = upscaler.enlarge(picture)
+    assert enlarged.mode == "RGB"
+    assert np.array_equal(pixels(enlarged), pixels(upscaler.enlarge(picture.convert("RGB"))))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_sixteen_bits_stay_sixteen_bits(model: Model, precision: str) -> None:
+    upscaler = Upscaler(model, "", "cpu", precision)
+    levels = np.linspace(20_000, 21_000, 24 * 20).astype(np.uint16).reshape(20, 24)
+    enlarged = upscaler.enlarge(Image.fromarray(levels))
+    assert (enlarged.mode, enlarged.size) == ("I;16", (96, 80))
+    low = torch.from_numpy(levels.astype(np.float32) / 32767.5 - 1).expand(1, 3, -1, -1)
+    with torch.no_grad():
+        red, green, blue = network(model, "detail")(low)[0]
+    wanted = (0.299 * red + 0.587 * green + 0.114 * blue + 1) * 32767.5
+    assert np.abs(pixels(enlarged) - wanted.numpy()).max() <= 2
+    assert len(np.unique(pixels(enlarged))) > 500
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_enlarged_on_its_own_by_the_bicubic(upscaler: Upscaler, mode: str) -> None:
+    picture = textured(5, 40, 30).convert(mode)
+    alpha = textured(8, 40, 30).convert("L").point(lambda level: max(1, level))
+    picture.putalpha(alpha)
+    enlarged = upscaler.enlarge(picture)
+    assert (enlarged.mode, enlarged.size) == (mode, (160, 120))
+    wanted = to_pixels(bicubic(to_unit(torch.from_numpy(np.array(alpha)))[None, None], 120, 160))[0, 0]
+    assert np.array_equal(np.asarray(enlarged.getchannel("A")), wanted.numpy())
+
+
+def test_tiles_leave_no_trace_in_alpha() -> None:
+    alpha = textured(8, 40, 30).convert("L")
+    assert np.abs(pixels(enlarge_alpha(alpha, tile=7)) - pixels(enlarge_alpha(alpha))).max() <= 1
+
+
+def test_where_nothing_is_transparent_colours_are_those_of_rgb(upscaler: Upscaler) -> None:
+    for alpha in (255, 128):
+        picture = textured(5, 12, 10).convert("RGBA")
+        picture.putalpha(alpha)
+        enlarged = upscaler.enlarge(picture)
+        assert np.array_equal(pixels(enlarged.convert("RGB")), pixels(upscaler.enlarge(textured(5, 12, 10))))
+        assert np.unique(pixels(enlarged.getchannel("A"))).tolist() == [alpha]
+
+
+def disc(hidden: str) -> Image.Image:
+    """A teal disc with a soft edge, and another colour in every pixel that does not show."""
+    alpha = Image.new("L", (96, 96))
+    ImageDraw.Draw(alpha).ellipse((16, 16, 80, 80), fill=255)
+    alpha = alpha.resize((24, 24), Image.Resampling.BOX)
+    picture = Image.new("RGB", (24, 24), hidden)
+    picture.paste("teal", mask=alpha.point(lambda level: 255 if level else 0))
+    picture.putalpha(alpha)
+    return picture
+
+
+def test_what_is_hidden_under_transparency_does_not_bleed(upscaler: Upscaler) -> None:
+    black, lime = (pixels(upscaler.enlarge(disc(hidden))) for hidden in ("black", "lime"))
+    assert np.array_equal(black, lime)
+    shows = black[..., 3] > 0
+    assert len(np.unique(black[..., 3])) > 20
+    flat = pixels(upscaler.enlarge(Image.new("RGB", (24, 24), "teal")))
+    assert np.abs(black[..., :3] - flat)[shows].max() <= 1
+    naive = pixels(upscaler.enlarge(disc("black").convert("RGB")))
+    assert np.abs(naive - flat)[shows].max() > 20  # there is something to see
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (5, 7)])
+def test_pictures_without_a_visible_pixel_are_enlarged_too(upscaler: Upscaler, size: tuple[int, int]) -> None:
+    enlarged = upscaler.enlarge(Image.new("RGBA", size))
+    assert enlarged.size == (4 * size[0], 4 * size[1])
+    assert pixels(enlarged)[..., 3].max() == 0
 
 
 def test_a_turned_photo_is_enlarged_upright(upscaler: Upscaler, tmp_path: Path) -> None:
@@ -144,6 +333,15 @@ def test_a_turned_photo_is_enlarged_upright(upscaler: Upscaler, tmp_path: Path) 
     turned = Image.open(tmp_path / "turned.png")
     upright = Image.fromarray(np.rot90(np.asarray(textured(6, 12, 10)), -1).copy())
     assert np.array_equal(pixels(upscaler.enlarge(turned)), pixels(upscaler.enlarge(upright)))
+
+
+def test_profile_and_dpi_go_along(upscaler: Upscaler) -> None:
+    picture = textured(7, 8, 8)
+    picture.info = {
+        "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        "dpi": (300, 300),
+    }
+    assert upscaler.enlarge(picture).info == picture.info
 
 
 def test_the_picture_that_was_given_is_left_as_it_was(upscaler: Upscaler) -> None:

@@ -1,0 +1,58 @@
+"""Rectangles of pixels: what a picture is cut into."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Box(NamedTuple):
+    """In the order of Pillow's crop; right and bottom are the first pixels outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def side(self) -> int:
+        """The longer one."""
+        return max(self.width, self.height)
+
+    def parts(self, side: int) -> list["Box"]:
+        """The box cut into parts of at most `side` pixels a side, as equal as can be; row by row."""
+        return [
+            Box(left, top, right, bottom)
+            for top, bottom in spans(self.top, self.bottom, side)
+            for left, right in spans(self.left, self.right, side)
+        ]
+
+    def grown(self, radius: int, limit: "Box") -> "Box":
+        """With `radius` pixels more on each side, as far as `limit` goes."""
+        return Box(
+            max(self.left - radius, limit.left), max(self.top - radius, limit.top),
+            min(self.right + radius, limit.right), min(self.bottom + radius, limit.bottom),
+        )  # fmt: skip
+
+    def inside(self, other: "Box") -> "Box":
+        """The same box, counted from the corner of another."""
+        return Box(self.left - other.left, self.top - other.top, self.right - other.left, self.bottom - other.top)
+
+    def of(self, images: Tensor, scale: int = 1) -> Tensor:
+        """That part of images at `scale` times the box's resolution. [..., H, W] -> [..., height, width], a view."""
+        return images[..., scale * self.top : scale * self.bottom, scale * self.left : scale * self.right]
+
+
+def spans(start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
+    count = -(-(end - start) // longest)
+    edges = [start + (end - start) * number // count for number in range(count + 1)]
+    return pairwise(edges)
