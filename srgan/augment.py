@@ -17,6 +17,13 @@ def training_pair(pixels: Tensor, jitter: float, generator: torch.Generator) -> 
     return reduce(high), high
 
 
+def random_window(images: tuple[Tensor, ...], shift: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The same window of each, `shift` pixels smaller than they are, at a random place."""
+    top, left = torch.randint(0, shift + 1, (2,), generator=generator).tolist()
+    height, width = (side - shift for side in images[0].shape[-2:])
+    return tuple(image[..., top : top + height, left : left + width] for image in images)
+
+
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirrors each image left to right with probability 1/2."""
     mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).lt(0.5).to(images.device)

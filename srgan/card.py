@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from srgan.config import RECIPES, Config, data_name, flag
+from srgan.hub import is_hub_name
 from srgan.metrics import FIGURES
 
 PROTOCOL = (
@@ -21,15 +22,15 @@ PROTOCOL = (
     "Means over photos."
 )
 
-PLACES = frozenset({"data", "vgg19", "lpips", "showcase"})
+PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 """Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
 
 
 def told_settings(config: Config) -> dict[str, Any]:
     """The settings as they may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
-    places = {name: Path(settings[name]).resolve().name for name in PLACES if settings[name]}
-    return settings | places
+    named = PLACES - {"init"} if is_hub_name(config.init) else PLACES
+    return settings | {name: Path(settings[name]).resolve().name for name in named if settings[name]}
 
 
 def command_line(config: Config) -> str:
@@ -93,6 +94,7 @@ def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pic
     hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
     photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
+    origin = origin_line(training.get("started_from"))
     shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
     return f"""---
 {card_data(name, training, metrics).to_yaml()}
@@ -128,7 +130,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
     {training["command"]}
 
 - Photos: {data["name"]}, {data["train"]:,} to train on, {data["held_out"]:,} held out. Seen: {photos}.
-- Terms of the photos: {data["terms"] or "not stated"}
+{origin}- Terms of the photos: {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
 
@@ -142,6 +144,13 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
   in a small picture are enlarged with it.
 - It knows what its training photos show, and in the pose in which they show it.
 """
+
+
+def origin_line(origin: dict[str, Any] | None) -> str:
+    if not origin:
+        return ""
+    seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
+    return f"- Started from: the faithful weights of {origin['model']}{seen}.\n"
 
 
 def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:

@@ -31,6 +31,9 @@ class Config:
     fidelity_epochs: float | None = setting(
         None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
     )
+    init: str = setting(
+        "", "model to start from, a folder or USER/NAME: its fidelity weights (default: random weights)"
+    )
     batch_size: int = setting(16, "photos a step")
     seed: int = setting(0, "start of all random numbers: the same seed repeats the run")
     held_out: int | None = setting(
@@ -45,13 +48,24 @@ class Config:
         "what the GAN stage compares: VGG19 features of several depths (L1, before activation), "
         "conv5_4 alone (MSE, after it; classic), or pixels (MSE)",
     )
-    adversarial_weight: float = setting(5e-3, "weight of the adversarial loss (classic: 1e-3)")
-    pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
+    adversarial_weight: float = setting(0.1, "weight of the adversarial loss (classic: 1e-3)")
+    pixel_weight: float = setting(1.0, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
+    grid_weight: float = setting(5.0, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
+    shift: int = setting(
+        8,
+        "pixels by which the window that VGG19 and the discriminator see is smaller than the crop; its place is "
+        "random, so that their strides never settle on the same pixels (classic: 0)",
+    )
     optimizer: Literal["muon", "adam"] = setting(
-        "muon", "what trains the generator in the fidelity stage; in the GAN stage both networks have Adam"
+        "muon",
+        "what trains the generator in the fidelity stage and the discriminator; the generator's GAN stage has Adam "
+        "(classic: adam)",
     )
     fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
-    lr: float = setting(1e-4, "learning rate of both networks in the GAN stage")
+    lr: float = setting(2e-4, "learning rate of the generator in the GAN stage (classic: 1e-4)")
+    discriminator_lr: float = setting(
+        5e-4, "learning rate of the discriminator; with --optimizer adam, 1e-4 is good (classic: 1e-4)"
+    )
     schedule: Literal["one-cycle", "constant"] = setting(
         "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
     )
@@ -82,15 +96,17 @@ class Config:
             "jitter",
             "adversarial_weight",
             "pixel_weight",
+            "grid_weight",
             "ema_half_life",
             "save_minutes",
         ):
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
-        for name in ("epochs", "lr", "fidelity_lr"):
+        for name in ("epochs", "lr", "discriminator_lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
         self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
+        self._require("shift", 0 <= self.shift <= self.crop // 4, "0 or more, and at most a quarter of --crop")
         for name, most in LARGEST.items():
             self._require(name, getattr(self, name) <= most, f"at most {most}")
         for name, kind in get_type_hints(Config).items():
@@ -123,7 +139,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "content": "vgg54",
         "adversarial_weight": 1e-3,
         "pixel_weight": 0.0,
+        "grid_weight": 0.0,
+        "shift": 0,
+        "optimizer": "adam",
         "lr": 1e-4,
+        "discriminator_lr": 1e-4,
         "schedule": "constant",
         "ema_half_life": 0,
     },

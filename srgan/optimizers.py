@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from srgan.models import Generator
-
 
 class Muon(Optimizer):
     """Momentum whose update is made orthogonal: every direction of a layer's input and output moves alike.
@@ -65,21 +63,15 @@ ADAM_SHARE = 0.25
 """Adam's learning rate beside Muon's."""
 
 
-def generator_optimizers(
-    generator: Generator, kind: str, lr: float, dtype: torch.dtype = torch.float32
-) -> list[Optimizer]:
-    """ "adam": one optimiser for all. "muon": Muon for the kernels between head and tail; Adam, at a quarter of the
-    learning rate, for head, tail, slopes and biases."""
+def make_optimizers(network: nn.Module, kind: str, lr: float, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
+    """ "adam": one optimiser for all. "muon": Muon for the kernels between the first convolution and the last; Adam, at
+    a quarter of the learning rate, for these two, slopes and biases."""
     if kind == "adam":
-        return [adam(generator, lr)]
-    hidden = [*kernels(generator.body), *kernels(generator.upsample)]
+        return [adam(network, lr)]
+    hidden = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)][1:-1]
     known = {id(kernel) for kernel in hidden}
-    rest = [value for value in generator.parameters() if id(value) not in known]
+    rest = [value for value in network.parameters() if id(value) not in known]
     return [Muon(hidden, lr, dtype=dtype), Adam(rest, lr * ADAM_SHARE, fused=True)]
-
-
-def kernels(network: nn.Module) -> list[Tensor]:
-    return [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def adam(network: nn.Module, lr: float) -> Adam:

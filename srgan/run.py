@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import srgan
 from srgan.card import facts, write_card
-from srgan.config import Config
+from srgan.config import Config, flag
 from srgan.data import Crops, find_photos
 from srgan.device import choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.files import write_whole
+from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
-from srgan.model_folder import Model, ModelConfig, save_model
+from srgan.model_folder import Model, ModelConfig, load_model, save_model
 from srgan.models import Discriminator, Generator
 from srgan.pairs import CropPictures
 from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
@@ -67,6 +68,20 @@ def expected_memory(config: Config, dtype: str) -> float:
     return 1.0 + config.batch_size * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 
 
+def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The faithful weights of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
+    source = find_model(config.init)
+    with source.named():
+        model = load_model(source.folder)
+    for name in ("channels", "blocks"):
+        if (found := getattr(model.config, name)) != getattr(config, name):
+            raise UserError(f"--init {config.init} has {found} {name}: give {flag(name)} {found} as well.")
+    training = model.config.training
+    seen = training.get("data", {}).get("seen", {}).get("fidelity")
+    origin = {"model": source.name, "photos": seen, "hours": training.get("hours", {}).get("fidelity")}
+    return model.weights.get("fidelity", model.weights["detail"]), origin
+
+
 class Run:
     """A trainer and the folder that it fills."""
 
@@ -80,6 +95,8 @@ class Run:
         self.trainer = Trainer(config, train, held_out, self.folder)
         if resume:
             self.trainer.load()
+        elif config.init:
+            self.trainer.start_from(*initial_weights(config))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,6 +166,8 @@ class Run:
         seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
         photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
+        if trainer.origin:
+            training["started_from"] = trainer.origin
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
         return Model(config, weights, {})
 

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from srgan.augment import training_pair
+from srgan.augment import random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, means, show
 from srgan.files import write_whole
-from srgan.losses import adversarial_loss, content_loss, discriminator_loss, load_vgg19
+from srgan.losses import adversarial_loss, content_loss, discriminator_loss, grid_loss, load_vgg19
 from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
-from srgan.optimizers import adam, generator_optimizers
+from srgan.optimizers import adam, make_optimizers
 from srgan.pairs import CropPictures
 from srgan.progress import Meter, Position, append_row
 
@@ -55,6 +55,7 @@ class Trainer:
             network.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
+        self.origin: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
@@ -70,15 +71,25 @@ class Trainer:
         self.generator.load_state_dict(self.average.state_dict())
         if name == "fidelity":
             self.optimizers = {
-                "generator": generator_optimizers(self.generator, config.optimizer, config.fidelity_lr, self.dtype)
+                "generator": make_optimizers(self.generator, config.optimizer, config.fidelity_lr, self.dtype)
             }
         else:
             self.optimizers = {
                 "generator": [adam(self.generator, config.lr)],
-                "discriminator": [adam(self.discriminator, config.lr)],
+                "discriminator": make_optimizers(
+                    self.discriminator, config.optimizer, config.discriminator_lr, self.dtype
+                ),
             }
         for group in self.rate_groups():
             group["full_lr"] = group["lr"]
+
+    def start_from(self, weights: dict[str, Tensor], origin: dict[str, Any]) -> None:
+        """The first stage begins with a trained generator's weights. `origin` says whose, for the model card."""
+        self.average.load_state_dict(weights)
+        self.origin = origin
+        if "fidelity" not in self.stages:  # they are the faithful end of the blend
+            self.fidelity = copy.deepcopy(weights)
+        self.start_stage(self.position.stage)
 
     def rate_groups(self) -> list[dict[str, Any]]:
         return [
@@ -163,7 +174,10 @@ class Trainer:
         low, high = training_pair(pixels.to(self.device), self.config.jitter, draws)
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
-        losses = self.fidelity_step(low, high) if self.position.stage == "fidelity" else self.detail_step(low, high)
+        if self.position.stage == "fidelity":
+            losses = self.fidelity_step(low, high)
+        else:
+            losses = self.detail_step(low, high, draws)
         self.update_average(len(pixels))
         return losses
 
@@ -174,23 +188,26 @@ class Trainer:
         update(self.optimizers["generator"], loss)
         return {"pixel": loss.detach()}
 
-    def detail_step(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+    def detail_step(self, low: Tensor, high: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
         """Generator, then discriminator, both on the networks as they were before the step."""
         config = self.config
         self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
-            fake = self.discriminator(restored)
-            content = self.content(restored if config.content != "mse" else restored.float(), high)
+            seen, truth = random_window((restored, high), config.shift, draws)
+            fake = self.discriminator(seen)
+            content = self.content(seen if config.content != "mse" else seen.float(), truth)
         adversarial = adversarial_loss(fake)
         loss = content + config.adversarial_weight * adversarial
         if config.pixel_weight:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
+        if config.grid_weight:
+            loss = loss + config.grid_weight * grid_loss(restored.float(), high)
         update(self.optimizers["generator"], loss)
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
-            logits = self.discriminator(torch.cat([high.to(restored.dtype), restored.detach()]))
+            logits = self.discriminator(torch.cat([truth.to(seen.dtype), seen.detach()]))
         real, fake = logits.float().chunk(2)
         discriminator = discriminator_loss(real, fake)
         update(self.optimizers["discriminator"], discriminator)
@@ -224,7 +241,7 @@ class Trainer:
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
-            "photos": self.photos_digest(),
+            "origin": self.origin, "photos": self.photos_digest(),
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
         torch.save(state, buffer)
@@ -241,7 +258,7 @@ class Trainer:
             for name, optimizers in self.optimizers.items():
                 for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
-            self.fidelity, self.history = state["fidelity"], state["history"]
+            self.fidelity, self.history, self.origin = state["fidelity"], state["history"], state["origin"]
         except FileNotFoundError:
             raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
         except Exception as error:

@@ -5,7 +5,7 @@ import colorsys
 import torch
 from helpers import as_tensor, textured
 
-from srgan.augment import colour_jitter, random_flip, shift_hue_and_saturation, training_pair
+from srgan.augment import colour_jitter, random_flip, random_window, shift_hue_and_saturation, training_pair
 from srgan.images import reduce, to_unit
 
 
@@ -20,6 +20,18 @@ def test_half_of_the_images_are_exactly_mirrored() -> None:
     unchanged = (flipped == images).flatten(1).all(1)
     assert bool((mirrored ^ unchanged).all())
     assert 0.45 < mirrored.float().mean() < 0.55
+
+
+def test_the_window_is_the_same_in_each_image_and_may_lie_anywhere() -> None:
+    image = torch.arange(12 * 12).view(1, 1, 12, 12)
+    random, corners = seeded(), set()
+    for _ in range(300):
+        one, other = random_window((image, image + 1000), 3, random)
+        assert one.shape == (1, 1, 9, 9) and torch.equal(one + 1000, other)
+        corners.add(one[0, 0, 0, 0].item())
+        assert torch.equal(one - one[..., :1, :1], image[..., :9, :9])
+    assert corners == {12 * row + column for row in range(4) for column in range(4)}
+    assert torch.equal(random_window((image,), 0, random)[0], image)
 
 
 def test_hue_and_saturation_are_those_of_hsv() -> None:

@@ -32,9 +32,10 @@ def test_every_setting_is_on_the_command_line_with_a_help_text() -> None:
 
 def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
-        "data": "d", "out": "o", "recipe": "classic", "epochs": 7, "fidelity_epochs": 3, "batch_size": 5, "seed": 11,
-        "held_out": 4, "crop": 64, "blocks": 2, "channels": 24, "jitter": 0.25, "content": "mse",
-        "adversarial_weight": 0.5, "pixel_weight": 0.75, "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
+        "data": "d", "out": "o", "init": "m", "recipe": "classic", "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
+        "seed": 11, "held_out": 4, "crop": 64, "blocks": 2, "channels": 24, "jitter": 0.25, "content": "mse",
+        "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "shift": 4, "discriminator_lr": 0.03,
+        "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
         "schedule": "one-cycle", "ema_half_life": 10, "checkpoint_every": 3, "save_minutes": 1.5, "vgg19": "v",
         "lpips": "l", "showcase": "s", "data_terms": "terms of use", "license": "mit", "device": "cpu",
         "precision": "fp32",
@@ -48,7 +49,8 @@ def test_classic_is_the_documented_recipe() -> None:
     config = read("--recipe", "classic")
     documented = {
         "epochs": 60, "batch_size": 30, "held_out": 5, "crop": 128, "blocks": 16, "channels": 64, "jitter": 0.05,
-        "content": "vgg54", "adversarial_weight": 1e-3, "pixel_weight": 0, "lr": 1e-4,
+        "content": "vgg54", "adversarial_weight": 1e-3, "pixel_weight": 0, "grid_weight": 0, "shift": 0,
+        "optimizer": "adam", "lr": 1e-4, "discriminator_lr": 1e-4,
         "schedule": "constant",
         "ema_half_life": 0, "checkpoint_every": 20,
     }  # fmt: skip
@@ -99,7 +101,8 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     ("fidelity_epochs", -1), ("held_out", 0), ("held_out", -3),
     ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")),
     ("adversarial_weight", -1.0), ("adversarial_weight", float("inf")), ("pixel_weight", -1.0),
-    ("pixel_weight", float("nan")), ("ema_half_life", -1), ("save_minutes", -1.0), ("save_minutes", float("inf")),
+    ("pixel_weight", float("nan")), ("grid_weight", -1.0), ("shift", -1), ("shift", 33), ("discriminator_lr", 0.0),
+    ("ema_half_life", -1), ("save_minutes", -1.0), ("save_minutes", float("inf")),
     ("lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("lr", float("inf")), ("fidelity_lr", 0.0),
     ("seed", -1), ("seed", 2**63), ("crop", 12), ("crop", 0), ("crop", 130), ("crop", -128),
     ("recipe", "best"), ("content", "vgg"), ("optimizer", "sgd"), ("schedule", "steps"), ("device", "tpu"),

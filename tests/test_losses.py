@@ -21,6 +21,7 @@ from srgan.losses import (
     adversarial_loss,
     content_loss,
     discriminator_loss,
+    grid_loss,
     load_vgg19,
     vgg19_names,
 )  # fmt: skip
@@ -93,11 +94,15 @@ def test_vgg54_is_the_squared_difference_of_activated_conv5_4_over_12_75() -> No
 def test_perceptual_is_the_mean_over_depths_of_the_relative_l1() -> None:
     loss = PerceptualLoss(VGG19())
     del loss.vgg19
-    loss.vgg19 = stub(lambda images: {"conv3_4": images, "conv4_4": 1000 * images.abs(), "conv5_4": images + 2})
-    # restored (1, 3), original (2, -2). conv3_4: mean(1, 5) / mean(2, 2) = 3/2. conv4_4, whatever its scale:
-    # mean(1, 1) / 2 = 1/2. conv5_4: (3, 5) against (4, 0): mean(1, 5) / mean(4, 0) = 3/2.
+    features = {
+        "conv1_2": lambda x: x, "conv2_2": lambda x: 1000 * x.abs(), "conv3_4": lambda x: x + 2,
+        "conv4_4": lambda x: -x, "conv5_4": lambda x: x + 2,
+    }  # fmt: skip
+    loss.vgg19 = stub(lambda images: {name: feature(images) for name, feature in features.items()})
+    # restored (1, 3), original (2, -2). x: mean(1, 5) / mean(2, 2) = 3/2, as -x. |x|, whatever its scale:
+    # mean(1, 1) / 2 = 1/2. x + 2: (3, 5) against (4, 0): mean(1, 5) / mean(4, 0) = 3/2.
     found = loss(torch.tensor([1.0, 3.0]), torch.tensor([2.0, -2.0]))
-    assert found.item() == pytest.approx((1.5 + 0.5 + 1.5) / 3)
+    assert found.item() == pytest.approx((1.5 + 0.5 + 1.5 + 1.5 + 1.5) / 5)
 
 
 def test_content_choices(vgg19: VGG19) -> None:
@@ -117,6 +122,28 @@ def test_gradients_reach_the_restored_image_and_nothing_else(vgg19: VGG19, kind:
     assert original.grad is None
     assert all(value.grad is None and not value.requires_grad for value in loss.parameters())
     assert loss(original, original).item() == 0
+
+
+# The grid of sub-pixels
+
+
+def test_grid_loss_is_the_amplitude_of_a_grid_on_any_texture() -> None:
+    stripes = torch.tensor([0.25, -0.25]).repeat(20)  # 40 pixels: two whole squares, and 8 that are left out
+    original = torch.zeros(2, 3, 48, 40)
+    assert grid_loss(original + stripes, original).item() == pytest.approx(0.25)
+    assert grid_loss(original + stripes.abs(), original).item() == 0  # a shift of brightness is none
+    smooth = torch.linspace(-1, 1, 12).repeat_interleave(4).view(1, 1, 48, 1).expand(2, 3, 48, 40)
+    assert grid_loss(original + smooth, original).item() == pytest.approx(0, abs=1e-6)
+    dot = torch.zeros(4, 4)
+    dot[1, 2] = 1.6  # one of the sixteen positions: it stands out by 15/16 of that, the others by 1/16
+    found = grid_loss(original + dot.repeat(12, 10), original).item()
+    assert found == pytest.approx((1.5 + 15 * 0.1) / 16)
+
+
+def test_texture_without_a_grid_costs_little() -> None:
+    noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    grid = torch.tensor([1.0, -1.0]).repeat(32).expand_as(noise)
+    assert grid_loss(noise, 0 * noise) < 0.25 * grid_loss(grid, 0 * noise)
 
 
 # Adversarial losses

@@ -111,6 +111,15 @@ def test_discriminator_judges_patches_of_any_image(height: int, width: int, rows
     assert logits.shape == (1, 1, rows, columns)
 
 
+def test_the_discriminator_hears_its_input_from_the_start() -> None:
+    torch.manual_seed(0)
+    network = Discriminator()
+    features = network.layers[:-1](torch.randn(8, 3, 64, 64))
+    spread = features.std(dim=(0, 2, 3)).mean() / features.abs().mean()
+    assert spread > 0.5  # between positions and images; biases alone, as torch draws them, would drown it
+    assert network(torch.randn(8, 3, 64, 64)).abs().mean() < 0.3  # and it does not judge yet
+
+
 def test_discriminator_gives_logits_and_not_probabilities() -> None:
     network = Discriminator()
     last = network.layers[-1]

@@ -5,7 +5,7 @@ import torch
 from torch.optim import Adam
 
 from srgan.models import Generator
-from srgan.optimizers import Muon, adam, generator_optimizers, orthogonalise
+from srgan.optimizers import Muon, adam, make_optimizers, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (64, 576), (256, 64), (12, 100), (100, 12)])
@@ -102,7 +102,7 @@ def test_muon_goes_on_from_its_saved_state() -> None:
 @pytest.mark.parametrize("kind", ["muon", "adam"])
 def test_each_parameter_has_exactly_one_optimiser(kind: str) -> None:
     network = Generator(8, 2)
-    optimizers = generator_optimizers(network, kind, 1e-3)
+    optimizers = make_optimizers(network, kind, 1e-3)
     covered = [id(value) for one in optimizers for group in one.param_groups for value in group["params"]]
     assert len(covered) == len(set(covered))
     assert set(covered) == {id(value) for value in network.parameters()}
@@ -110,7 +110,7 @@ def test_each_parameter_has_exactly_one_optimiser(kind: str) -> None:
 
 def test_muon_has_the_hidden_kernels_and_adam_the_rest() -> None:
     network = Generator(8, 2)
-    muon, rest = generator_optimizers(network, "muon", 1e-3)
+    muon, rest = make_optimizers(network, "muon", 1e-3)
     assert isinstance(muon, Muon) and isinstance(rest, Adam)
     names = {id(value): name for name, value in network.named_parameters()}
     hidden = {names[id(value)] for value in muon.param_groups[0]["params"]}

@@ -30,9 +30,11 @@ from helpers import (
 from PIL import Image
 from safetensors.torch import load_file
 
+from srgan.augment import random_window
 from srgan.config import Config
 from srgan.data import load_crops
 from srgan.errors import UserError
+from srgan.losses import grid_loss
 from srgan.progress import Meter, Position
 from srgan.run import Run, expected_memory, plan
 from srgan.training import Trainer, rate_factor, step_generator
@@ -171,20 +173,22 @@ def detail_trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
 
 
 def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -> None:
-    one = detail_trainer(photos, tmp_path, adversarial_weight=0.25, pixel_weight=0.5)
+    one = detail_trainer(photos, tmp_path, adversarial_weight=0.25, pixel_weight=0.5, grid_weight=2.0, shift=6)
     low, high = torch.rand(4, 3, 8, 8) * 2 - 1, torch.rand(4, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         restored = one.generator(low)
-        real, fake = one.discriminator(high), one.discriminator(restored)
+        seen, truth = random_window((restored, high), 6, torch.Generator().manual_seed(3))
+        real, fake = one.discriminator(truth), one.discriminator(seen)
     cross_entropy = F.binary_cross_entropy_with_logits
-    content = F.mse_loss(restored, high).item()
+    content = F.mse_loss(seen, truth).item()
     adversarial = cross_entropy(fake, torch.ones_like(fake)).item()
     judged = cross_entropy(real, torch.ones_like(real)) + cross_entropy(fake, torch.zeros_like(fake))
-    found = {name: value.item() for name, value in one.detail_step(low, high).items()}
+    found = {name: value.item() for name, value in one.detail_step(low, high, torch.Generator().manual_seed(3)).items()}
     assert found["content"] == pytest.approx(content, rel=1e-4)
     assert found["adversarial"] == pytest.approx(adversarial, rel=1e-4)
     l1 = F.l1_loss(restored, high).item()
-    assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.5 * l1, rel=1e-4)
+    grid = grid_loss(restored, high).item()
+    assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.5 * l1 + 2 * grid, rel=1e-4)
     assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # on both networks as they were before
     assert found["d_real"] == pytest.approx(real.sigmoid().mean().item(), rel=1e-4)
     assert found["d_fake"] == pytest.approx(fake.sigmoid().mean().item(), rel=1e-4)
@@ -222,6 +226,40 @@ def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_pat
     assert one.fidelity is not None
     for name, value in one.average.state_dict().items():
         torch.testing.assert_close(value, one.fidelity[name], rtol=0, atol=1e-6)
+
+
+def test_a_run_starts_from_a_models_faithful_weights(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
+) -> None:
+    model, tiny = two_stages[0] / "model", {"channels": 8, "blocks": 1}
+    given = load_file(model / "fidelity.safetensors")
+    for stages in ({"fidelity_epochs": 1}, {"fidelity_epochs": 0}):
+        run = start(photos, tmp_path / str(stages["fidelity_epochs"]), init=str(model), **tiny, **stages)
+        for network in (run.trainer.generator, run.trainer.average):
+            assert all(torch.equal(value, given[name]) for name, value in network.state_dict().items())
+    assert run.train()  # the GAN stage alone: the weights that it began with stay the faithful end of the blend
+    run.finish()
+    assert weights(run.folder, "fidelity.safetensors") == (model / "fidelity.safetensors").read_bytes()
+    assert weights(run.folder) != (model / "model.safetensors").read_bytes()
+    card = (run.folder / "model" / "README.md").read_text()
+    assert "faithful weights of model, which had seen 10 photos" in card and str(tmp_path) not in card
+
+
+def test_a_resumed_run_needs_the_model_that_it_began_with_no_more(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
+) -> None:
+    model = shutil.copytree(two_stages[0] / "model", tmp_path / "model")
+    run = start(photos, tmp_path / "run", init=str(model), fidelity_epochs=0)
+    run.trainer.save()
+    shutil.rmtree(model)
+    resumed = start(photos, tmp_path / "run", resume=True, init=str(model), fidelity_epochs=0)
+    assert resumed.trainer.fidelity.keys() == run.trainer.fidelity.keys()
+    assert resumed.trainer.origin == run.trainer.origin
+
+
+def test_a_model_of_another_size_is_no_start(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
+    with pytest.raises(UserError, match="has 8 channels: give --channels 8 as well"):
+        start(photos, tmp_path / "run", init=str(two_stages[0] / "model"), channels=16)
 
 
 def test_a_stage_may_end_within_an_epoch(photos: Path, tmp_path: Path) -> None:
