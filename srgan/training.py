@@ -133,13 +133,14 @@ class Trainer:
                 position.photos += len(pixels)
                 position.total += len(pixels)
                 bar.update(len(pixels))
-                save = self.stop_requested or time.monotonic() - saved > self.config.save_minutes * 60
+                stop = self.stop_requested  # read once: a signal may come between any two lines
+                save = stop or time.monotonic() - saved > self.config.save_minutes * 60
                 if save or meter.due() or position.photos == count:
                     bar.set_postfix_str(meter.report(self.time_left(bar)))
                 if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
-                if self.stop_requested:
+                if stop:
                     raise Stopped
         position.epoch, position.photos = position.epoch + 1, 0
         self.validate(meter.means())
