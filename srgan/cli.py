@@ -2,23 +2,16 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-from tqdm import tqdm
-
-from srgan import evaluate_command
+from srgan import evaluate_command, upscale_command
 from srgan.config import OneLineParser
-from srgan.data import find_photos
 from srgan.errors import UserError
-from srgan.files import write_whole
 from srgan.hub import HubError
-from srgan.images import open_rgb
 from srgan.publish import check_push, push
 from srgan.space import make_space
-from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.upscaler import SHIPPED_MODEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,10 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     upscale = commands.add_parser(
         "upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False
     )
-    upscale.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
-    upscale.add_argument("output", type=Path, metavar="OUT", help="the picture to write, or the folder for PNG files")
-    upscale.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
-    upscale.set_defaults(run=run_upscale)
+    upscale_command.add_arguments(upscale)
+    upscale.set_defaults(run=upscale_command.run)
 
     measure = commands.add_parser(
         "evaluate", help="measure a model on pictures: PSNR-Y, SSIM-Y, PSNR-RGB, LPIPS", allow_abbrev=False
@@ -73,53 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (publish, space):
         command.add_argument("--private", action="store_true", help="for you alone to see")
     return parser
-
-
-def run_upscale(arguments: argparse.Namespace) -> int:
-    source, target = arguments.input, arguments.output
-    pairs = destinations(source, target) if source.is_dir() else {source: destination(source, target)}
-    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
-    upscaler.check_detail(arguments.detail)
-    failures = []
-    for photo, place in tqdm(pairs.items(), unit=" pictures", disable=len(pairs) == 1):
-        try:
-            enlarged = upscaler.enlarge(open_rgb(photo), arguments.detail)
-            write_whole(place, enlarged.save)
-        except UserError as error:
-            failures.append(str(error))
-    if failures and len(pairs) == 1:
-        raise UserError(failures[0])
-    for failure in failures:
-        print(f"srgan upscale: {failure}", file=sys.stderr)
-    print(f"{len(pairs) - len(failures)} of {len(pairs)} enlarged to {target}")
-    return 1 if failures else 0
-
-
-def destination(photo: Path, target: Path) -> Path:
-    """Where a single picture goes: `target`, or a PNG in it where it is a folder."""
-    place = target / f"{photo.stem}.png" if target.is_dir() else target
-    if place.resolve() == photo.resolve():
-        raise UserError(f"{place} is the picture itself: name another file to write.")
-    if Image.registered_extensions().get(place.suffix.lower()) not in Image.SAVE:
-        raise UserError(f"{place}: Pillow cannot write pictures with that ending; name it .png, say.")
-    return place
-
-
-def destinations(source: Path, target: Path) -> dict[Path, Path]:
-    """Every picture of a folder, and its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file: name a folder for the pictures.")
-    results = target.resolve()
-    if results == source.resolve():
-        raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
-    # Results may lie in a folder below: what is there already is not enlarged again.
-    photos = [p.relative_to(source) for p in find_photos(source) if not p.resolve().is_relative_to(results)]
-    stems = Counter(photo.with_suffix("") for photo in photos)
-    return {
-        source / photo: target
-        / photo.with_suffix(".png" if stems[photo.with_suffix("")] == 1 else f"{photo.suffix}.png")
-        for photo in photos
-    }
 
 
 def run_push(arguments: argparse.Namespace) -> int:

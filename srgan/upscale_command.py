@@ -1,0 +1,175 @@
+"""python -m srgan upscale: a picture file, or a folder of them, enlarged into files."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from srgan.data import find_photos
+from srgan.errors import UserError
+from srgan.formats import FORMATS, check_size, format_of, open_picture, save_picture
+from srgan.models import SCALE
+from srgan.upscaler import Upscaler
+
+JOBS = min(4, os.cpu_count() or 1)
+
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_noinv_fmt}]"
+
+GROUP = 1000
+"""Pictures that are handed to the threads together: a folder may hold millions."""
+
+Pair = tuple[Path, Path]
+"""A picture, and the file for its enlargement."""
+
+Enlarge = Callable[[Image.Image], Image.Image]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, or the folder for the results")
+    parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of results in a folder; jpg and webp at quality 95 (default: png)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="enlarge again what is in the folder OUT already")
+    parser.add_argument(
+        "--jobs", type=int, default=JOBS, metavar="N",
+        help="pictures of a folder at work at once: read, enlarged one after the other, written; each takes up to 80 "
+        f"bytes of memory a pixel (default here: {JOBS})",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0: done; 1: some pictures of a folder failed and were named."""
+    # Pillow's threshold lies a little below MAX_PIXELS, beyond which we refuse.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs is {arguments.jobs}; it must be at least 1.")
+    source, target = arguments.input, arguments.output
+    find_pairs = destinations if source.is_dir() else destination
+    pairs = find_pairs(source, target, arguments.format)
+    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    upscaler.check_detail(arguments.detail)
+
+    def enlarge(picture: Image.Image) -> Image.Image:
+        return upscaler.enlarge(picture, arguments.detail)
+
+    if not source.is_dir():
+        for note in enlarge_file(pairs[0], enlarge):
+            print(f"srgan upscale: {source}: {note}", file=sys.stderr)
+        print(f"1 picture enlarged to {pairs[0][1]}.")
+        return 0
+    missing = [pair for pair in pairs if arguments.overwrite or not pair[1].exists()]
+    try:
+        report = enlarge_files(missing, enlarge, arguments.jobs)
+    except KeyboardInterrupt:
+        print("srgan upscale: stopped; the same command goes on with what is missing.", file=sys.stderr)
+        return 1
+    for line in report.lines():
+        print(f"srgan upscale: {line}", file=sys.stderr)
+    there = len(pairs) - len(missing)
+    print(
+        f"{report.done} of {len(missing)} pictures enlarged to {target}"
+        + (f"; {there} were there already (--overwrite does them again)." if there else ".")
+    )
+    return 1 if report.failures else 0
+
+
+# Names
+
+
+def destination(photo: Path, target: Path, ending: str | None) -> list[Pair]:
+    """A single picture's place: `target`, or a file in it where it is a folder."""
+    place = target / f"{photo.stem}.{ending or 'png'}" if target.is_dir() else target
+    if place.resolve() == photo.resolve():
+        raise UserError(f"{place} is the picture itself: name another file to write.")
+    if ending and format_of(place) is not FORMATS[ending]:
+        raise UserError(f"{place} is to be named .{ending} for --format {ending}.")
+    format_of(place)
+    return [(photo, place)]
+
+
+def destinations(source: Path, target: Path, ending: str | None) -> list[Pair]:
+    """Every picture of a folder with its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
+    ending = ending or "png"
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file: name a folder for the pictures.")
+    results = target.resolve()
+    if results == source.resolve():
+        raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
+    # Results may lie in a folder below: what is there already is not enlarged again.
+    photos = [p.relative_to(source) for p in find_photos(source) if not p.resolve().is_relative_to(results)]
+    stems = Counter(photo.with_suffix("") for photo in photos)
+    return [
+        (
+            source / photo,
+            target
+            / photo.with_suffix(f".{ending}" if stems[photo.with_suffix("")] == 1 else f"{photo.suffix}.{ending}"),
+        )
+        for photo in photos
+    ]
+
+
+# Work
+
+
+@dataclass
+class Report:
+    done: int = 0
+    failures: list[str] = field(default_factory=list)
+    """a sentence for each picture that could not be enlarged"""
+    notes: dict[str, list[Path]] = field(default_factory=dict)
+    """sentences that say what was not kept, and of which pictures"""
+
+    def lines(self) -> Iterator[str]:
+        for note, photos in self.notes.items():
+            more = f" and {len(photos) - 3} more" if len(photos) > 3 else ""
+            yield f"{', '.join(map(str, photos[:3]))}{more}: {note}"
+        yield from self.failures
+
+
+def enlarge_file(pair: Pair, enlarge: Enlarge) -> list[str]:
+    """Gives a sentence for everything that is not kept. Raises UserError."""
+    photo, place = pair
+    try:
+        picture, left_out = open_picture(photo)
+        check_size(place, SCALE * picture.width, SCALE * picture.height)  # better refused now than after the work
+        return left_out + save_picture(enlarge(picture), place)
+    except MemoryError:
+        raise UserError(f"{photo}: there is not enough memory for it.") from None
+
+
+def enlarge_files(pairs: Sequence[Pair], enlarge: Enlarge, jobs: int) -> Report:
+    """A picture that fails is reported, and the others are done.
+
+    `jobs` threads read and write. The network has one thread to itself: it is as fast with one picture as with several.
+    """
+    report = Report()
+    with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool:
+
+        def work(pair: Pair) -> list[str] | UserError:
+            try:
+                return enlarge_file(pair, lambda picture: network.submit(enlarge, picture).result())
+            except UserError as error:
+                return error
+
+        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR) as bar:
+            for start in range(0, len(pairs), GROUP):
+                group = pairs[start : start + GROUP]
+                for (photo, _), result in zip(group, pool.map(work, group), strict=True):
+                    bar.update()
+                    if isinstance(result, UserError):
+                        report.failures.append(str(result))
+                        continue
+                    report.done += 1
+                    for note in result:
+                        report.notes.setdefault(note, []).append(photo)
+    return report

@@ -1,0 +1,185 @@
+"""python -m srgan upscale on folders and odd pictures: what is done, skipped, reported and written."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import environment, is_one_sentence, textured
+from PIL import Image
+
+from srgan import formats, upscale_command
+from srgan.cli import main
+from srgan.upscaler import Upscaler
+
+
+@pytest.fixture
+def settings(model_folder: Path) -> list[str]:
+    return ["--model", str(model_folder), "--device", "cpu", "--precision", "fp32"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three good pictures and a broken one."""
+    source = tmp_path / "in"
+    (source / "below").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "below/b.jpg", "c.png")):
+        textured(number, 12, 9 + number).save(source / name)
+    (source / "below" / "broken.jpg").write_text("not a picture")
+    return source
+
+
+def run(*arguments: object) -> int:
+    return main(["upscale", *map(str, arguments)])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_as_many_jobs_as_you_like_write_the_same(
+    folder: Path, tmp_path: Path, settings: list[str], model_folder: Path, jobs: int
+) -> None:
+    assert run(folder, tmp_path / "out", "--jobs", jobs, "--detail", 0.5, *settings) == 1
+    assert files(tmp_path / "out").keys() == {"a.png", "below/b.png", "c.png"}
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for name in ("a.png", "below/b.jpg", "c.png"):
+        wanted = upscaler.enlarge(Image.open(folder / name), 0.5)
+        found = Image.open((tmp_path / "out" / name).with_suffix(".png"))
+        assert np.array_equal(np.asarray(found), np.asarray(wanted))
+
+
+def test_a_second_run_does_what_is_missing(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(folder, out, *settings)
+    whole = files(out)
+    assert "3 of 4" in capsys.readouterr().out
+    (out / "c.png").unlink()
+    (out / "a.png").write_bytes(b"kept")
+    (folder / "below" / "broken.jpg").unlink()
+    assert run(folder, out, *settings) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 " in said and "2 were there already" in said and "--overwrite" in said
+    assert files(out) == {**whole, "a.png": b"kept"}
+    assert run(folder, out, "--overwrite", *settings) == 0
+    assert files(out) == whole
+    assert "3 of 3" in capsys.readouterr().out
+    assert run(folder, out, *settings) == 0
+    assert "0 of 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("ending", "name"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tiff", "TIFF")])
+def test_a_folder_of_any_format(folder: Path, tmp_path: Path, settings: list[str], ending: str, name: str) -> None:
+    assert run(folder, tmp_path / "out", "--format", ending, *settings) == 1
+    for stem in ("a", "below/b", "c"):
+        with Image.open(tmp_path / "out" / f"{stem}.{ending}") as picture:
+            assert picture.format == name
+
+
+def test_what_is_not_kept_is_said_once_for_all(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        frames[0].save(tmp_path / "in" / f"{number}.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "clear.png")
+    assert run(tmp_path / "in", tmp_path / "out", "--format", "jpg", *settings) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("srgan upscale: ")]
+    assert len(said) == 2 and all(map(is_one_sentence, said))
+    assert "0.gif" in said[0] and "and 2 more" in said[0] and "the first is taken" in said[0]
+    assert "clear.png" in said[1] and "laid on white" in said[1]
+    assert Image.open(tmp_path / "out" / "clear.jpg").getpixel((16, 16)) == (255, 255, 255)
+    assert run(tmp_path / "in" / "0.gif", tmp_path / "one.png", *settings) == 0
+    assert "the first is taken" in capsys.readouterr().err
+
+
+def test_a_format_and_a_name_that_contradict_each_other_are_refused(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder / "a.png", tmp_path / "a.png", "--format", "jpg", *settings) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "a.png").exists()
+    assert run(folder / "a.png", tmp_path / "a.jpeg", "--format", "jpg", *settings) == 0
+    assert run(folder / "a.png", tmp_path, "--format", "webp", *settings) == 0
+    assert Image.open(tmp_path / "a.webp").size == (48, 36)
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_a_wrong_number_of_jobs_is_refused(
+    folder: Path, tmp_path: Path, settings: list[str], jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run(folder, tmp_path / "out", f"--jobs={jobs}", *settings)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2 and "--jobs" in capsys.readouterr().err
+
+
+def test_a_result_too_large_for_its_format_is_refused_before_the_work(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (5000, 1)).save(tmp_path / "long.png")
+    assert run(tmp_path / "long.png", tmp_path / "large.png", *settings) == 0
+    assert Image.open(tmp_path / "large.png").size == (20_000, 4)
+    monkeypatch.setattr(Upscaler, "enlarge", lambda *_: pytest.fail("enlarged all the same"))
+    assert run(tmp_path / "long.png", tmp_path / "large.webp", *settings) == 2
+    assert "16383" in (said := capsys.readouterr().err) and is_one_sentence(said)
+
+
+def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
+    tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        textured(number, 8, 8).save(tmp_path / "in" / f"{number}.png")
+    at_work: list[str] = []
+    together, networks, save, enlarge = set(), set(), formats.save_picture, Upscaler.enlarge
+
+    def slow(name: str, function: object) -> object:
+        def run(*arguments: object) -> object:
+            at_work.append(name)
+            together.add(tuple(sorted(at_work)))
+            if name == "network":
+                networks.add(threading.get_ident())
+            time.sleep(0.02)
+            result = function(*arguments)
+            at_work.remove(name)
+            return result
+
+        return run
+
+    monkeypatch.setattr(Upscaler, "enlarge", slow("network", enlarge))
+    monkeypatch.setattr(upscale_command, "save_picture", slow("save", save))
+    assert run(tmp_path / "in", tmp_path / "out", "--jobs", 3, *settings) == 0
+    assert len(networks) == 1 and not any(names.count("network") > 1 for names in together)
+    assert ("network", "save") in together or ("network", "save", "save") in together
+
+
+def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, settings: list[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        textured(number, 100, 100).save(tmp_path / "in" / f"{number:02}.png")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "srgan", "upscale", tmp_path / "in", out, "--jobs", "2", *settings]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "goes on" in said and "Traceback" not in said
+    there = list(out.iterdir())
+    assert 1 <= len(there) < 40
+    for path in there:
+        assert path.suffix == ".png" and not path.name.startswith(".")
+        Image.open(path).load()
+    assert run(tmp_path / "in", out, *settings) == 0
+    assert len(list(out.iterdir())) == 40
