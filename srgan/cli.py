@@ -1,11 +1,11 @@
-"""python -m srgan upscale | evaluate | push | space"""
+"""python -m srgan upscale | evaluate | export | push | space"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from srgan import evaluate_command, upscale_command
+from srgan import evaluate_command, export_command, upscale_command
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.hub import HubError
@@ -40,11 +40,16 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate_command.add_arguments(measure)
     measure.set_defaults(run=evaluate_command.run)
 
-    for command in (upscale, measure):
+    export = commands.add_parser("export", help="write the network as an ONNX file", allow_abbrev=False)
+    export_command.add_arguments(export)
+    export.set_defaults(run=export_command.run)
+
+    for command in (upscale, measure, export):
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
             help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",
         )  # fmt: skip
+    for command in (upscale, measure):
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
 
