@@ -200,6 +200,6 @@ def enlarge_alpha(alpha: Image.Image, tile: int = TILE["cpu"]) -> Image.Image:
         around = box.grown(ALPHA_RADIUS, whole)
         window = to_unit(torch.from_numpy(np.array(alpha.crop(around))))[None, None]
         pixels = to_pixels(bicubic(window, SCALE * around.height, SCALE * around.width))
-        tile = box.inside(around).of(pixels, SCALE)[0, 0]
-        large.paste(Image.fromarray(tile.numpy()), (SCALE * box.left, SCALE * box.top))
+        part = box.inside(around).of(pixels, SCALE)[0, 0]
+        large.paste(Image.fromarray(part.numpy()), (SCALE * box.left, SCALE * box.top))
     return large

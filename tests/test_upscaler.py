@@ -350,6 +350,18 @@ def test_the_picture_that_was_given_is_left_as_it_was(upscaler: Upscaler) -> Non
     assert np.array_equal(pixels(picture), pixels(textured(7, 8, 8)))
 
 
+# Loading
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, srgan; print(*sys.modules); from srgan import Upscaler; print(*sys.modules)"
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    first, second = (set(line.split()) for line in done.stdout.splitlines())
+    assert not first & {"torch", "numpy", "PIL", "huggingface_hub", "gradio"}
+    assert "torch" in second and not second & {"gradio", "torchvision", "matplotlib"}
+
+
 # Devices
 
 
