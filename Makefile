@@ -1,8 +1,9 @@
 # make demo: set up and open the page.   make test: set up and pass the tests.
+# make space-proof: install what a Space would, and see that the page answers there; minutes.
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test
+.PHONY: demo test space-proof
 
 demo: $(VENV)/demo
 	$(VENV)/bin/python app.py $(if $(MODEL),--model $(MODEL))
@@ -11,6 +12,9 @@ test: $(VENV)/test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+space-proof: $(VENV)/test
+	$(VENV)/bin/python tests/space_page.py
 
 # Each stamp is newer than the requirements it has installed.
 $(VENV)/demo: requirements.txt

@@ -87,33 +87,34 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
     return hardware
 
 
-def space_files() -> dict[str, Path]:
-    """The files by their paths in the Space."""
+def space_files(address: str, model: str = "", hardware: str = "") -> dict[str, bytes]:
+    """What is uploaded, by the paths in the Space."""
     paths = sorted(path for pattern in FILES for path in ROOT.glob(pattern) if path.is_file())
-    return {path.relative_to(ROOT).as_posix(): path for path in paths if not path.name.startswith(".")}
+    files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths if not path.name.startswith(".")}
+    files["README.md"] = readme(files["README.md"].decode(), address, model).encode()
+    if hardware.startswith("zero-"):
+        files["requirements.txt"] = for_zero_gpu(files["requirements.txt"].decode()).encode()
+    return files
 
 
 def upload(api: HfApi, space: str, model: str, hardware: str) -> str:
     """One commit that leaves exactly these files; none where they are there already. Gives the Space's commit."""
-    files = space_files()
-    contents = {name: path.read_bytes() for name, path in files.items()}
-    contents["README.md"] = readme(files["README.md"].read_text(encoding="utf-8"), model).encode()
-    if hardware.startswith("zero-"):
-        contents["requirements.txt"] = for_zero_gpu(files["requirements.txt"].read_text()).encode()
+    files = space_files(f"{api.endpoint}/spaces/{space}", model, hardware)
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(name, content) for name, content in contents.items()
+        CommitOperationAdd(name, content) for name, content in files.items()
     ]
     there = api.list_repo_files(space, repo_type="space")
     operations += [CommitOperationDelete(name) for name in there if name not in files and name != ".gitattributes"]
     return api.create_commit(space, operations, commit_message="Face super-resolution", repo_type="space").oid
 
 
-def readme(text: str, model: str) -> str:
-    """The repository's own README.md, whose metadata names the model as well."""
-    if not model:
-        return text
+def readme(text: str, address: str, model: str) -> str:
+    """The repository's own README.md, whose metadata names the model as well, and as thumbnail its first picture."""
     card = RepoCard(text)
-    card.data["models"] = [model.split("@")[0]]
+    if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
+        card.data["thumbnail"] = f"{address}/resolve/main/{picture[1]}"
+    if model:
+        card.data["models"] = [model.split("@")[0]]
     return str(card)
 
 

@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -22,22 +23,27 @@ class Server:
     """what it wrote to stderr"""
 
 
-@contextmanager
-def running_app(model: Path, folder: Path, program: str = "app.py", **settings: str) -> Iterator[Server]:
+def running_app(
+    model: Path, folder: Path, program: str = "app.py", **settings: str
+) -> AbstractContextManager[Server]:
     """`python app.py --model MODEL` on a free port, its files below `folder`, with settings in the environment."""
+    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    command = [sys.executable, str(ROOT / program), "--model", str(model)]
+    return serving(command, os.environ | places | settings, folder)
+
+
+@contextmanager
+def serving(command: list[str], environment: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Server]:
+    """A command that serves the page, on a free port, until it is no longer needed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    places = {
-        "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "gradio"),
-        "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
+    environment = {**environment, "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     errors = folder / "stderr.txt"
     with errors.open("w") as stderr:
-        command = [sys.executable, str(ROOT / program), "--model", str(model)]
         process = subprocess.Popen(
-            command, env=os.environ | places | settings, stdout=subprocess.PIPE, stderr=stderr, text=True,
-            start_new_session=True,
+            command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True,
+            **options,
         )  # fmt: skip
     try:
         assert process.stdout is not None

@@ -1,14 +1,16 @@
 """`python -m srgan space` against tests/fake_hub.py, from a repository made up for it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from desk import Desk, at_a_desk
-from fake_hub import Repo
-from huggingface_hub import RepoCard
+from fake_hub import LICENSES, Repo
+from huggingface_hub import RepoCard, SpaceHardware
+from packaging.requirements import Requirement
 
-from srgan.space import ROOT, readme
+from srgan.space import ROOT, space_files
 
 SPACE = "alice/page"
 NEEDED = {
@@ -115,10 +117,48 @@ def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path
     )  # fmt: skip
 
 
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+VALID = {
+    "title": lambda value: 0 < len(value) <= 60,
+    "emoji": lambda value: len(value) <= 2 and not value.isascii(),
+    "colorFrom": COLOURS.__contains__,
+    "colorTo": COLOURS.__contains__,
+    "sdk": "gradio".__eq__,
+    "sdk_version": lambda value: version_is_allowed("gradio", value),
+    "python_version": lambda value: re.fullmatch(r"3\.1\d(\.\d+)?", value),
+    "app_file": lambda value: (ROOT / value).is_file(),
+    "license": lambda value: value in LICENSES,
+    "short_description": lambda value: 0 < len(value) <= 60,
+    "suggested_hardware": lambda value: value in {hardware.value for hardware in SpaceHardware},
+    "pinned": lambda value: isinstance(value, bool),
+    "tags": lambda value: value and all(re.fullmatch(r"[a-z0-9-]+", tag) for tag in value),
+    "thumbnail": lambda value: value.removeprefix("https://hub/spaces/a/b/resolve/main/") in pictures(),
+    "models": ["u/m"].__eq__,
+}
+"""Of a Space's metadata, as the Hub's reference of it has them; whether a value will do."""
+
+
+def version_is_allowed(package: str, version: str) -> bool:
+    lines = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    return next(line for line in lines if line.name == package).specifier.contains(version)
+
+
+def pictures() -> list[str]:
+    return [name for name in space_files("") if name.endswith((".png", ".jpg"))]
+
+
 def test_this_repository_is_a_space() -> None:
-    """Its README.md says all that the Hub wants to know, and stays as it is without a model to name."""
-    text = (ROOT / "README.md").read_text()
-    data = RepoCard(text).data
-    assert data["sdk"] == "gradio" and data["app_file"] == "app.py" and data["license"] and data["title"]
-    assert len(data["short_description"]) <= 60
-    assert readme(text, "") == text and RepoCard(readme(text, "a/b@c")).data["models"] == ["a/b"]
+    """Its README.md says all that the Hub wants to know of one, and nothing that the Hub does not know."""
+    text = space_files("https://hub/spaces/a/b", "u/m@epoch-2")["README.md"].decode()
+    data = RepoCard(text).data.to_dict()
+    assert {name for name, valid in VALID.items() if name not in data or not valid(data[name])} == set()
+    assert data.keys() == VALID.keys()
+    assert RepoCard(text).text.strip() == RepoCard((ROOT / "README.md").read_text()).text.strip()
+
+
+def test_zero_gpu_gets_the_versions_that_it_takes() -> None:
+    """All of them are allowed by requirements.txt, too."""
+    lines = space_files("", hardware="zero-a10g")["requirements.txt"].decode().splitlines()
+    assert [line for line in lines if "==" in line] == ["torch==2.11.0", "torchvision==0.26.0"]
+    assert len(lines) == len((ROOT / "requirements.txt").read_text().splitlines())
+    assert all(version_is_allowed("torch", version) for version in ("2.8.0", "2.9.1", "2.10.0", "2.11.0"))
