@@ -15,7 +15,7 @@ except ImportError:
 
 from PIL import Image
 
-from srgan.images import to_rgb
+from srgan.formats import standard
 from srgan.upscaler import Upscaler
 
 HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -41,11 +41,14 @@ def lend(upscaler: Upscaler) -> None:
     lent = spaces.GPU(upscaler.enlarge_timed, duration=seconds)
 
     @lru_cache(maxsize=KEPT_RESULTS)
-    def result(size: tuple[int, int], pixels: bytes, detail: float) -> tuple[Image.Image, int]:
-        return lent(Image.frombytes("RGB", size, pixels), detail)
+    def result(mode: str, size: tuple[int, int], pixels: bytes, detail: float) -> tuple[Image.Image, int]:
+        return lent(Image.frombytes(mode, size, pixels), detail)
 
     def enlarge_timed(picture: Image.Image, detail: float = 1.0) -> tuple[Image.Image, int]:
-        detail, picture = upscaler.check_detail(detail), to_rgb(picture)
-        return result(picture.size, picture.tobytes(), detail)
+        detail, picture = upscaler.check_detail(detail), standard(picture)
+        shared, milliseconds = result(picture.mode, picture.size, picture.tobytes(), detail)
+        enlarged = shared.copy()
+        enlarged.info = dict(picture.info)
+        return enlarged, milliseconds
 
     upscaler.enlarge_timed = enlarge_timed

@@ -23,9 +23,7 @@ class Server:
     """what it wrote to stderr"""
 
 
-def running_app(
-    model: Path, folder: Path, program: str = "app.py", **settings: str
-) -> AbstractContextManager[Server]:
+def running_app(model: Path, folder: Path, program: str = "app.py", **settings: str) -> AbstractContextManager[Server]:
     """`python app.py --model MODEL` on a free port, its files below `folder`, with settings in the environment."""
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
     command = [sys.executable, str(ROOT / program), "--model", str(model)]

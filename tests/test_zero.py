@@ -1,12 +1,15 @@
 """The page on ZeroGPU: the real `spaces` package, tests/zero_gpu.py for the GPU, and a stand-in for its scheduler."""
 
+import pickle
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +18,13 @@ import uvicorn
 from fastapi import FastAPI, Request
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from helpers import textured
 from page_support import ROOT, Server, make_picture, running_app
 from PIL import Image
 
 from srgan import images, zero
+from srgan.errors import UserError
+from srgan.model_folder import Model
 from srgan.upscaler import Upscaler
 
 needs_cuda_build = pytest.mark.skipif(torch.version.cuda is None, reason="`spaces` wants PyTorch built for CUDA")
@@ -116,6 +122,41 @@ def test_the_page_needs_no_spaces_package() -> None:
     code = "import sys; sys.modules['spaces'] = None; import app; print(app.zero.HERE)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
+    model: Model, one_set_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscaler, alone = (Upscaler(model, "", "cpu", "fp32") for _ in range(2))
+    lent: list[Image.Image] = []
+
+    def gpu(task: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
+        def call(picture: Image.Image, detail: float) -> Any:
+            lent.append(picture)
+            assert duration(picture, detail) == 5
+            return pickle.loads(pickle.dumps(task(*pickle.loads(pickle.dumps((picture, detail))))))
+
+        return call
+
+    monkeypatch.setattr(zero, "HERE", True)
+    monkeypatch.setattr(zero, "spaces", SimpleNamespace(GPU=gpu))
+    zero.lend(upscaler)
+    for mode in ("RGB", "RGBA", "L"):
+        picture = textured(1, 20, 16).convert(mode)
+        picture.info["dpi"] = (300.0, 300.0)
+        wanted = alone.enlarge(picture, 0.5)
+        for _ in range(2):
+            enlarged, milliseconds = upscaler.enlarge_timed(picture, 0.5)
+            assert (enlarged.mode, enlarged.info, milliseconds >= 0) == (mode, wanted.info, True)
+            assert enlarged.tobytes() == wanted.tobytes()
+            enlarged.paste("black", (0, 0, 9, 9))  # the next one gets its own
+    assert len(lent) == 3
+
+    one_set = Upscaler.load(one_set_folder, "cpu")
+    zero.lend(one_set)
+    with pytest.raises(UserError, match="leave it at 1"):
+        one_set.enlarge_timed(picture, 0.5)
+    assert len(lent) == 3
 
 
 def test_elsewhere_nothing_is_lent(model_folder: Path) -> None:
