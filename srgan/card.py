@@ -1,6 +1,7 @@
 """The model card of a run: what it is, how to use it, how it was trained, how good it is, and its limits."""
 
 import datetime
+import json
 import platform
 import re
 import shlex
@@ -13,6 +14,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from srgan.config import RECIPES, Config, data_name, flag
+from srgan.files import write_whole
 from srgan.hub import is_hub_name
 from srgan.metrics import FIGURES
 
@@ -22,8 +24,15 @@ PROTOCOL = (
     "Means over photos."
 )
 
+LOADED = r'Upscaler\.load\("([^"]*)"\)'
+
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 """Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
+
+
+PEERS_FILE, CURVE_PICTURE, FAILURES_FILE = "peers.json", "peers.png", "failures.md"
+"""What `rewrite_card` puts into the card where it lies in the model folder: the first two come from
+benchmarks/quality.py, the third is for the model's owner to write."""
 
 
 def told_settings(config: Config) -> dict[str, Any]:
@@ -88,7 +97,30 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
 
 
-def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:
+def rewrite_card(folder: Path) -> None:
+    """The card of a finished model folder, anew from what lies there now. Keeps the name that it is to be loaded by."""
+    config, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
+    pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / "samples").glob("*.png"))
+    peers, failures = folder / PEERS_FILE, folder / FAILURES_FILE
+    card = write_card(
+        folder.name, config["training"], metrics, pictures,
+        json.loads(peers.read_text()) if peers.exists() else None, failures.read_text() if failures.exists() else "",
+    )  # fmt: skip
+    place = folder / "README.md"
+    before = re.search(LOADED, place.read_text()) if place.exists() else None
+    card = named(card, before[1]) if before else card
+    write_whole(place, lambda path: path.write_text(card))
+
+
+def named(text: str, model: str) -> str:
+    """The card with the name in it that its reader is to load."""
+    return re.sub(LOADED, f'Upscaler.load("{model}")', text)
+
+
+def write_card(
+    name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str],
+    peers: dict[str, Any] | None = None, failures: str = "",
+) -> str:  # fmt: skip
     """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
     data, settings = training["data"], training["settings"]
     hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
@@ -124,7 +156,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 {figures_table(metrics["figures"])}
 
 {PROTOCOL.format(crop=settings["crop"])} {metrics["photos"]} photos that training has not seen.
-
+{peers_section(peers) if peers else ""}
 ## Training
 
     {training["command"]}
@@ -135,7 +167,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 - Versions: {versions}.
 
 ![Losses and figures over the epochs](curves.png)
-
+{failures_section(failures) if failures else ""}
 ## Limits
 
 - It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
@@ -151,6 +183,22 @@ def origin_line(origin: dict[str, Any] | None) -> str:
         return ""
     seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
     return f"- Started from: the faithful weights of {origin['model']}{seen}.\n"
+
+
+def peers_section(peers: dict[str, Any]) -> str:
+    return f"""
+## Beside others
+
+{figures_table(peers["figures"])}
+
+{peers["photos"]} pictures ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
+
+![LPIPS over PSNR-Y]({CURVE_PICTURE})
+"""
+
+
+def failures_section(text: str) -> str:
+    return f"\n## Where it fails\n\n{text.strip()}\n"
 
 
 def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:

@@ -17,7 +17,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 from tqdm import tqdm
 
-from srgan.card import hours, write_card
+from srgan.card import CURVE_PICTURE, PEERS_FILE, hours, named, write_card
 from srgan.config import data_name
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, hub, is_same, told
@@ -129,7 +129,7 @@ def where(row: dict[str, Any]) -> str:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """A model folder's own files by their paths in it; nothing else that lies there."""
-    names = ["config.json", "metrics.json", "README.md", "curves.png", *WEIGHTS.values()]
+    names = ["config.json", "metrics.json", "README.md", "curves.png", PEERS_FILE, CURVE_PICTURE, *WEIGHTS.values()]
     paths = [folder / name for name in names] + sorted((folder / "samples").glob("*.png"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
@@ -171,11 +171,6 @@ def card_to_push(repo_id: str, head: str, text: str) -> str | None:
     for key, value in ModelCard(there, ignore_metadata_errors=True).data.to_dict().items():
         card.data[key] = value
     return sign(str(card))
-
-
-def named(text: str, model: str) -> str:
-    """The card with the name in it that its reader is to load."""
-    return re.sub(r'Upscaler\.load\("[^"]*"\)', f'Upscaler.load("{model}")', text)
 
 
 def sign(text: str) -> str:

@@ -95,11 +95,16 @@ def epoch_folder(stage: str, epoch: int) -> str:
     return f"{stage}-{epoch:03}"
 
 
+def upper_square(picture: Image.Image, side: int) -> Image.Image:
+    """The upper middle square of a picture at `side` x `side`: there a portrait has its face."""
+    square = min(picture.size)
+    left = (picture.width - square) // 2
+    return picture.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))
+
+
 def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 384) -> None:
-    """bicubic | fidelity | detail | original of a picture's upper middle square, where a portrait has its face."""
-    square = min(original.size)
-    left = (original.width - square) // 2
-    picture = original.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))
+    """bicubic | fidelity | detail | original of a picture's upper middle square."""
+    picture = upper_square(original, side)
     low = reduce(to_unit(to_tensor(picture)).unsqueeze(0))
     panes = [
         enlarge(low),

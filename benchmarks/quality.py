@@ -1,0 +1,188 @@
+"""A model beside other people's, on the same pictures in one run.
+
+    python benchmarks/quality.py --data img_align_celeba Set5 --last 100 --lpips FILE
+
+Peers come from packages that benchmarks/peers.py names; those that are not installed are said to be left out. Writes
+quality.md, quality.json, quality-<data>.png (LPIPS over PSNR-Y) and quality-sheet.png into --out. With --card the first
+table and its curve go into the model folder as well, and its card is written anew.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
+from peers import PEERS, Absent
+from tqdm import tqdm
+
+from srgan.card import CURVE_PICTURE, PEERS_FILE, figures_table, rewrite_card
+from srgan.data import find_photos
+from srgan.errors import UserError
+from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
+from srgan.files import write_whole
+from srgan.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
+from srgan.metrics import LPIPS
+from srgan.pairs import high_folder, open_pictures
+from srgan.report import save_samples, save_sheet, upper_square
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K", "ours, detail 0", "ours, detail 1")
+
+OURS, THEIRS = "#c2185b", "#455a64"
+
+SHEET_SIDE = 256
+"""Pixels of a picture in the sheet; a quarter of that is enlarged."""
+
+
+ABOUT = """# Quality, side by side
+
+Written by `benchmarks/quality.py`, which says how to repeat it. Every system enlarges the same 8-bit low-resolution
+pictures four times, and what it gives is rounded to 8 bits. PSNR and SSIM have 4 px cut from each border, and -Y is
+BT.601 luma; LPIPS is v0.1, AlexNet. Means over pictures; in brackets, millions of parameters. The peers were trained on
+general photos, and Real-ESRGAN is made to mend degraded pictures rather than to be close to the original."""
+
+
+def main() -> int:
+    arguments = parse()
+    try:
+        return run(arguments)
+    except UserError as error:
+        print(f"quality.py: {error}", file=sys.stderr)
+        return 2
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders, as `python -m srgan evaluate` takes"
+    )
+    parser.add_argument("--last", type=int, metavar="N", help="of folders without HR/: only the last N photos by name")
+    parser.add_argument("--lpips", required=True, metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
+    parser.add_argument("--model", default=SHIPPED_MODEL, help="model folder (default: the one that ships)")
+    parser.add_argument("--sheet", type=Path, default=HERE.parent / "examples", help="pictures of the contact sheet")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the results (default: this one)")
+    parser.add_argument("--card", action="store_true", help="put the first table and its curve into the model's card")
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    upscaler, lpips = Upscaler.load(arguments.model), LPIPS.load(arguments.lpips)
+    systems, parameters, absent = gather(upscaler)
+    for name, reason in absent.items():
+        print(f"{name} is left out: {reason}.", file=sys.stderr)
+    tables = {}
+    for folder in arguments.data:
+        name, side = folder.resolve().name, upscaler.model.config.crop()
+        pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
+        rows = evaluate(systems, tqdm(pictures, name, leave=False), lpips.to(upscaler.device), upscaler.device)
+        tables[name] = {
+            "photos": len(rows["bicubic"]), "pictures": pictures.what, "low_resolution": pictures.copies,
+            "left_out": pictures.left_out, "figures": means(rows),
+        }  # fmt: skip
+        print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)
+        save_curve(tables[name]["figures"], arguments.out / f"quality-{name}.png")
+    about = {
+        "model": upscaler.name, "precision": str(upscaler.dtype).removeprefix("torch."),
+        "date": datetime.date.today().isoformat(), "parameters": parameters, "absent": absent,
+    }  # fmt: skip
+    report = {**about, "tables": tables}
+    write_whole(arguments.out / "quality.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    write_whole(arguments.out / "quality.md", lambda path: path.write_text(to_markdown(report)))
+    save_contact_sheet(systems, arguments.sheet, arguments.out / "quality-sheet.png")
+    if arguments.card:
+        put_into_card(Path(arguments.model), {**about, **next(iter(tables.values()))})
+    return 0
+
+
+def gather(upscaler: Upscaler) -> tuple[dict[str, Restore], dict[str, int], dict[str, str]]:
+    """The systems, the parameters of those that have any, and the peers left out with the reason."""
+    systems, parameters, absent = dict(BICUBIC), {}, {}
+    for name, load in PEERS.items():
+        try:
+            systems[name], parameters[name] = load()
+        except Absent as reason:
+            absent[name] = str(reason)
+    details = DETAILS if upscaler.can_blend else DETAILS[-1:]
+    own = {f"ours, {name}": restore for name, restore in blends(upscaler, details).items()}
+    count = sum(value.numel() for value in upscaler.model.weights["detail"].values())
+    return systems | own, {name: n for name, n in parameters.items() if n} | dict.fromkeys(own, count), absent
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    parts = [f"{ABOUT}\n\nOurs: {report['model']} in {report['precision']}, {report['date']}."]
+    parts += [f"{name} is left out: {reason}." for name, reason in report["absent"].items()]
+    for name, table in report["tables"].items():
+        sized = {titled(system, report["parameters"]): row for system, row in table["figures"].items()}
+        parts.append(
+            f"## {name}\n\n{table['photos']} pictures ({table['pictures']}); low-resolution copies: "
+            f"{table['low_resolution']}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
+        )
+    return "\n\n".join([*parts, "## Free pictures\n\n![side by side](quality-sheet.png)"]) + "\n"
+
+
+def titled(system: str, parameters: Mapping[str, int]) -> str:
+    return f"{system} ({parameters[system] / 1e6:.2f})" if system in parameters else system
+
+
+def save_curve(figures: Mapping[str, Row], path: Path) -> None:
+    """LPIPS over PSNR-Y: our blend as a line, each peer as a point."""
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="PSNR-Y, dB (fidelity, more is better)", ylabel="LPIPS (less is better)", yscale="log"
+    )
+    points = {name: (row["psnr_y"], row["lpips"]) for name, row in figures.items()}
+    own = [name for name in points if name.startswith("ours")]
+    line = zip(*(points[name] for name in own), strict=True)
+    axes.plot(*line, "o-", color=OURS, linewidth=2.5, markersize=7, zorder=3)
+    for name in own:
+        axes.annotate(name, points[name], (9, -3), textcoords="offset points", color=OURS, fontsize=9)
+    peers = sorted(points.keys() - own, key=lambda name: points[name][1])
+    for place, name in enumerate(peers):  # names of neighbours go above and below in turn
+        axes.plot(*points[name], "s", color=THEIRS, markersize=6)
+        offset = (-4, 6 if place % 2 else -12)
+        axes.annotate(name, points[name], offset, textcoords="offset points", color=THEIRS, fontsize=9, ha="right")
+    axes.annotate(
+        "better", (0.985, 0.03), (0.9, 0.13), xycoords="axes fraction", color="#2e7d32", ha="center",
+        arrowprops={"arrowstyle": "-|>", "color": "#2e7d32", "linewidth": 2},
+    )  # fmt: skip
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
+    axes.yaxis.set_minor_formatter(FormatStrFormatter("%.2f"))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, which="both")
+    axes.margins(x=0.28, y=0.12)
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
+
+
+def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
+    """A row per picture and a column per system, from the upper middle square of each."""
+    photos = find_photos(pictures)
+    names = [photo.name for photo in photos]
+    high = torch.stack([to_tensor(upper_square(open_rgb(photo), SHEET_SIDE)) for photo in photos])
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        shown = {name: restore for name, restore in systems.items() if name in IN_SHEET}
+        for name, restore in shown.items():
+            save_samples(Path(folder) / name, names, to_pixels(restore(reduce(to_unit(high)))))
+        save_samples(Path(folder) / "original", names, high)
+        save_sheet(Path(folder), {name: name for name in [*shown, "original"]}, names, path)
+
+
+def put_into_card(model: Path, table: Mapping[str, Any]) -> None:
+    write_whole(model / PEERS_FILE, lambda path: path.write_text(json.dumps(table, indent=2) + "\n"))
+    save_curve(table["figures"], model / CURVE_PICTURE)
+    rewrite_card(model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
