@@ -42,7 +42,7 @@ IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K", 
 
 OURS, THEIRS = "#c2185b", "#455a64"
 
-SHEET_SIDE = 256
+SHEET_SIDE = 192
 """Pixels of a picture in the sheet; a quarter of that is enlarged."""
 
 
@@ -161,7 +161,7 @@ def save_curve(figures: Mapping[str, Row], path: Path) -> None:
     axes.yaxis.set_minor_formatter(FormatStrFormatter("%.2f"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, which="both")
-    axes.margins(x=0.28, y=0.12)
+    axes.margins(x=0.34, y=0.12)
     write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
 
 
