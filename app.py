@@ -14,6 +14,8 @@ from typing import Any
 
 import gradio as gr
 import torch
+from gradio.data_classes import GradioModel, GradioRootModel
+from gradio.processing_utils import move_files_to_cache
 from PIL import Image
 
 from srgan import comparison, images, zero
@@ -31,6 +33,8 @@ EXAMPLE_SMALL_SIDE = 128
 SIZES = (128, 256, 512, 1024)
 DEFAULT_SIZE = 512
 """At which a portrait's face is about as large as the faces that the shipped model was trained on."""
+FIRST = (1.0, DEFAULT_SIZE)
+"""Detail and size as the page has them at the start."""
 MOST_PIXELS = 1_000_000
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
 
@@ -139,17 +143,26 @@ def save_png(picture: Image.Image, name: str) -> str:
     """The file, where Gradio serves and deletes them. Always whole: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = Path(gr.utils.get_upload_folder()).resolve() / pixels / f"{name}.png"
-    write_whole(path, picture.save)
+    if path.exists():
+        path.touch()  # kept for another hour
+    else:
+        write_whole(path, picture.save)
     return str(path)
 
 
-def spoken(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler that shows UserErrors on the page as they are, and that leaves the page alone without a picture."""
+def spoken(function: Callable[..., Any], example: str | None = None, start: Any = None) -> Callable[..., Any]:
+    """A handler that shows UserErrors on the page as they are.
+
+    Without a picture it takes the example, whose result at the page's first settings is `start`, or does nothing.
+    """
 
     @wraps(function)
     def handler(picture: str | None, *settings: Any) -> Any:
-        if picture is None:
+        if picture is None and example is None:
             return gr.skip()
+        if picture is None and settings == FIRST[: len(settings)]:
+            return start
+        picture = picture or example
         try:
             return function(picture, *settings)
         except UserError as error:
@@ -189,7 +202,7 @@ def detail_input(upscaler: Upscaler) -> gr.Slider:
     if not upscaler.can_blend:
         info = "This model holds one weight set, so there is nothing to choose."
     return gr.Slider(
-        0, 1, 1, step=0.05, label="Detail", info=info, interactive=upscaler.can_blend,
+        0, 1, FIRST[0], step=0.05, label="Detail", info=info, interactive=upscaler.can_blend,
         buttons=[], scale=2, min_width=240,
     )  # fmt: skip
 
@@ -204,21 +217,12 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
     return copies
 
 
-def build_epochs(epochs: Sequence[str]) -> None:
-    """The tab that compares epochs of a model: low resolution, one epoch, another, the original."""
-    with gr.Tab("Epochs"):
-        with gr.Row():
-            photo = picture_input("Your photo")
-            with gr.Column():
-                first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
-                second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
-                gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+def linked_panes(names: Sequence[str]) -> list[gr.Image]:
+    """Pictures side by side with one zoom for all (page/zoom.html)."""
+    with gr.Column(elem_classes=["linked", "later"]):
+        gr.HTML((PAGE / "zoom_buttons.html").read_text())
         with gr.Row(elem_classes="panes"):
-            panes = [pane(name) for name in ("low resolution", "one epoch", "another", "original")]
-        gr.on(
-            [photo.change, first.input, second.input], spoken(compare_epochs), [photo, first, second], panes,
-            api_visibility="private", **ON_MODEL,
-        )  # fmt: skip
+            return [pane(name) for name in names]
 
 
 def pane(name: str) -> gr.Image:
@@ -228,79 +232,115 @@ def pane(name: str) -> gr.Image:
     )  # fmt: skip
 
 
+def show_first(components: Sequence[gr.components.Component], values: Sequence[Any]) -> None:
+    """What they show before anything is asked of the page. Its files are never deleted."""
+    for component, value in zip(components, values, strict=True):
+        shown = component.postprocess(value)
+        shown = shown.model_dump() if isinstance(shown, GradioModel | GradioRootModel) else shown
+        component.value = move_files_to_cache(shown, component, postprocess=True, keep_in_cache=True)
+
+
+def build_compare(upscaler: Upscaler, first: Upscaler) -> None:
+    """The tab in which the upload is the original. `first` restores the example that is there at the start."""
+    with gr.Tab("Compare"), gr.Row(elem_classes="tool"):
+        with gr.Column(scale=2, min_width=320):
+            slider = wipe_slider("wipe")
+            with gr.Row():
+                pair = gr.Radio(
+                    PAIRS, value=PAIRS[0], label="Left | right of the line",
+                    elem_classes="pairs", scale=3, min_width=300,
+                )  # fmt: skip
+                detail = detail_input(upscaler)
+            bicubic, restored, original = linked_panes(("bicubic", "restored", "original"))
+        with gr.Column(scale=1, min_width=280):
+            photo = picture_input("Your photo")
+            gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+            with gr.Column(elem_classes="later"):
+                size = gr.Radio(
+                    SIZES, value=FIRST[1], label="Compare at", info="Pixels on the long side", elem_classes="sizes",
+                )  # fmt: skip
+                size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
+                done = gr.Markdown(label="what was done")
+                with gr.Row():
+                    download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)
+                    low = gr.DownloadButton("Download small copy", size="sm", min_width=150)
+                figures = gr.HTML(
+                    {}, html_template=(PAGE / "figures.html").read_text(), label="figures",
+                    apply_default_css=False, elem_classes="figures",
+                )  # fmt: skip
+                gr.Markdown(FIGURES_NOTE)
+
+    panes = [restored, bicubic, original]
+    results = [*panes, low, figures, done]
+    example = str(EXAMPLES[0])
+    start = compare(first, example)
+    show_first([*results, slider, download], [*start, (start[1], start[0]), start[0]])
+    shown = gr.on(
+        [photo.change, detail.input, size.input], spoken(partial(compare, upscaler), example, start),
+        [photo, detail, size], results, api_name="compare", show_progress_on=slider, **ON_MODEL,
+    )  # fmt: skip
+    shown.success(
+        lambda pair, *files: (wipe(pair, *files), files[0]), [pair, *panes], [slider, download],
+        api_visibility="private", queue=False,
+    )  # fmt: skip
+    pair.input(wipe, [pair, *panes], slider, api_visibility="private", queue=False)
+    photo.change(None, photo, js=SHOW.replace("ID", "wipe"))
+
+
+def build_enlarge(upscaler: Upscaler, first: Upscaler) -> None:
+    """The tab in which the upload is enlarged, with no original to compare with."""
+    examples = small_copies(EXAMPLES)
+    with gr.Tab("Enlarge"), gr.Row(elem_classes="tool"):
+        with gr.Column(scale=2, min_width=320):
+            slider = wipe_slider("enlarged")
+            detail = detail_input(upscaler)
+        with gr.Column(scale=1, min_width=280):
+            small = picture_input("Your small picture")
+            gr.Examples([[path] for path in examples], small, label="Or try one of these")
+            done = gr.Markdown(label="what was done")
+            download = gr.DownloadButton("Download restored", variant="primary", size="sm")
+
+    results = [download, slider, done]
+    start = enlarge(first, examples[0])
+    show_first(results, start)
+    gr.on(
+        [small.change, detail.input], spoken(partial(enlarge, upscaler), examples[0], start), [small, detail], results,
+        api_name="enlarge", show_progress_on=slider, **ON_MODEL,
+    )  # fmt: skip
+    small.change(None, small, js=SHOW.replace("ID", "enlarged"))
+
+
+def build_epochs(epochs: Sequence[str]) -> None:
+    """The tab that compares epochs of a model: low resolution, one epoch, another, the original."""
+    with gr.Tab("Epochs"):
+        with gr.Row():
+            photo = picture_input("Your photo")
+            with gr.Column():
+                first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
+                second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
+                gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+        panes = linked_panes(("low resolution", "one epoch", "another", "original"))
+        gr.on(
+            [photo.change, first.input, second.input], spoken(compare_epochs), [photo, first, second], panes,
+            api_visibility="private", **ON_MODEL,
+        )  # fmt: skip
+
+
 def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
     """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
-    small_examples = small_copies(EXAMPLES)
+    # A lent GPU is for what visitors ask.
+    first = Upscaler(upscaler.model, upscaler.name, "cpu") if zero.HERE else upscaler
     with gr.Blocks(
         title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
     ) as demo:
         gr.Markdown(INTRO)
         if notice:
             gr.Markdown(f"**{notice}**")
-        with gr.Tab("Compare"):
-            with gr.Row():
-                with gr.Column(scale=2, min_width=320):
-                    slider = wipe_slider("wipe")
-                    with gr.Row():
-                        pair = gr.Radio(
-                            PAIRS, value=PAIRS[0], label="Left | right of the line",
-                            elem_classes="pairs", scale=3, min_width=300,
-                        )  # fmt: skip
-                        detail = detail_input(upscaler)
-                with gr.Column(scale=1, min_width=280):
-                    photo = picture_input("Your photo")
-                    gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
-                    size = gr.Radio(
-                        SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side",
-                        elem_classes="sizes",
-                    )  # fmt: skip
-                    size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
-                    done = gr.Markdown(label="what was done")
-                    with gr.Row():
-                        download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)
-                        low = gr.DownloadButton("Download small copy", size="sm", min_width=150)
-            with gr.Row():
-                with gr.Column(scale=2, min_width=320), gr.Row(elem_classes="panes"):
-                    bicubic, restored, original = (pane(name) for name in ("bicubic", "restored", "original"))
-                with gr.Column(scale=1, min_width=280):
-                    figures = gr.HTML(
-                        {}, html_template=(PAGE / "figures.html").read_text(), label="figures",
-                        apply_default_css=False, elem_classes="figures",
-                    )  # fmt: skip
-                    gr.Markdown(FIGURES_NOTE)
-        with gr.Tab("Enlarge"), gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                enlarged = wipe_slider("enlarged")
-                enlarged_detail = detail_input(upscaler)
-            with gr.Column(scale=1, min_width=280):
-                small = picture_input("Your small picture")
-                gr.Examples([[path] for path in small_examples], small, label="Or try one of these")
-                enlarged_done = gr.Markdown(label="what was done")
-                enlarged_download = gr.DownloadButton("Download restored", variant="primary", size="sm")
-
+        build_compare(upscaler, first)
+        build_enlarge(upscaler, first)
         if epochs:
             build_epochs(epochs)
         gr.Markdown(PRIVACY)
-
-        panes = [restored, bicubic, original]
-        shown = gr.on(
-            [photo.change, detail.input, size.input], spoken(partial(compare, upscaler)), [photo, detail, size],
-            [*panes, low, figures, done], api_name="compare", show_progress_on=slider, **ON_MODEL,
-        )  # fmt: skip
-        shown.success(
-            lambda pair, *files: (wipe(pair, *files), files[0]), [pair, *panes], [slider, download],
-            api_visibility="private", queue=False,
-        )  # fmt: skip
-        pair.input(wipe, [pair, *panes], slider, api_visibility="private", queue=False)
-        gr.on(
-            [small.change, enlarged_detail.input], spoken(partial(enlarge, upscaler)), [small, enlarged_detail],
-            [enlarged_download, enlarged, enlarged_done], api_name="enlarge", show_progress_on=enlarged, **ON_MODEL,
-        )  # fmt: skip
-        for picture, result in ((photo, slider), (small, enlarged)):
-            picture.change(None, picture, js=SHOW.replace("ID", result.elem_id))
-        demo.load(
-            lambda: (str(EXAMPLES[0]), small_examples[0]), outputs=[photo, small], api_visibility="private", queue=False
-        )
     return demo.queue(max_size=32)
 
 
@@ -326,8 +366,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     zero.lend(upscaler)
     demo = build_demo(upscaler, notice, epoch_models(arguments.model))
     demo.launch(
-        theme=theme, css_paths=PAGE / "style.css", head_paths=PAGE / "head.html", max_file_size="30mb",
-        ssr_mode=False, run_history=False, footer_links=["api", "settings"],
+        theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
+        max_file_size="30mb", ssr_mode=False, run_history=False, footer_links=["api", "settings"],
     )  # fmt: skip
     return 0
 

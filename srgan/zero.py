@@ -22,7 +22,7 @@ HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in (
 """Whether this is a ZeroGPU Space; as `spaces` itself reads it."""
 
 KEPT_RESULTS = 16
-"""The last ones are given without a GPU: every visitor is shown the same example first, and has minutes a day."""
+"""The last ones are given without a GPU: visitors try the same examples, and have minutes a day."""
 
 
 def seconds(picture: Image.Image, detail: float = 1.0) -> int:

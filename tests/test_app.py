@@ -188,8 +188,12 @@ def test_what_is_no_usable_picture_ends_in_a_sentence_with_its_name_alone(
     assert not raised.value.print_exception
 
 
-def test_a_cleared_picture_leaves_the_page_as_it_is() -> None:
+def test_without_a_picture_the_page_shows_its_example() -> None:
     assert app.spoken(pytest.fail)(None) == gr.skip()
+    handler = app.spoken(lambda *asked: asked, "example.png", "as at the start")
+    assert handler(None, *app.FIRST) == handler(None, app.FIRST[0]) == "as at the start"
+    assert handler(None, 0.5, 512) == ("example.png", 0.5, 512)
+    assert handler("mine.png", *app.FIRST) == ("mine.png", *app.FIRST)
 
 
 def test_detail_cannot_be_moved_where_the_model_has_one_weight_set(one_set_folder: Path, upscaler: Upscaler) -> None:

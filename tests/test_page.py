@@ -64,9 +64,10 @@ def is_elsewhere(url: str, home: str) -> bool:
 
 
 def upload(page: Page, file: Path, label: str = "Your photo") -> None:
-    """As a visitor: clears the picture that is there and chooses a file instead."""
+    """As a visitor: clears a picture that is there and chooses a file instead."""
     box = page.locator(".block").filter(has_text=label).filter(visible=True).first
-    box.get_by_label("Clear").or_(box.get_by_label("Remove Image")).first.click()
+    if (clear := box.get_by_label("Clear").or_(box.get_by_label("Remove Image"))).count():
+        clear.first.click()
     box.locator("input[type=file]").set_input_files(file)
 
 
@@ -89,6 +90,94 @@ def test_the_first_paint_shows_a_result(page: Page) -> None:
     assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
     expect(page.locator(".figures table")).to_contain_text("tiny-faces")
     expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
+
+
+def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
+    """It comes with the page, and what moves the slider first still has the example to work on."""
+    calls: list[str] = []
+    page.on("request", lambda asked: calls.append(asked.url) if "queue/join" in asked.url else None)
+    page.reload()
+    expect(page.locator("#wipe img")).to_have_count(2)
+    page.wait_for_load_state("networkidle")
+    assert calls == []
+    before = sources(page.locator(".panes img"))[1]
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", before or "")
+    assert "obama-restored" in (sources(page.locator(".panes img"))[1] or "")
+
+
+def shown_parts(page: Page) -> list[list[float]]:
+    """Of each pane, which part of its picture is in its frame: left, top, width, in parts of the picture's width."""
+    return page.locator(".panes .image-frame").evaluate_all("""frames => frames.map(frame => {
+        const box = frame.getBoundingClientRect(), image = frame.querySelector("img").getBoundingClientRect();
+        return [(box.x - image.x) / image.width, (box.y - image.y) / image.width, box.width / image.width]
+            .map(part => Math.round(part * 1000) / 1000);
+    })""")
+
+
+def test_the_panes_are_zoomed_and_moved_together(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    page.locator(".panes").scroll_into_view_if_needed()
+    assert shown_parts(page) == [[0, 0, 1]] * 3
+    middle = page.locator(".panes .image-frame").nth(1)
+    box = middle.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"])
+    page.mouse.wheel(0, -300)
+    expect(page.locator(".zoom output")).not_to_have_text("1.0x")
+    (left, top, width), second, third = shown_parts(page)
+    assert [left, top, width] == second == third
+    assert top == 0 and left == pytest.approx((1 - width) / 4, abs=0.003)  # what is under the mouse stays there
+    page.mouse.down()
+    page.mouse.move(box["x"], box["y"] - box["height"] / 4, steps=3)
+    page.mouse.up()
+    moved, *others = shown_parts(page)
+    assert others == [moved] * 2 and moved[0] > left and moved[1] > top
+
+
+def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_result(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    restored = page.locator(".panes img").nth(1)
+    expect(restored).not_to_have_attribute("data-crisp", "")
+    for _ in range(6):
+        page.get_by_role("button", name="Zoom in").click()
+    expect(page.locator(".zoom output")).to_have_text("8.0x")
+    expect(restored).to_have_css("image-rendering", "pixelated")
+    before, source = shown_parts(page), restored.get_attribute("src")
+    page.get_by_role("group", name="The pictures side by side").press("ArrowRight")
+    moved = shown_parts(page)
+    assert moved == [moved[0]] * 3 and moved[0][0] > before[0][0]
+
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(restored).not_to_have_attribute("src", source or "")
+    natural_sizes(page.locator(".panes img"))
+    assert shown_parts(page) == moved
+    page.get_by_role("button", name="Show the whole").click()
+    assert shown_parts(page) == [[0, 0, 1]] * 3
+    page.get_by_role("group", name="The pictures side by side").press("+")
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.locator(".zoom output")).to_have_text("1.0x")
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_two_fingers_zoom_the_panes(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    page.evaluate("""() => {
+        const frame = document.querySelector(".panes .image-frame"), box = frame.getBoundingClientRect();
+        frame.setPointerCapture = () => {};  // made-up pointers cannot be captured
+        const touch = (kind, pointerId, part) => frame.dispatchEvent(new PointerEvent(kind, {
+            pointerId, pointerType: "touch", bubbles: true, clientX: box.x + box.width * part, clientY: box.y,
+        }));
+        touch("pointerdown", 1, 0.4);
+        touch("pointerdown", 2, 0.6);
+        touch("pointermove", 1, 0.2);
+        touch("pointermove", 2, 0.8);
+        touch("pointerup", 1, 0.2);
+        touch("pointerup", 2, 0.8);
+    }""")
+    expect(page.locator(".zoom output")).to_have_text("3.0x")
+    assert shown_parts(page) == [[pytest.approx(1 / 3, abs=0.01), 0, pytest.approx(1 / 3, abs=0.002)]] * 3
 
 
 def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(page: Page, tmp_path: Path) -> None:
@@ -145,6 +234,27 @@ def test_detail_changes_the_restored_picture_alone(page: Page) -> None:
     expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored or "")
     expect(page.locator("#wipe img").nth(1)).to_have_attribute("src", sources(page.locator(".panes img"))[1] or "")
     assert sources(page.locator(".panes img"))[::2] == [bicubic, original]
+
+
+def test_detail_dragged_to_and_fro_ends_at_its_last_value(page: Page, model_folder: Path) -> None:
+    slider = page.get_by_role("slider", name="Detail").filter(visible=True)
+    box = slider.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for part in (0.9, 0.2, 0.7, 0.4, 0.5):
+        page.mouse.move(box["x"] + box["width"] * part, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    detail = float(slider.input_value())
+    assert 0.3 < detail < 0.7
+    low = download(page, "Download small copy")
+    expected = np.asarray(Upscaler.load(model_folder).enlarge(low, detail))
+    for _ in range(100):
+        restored = np.asarray(download(page, "Download restored"))
+        if same := np.array_equal(restored, expected):
+            break
+        page.wait_for_timeout(100)
+    assert same
 
 
 def test_the_size_of_the_comparison_can_be_chosen(page: Page) -> None:
