@@ -16,11 +16,12 @@ import signal
 import sys
 from typing import Any
 
-from srgan.config import Config, build_parser, make_config, parse, resume_config
-from srgan.data import Crops, first_reasons, load_crops
+from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
+from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.errors import UserError
 from srgan.publish import Publisher, check_push, push
 from srgan.run import Run, plan
+from srgan.streams import open_stream
 
 
 def main() -> int:
@@ -89,12 +90,20 @@ def publish(run: Run, repository: str) -> int:
     return 0
 
 
-def photos(config: Config) -> tuple[Crops, Crops]:
-    """The crops to train on and those held out; says which photos are left out."""
+def photos(config: Config) -> tuple[Photos, Crops]:
+    """The photos to train on and the crops held out; says which photos are left out."""
+    if is_stream(config.data):
+        train, held_out = open_stream(config)
+        tell_skipped(held_out.skipped)
+        return train, held_out
     crops = load_crops(config.data, config.crop)
-    if crops.skipped:
-        print(f"{len(crops.skipped)} photos are left out: {first_reasons(crops.skipped)}.", file=sys.stderr)
+    tell_skipped(crops.skipped)
     return crops.split(config.held_out)
+
+
+def tell_skipped(skipped: dict[str, str]) -> None:
+    if skipped:
+        print(f"{len(skipped)} photos are left out: {first_reasons(skipped)}.", file=sys.stderr)
 
 
 def stop_on_signals(run: Run) -> None:

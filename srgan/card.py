@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from srgan.config import RECIPES, Config, data_name, flag
+from srgan.config import RECIPES, Config, data_name, flag, hub_dataset
 from srgan.files import write_whole
 from srgan.hub import is_hub_name
 from srgan.metrics import FIGURES
@@ -38,8 +38,9 @@ benchmarks/quality.py, the third is for the model's owner to write."""
 def told_settings(config: Config) -> dict[str, Any]:
     """The settings as they may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
-    named = PLACES - {"init"} if is_hub_name(config.init) else PLACES
-    return settings | {name: Path(settings[name]).resolve().name for name in named if settings[name]}
+    public = {"init"} if is_hub_name(config.init) else set()
+    public |= {"data"} if hub_dataset(config.data) else set()
+    return settings | {name: Path(settings[name]).resolve().name for name in PLACES - public if settings[name]}
 
 
 def command_line(config: Config) -> str:
@@ -79,7 +80,7 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
     """What config.json says of the training, and the card is written from."""
     return {
         "settings": told_settings(config),
-        "data": {"name": data_name(config.data), "terms": config.data_terms, **photos},
+        "data": {"name": hub_dataset(config.data) or data_name(config.data), "terms": config.data_terms, **photos},
         "command": command_line(config),
         "hours": hours(seconds),
         "hardware": hardware(),
@@ -125,6 +126,7 @@ def write_card(
     data, settings = training["data"], training["settings"]
     hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
     photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
+    used = "an epoch, streamed" if settings.get("photos_per_epoch") else "to train on"
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
     origin = origin_line(training.get("started_from"))
     shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
@@ -161,7 +163,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
     {training["command"]}
 
-- Photos: {data["name"]}, {data["train"]:,} to train on, {data["held_out"]:,} held out. Seen: {photos}.
+- Photos: {data["name"]}, {data["train"]:,} {used}, {data["held_out"]:,} held out. Seen: {photos}.
 {origin}- Terms of the photos: {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
@@ -219,9 +221,9 @@ def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> M
     return data
 
 
-def dataset_id(folder: str) -> str:
-    """A data folder's name in the characters that the Hub takes for a data set."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder).strip("-") or "photos"
+def dataset_id(name: str) -> str:
+    """USER/NAME of a data set on the Hub as it is; another name in the characters that the Hub takes for one."""
+    return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
 
 
 def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:

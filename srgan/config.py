@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ def setting(default: Any, help: str) -> Any:
 class Config:
     """Settings of one training run. Raises UserError for values that cannot work."""
 
-    data: str = setting("", "folder of photos, searched with its subfolders, or a .zip of them (required)")
+    data: str = setting(
+        "",
+        "photos: a folder, searched with its subfolders; a .zip; tar shards to stream, such as "
+        "'shards/{0000..0999}.tar'; or a data set of the Hub to stream, hf://USER/NAME (required)",
+    )
     out: str = setting("", "folder of the run (default: runs/<name of the data folder>-<recipe>)")
     recipe: Literal["default", "classic"] = setting(
         "default",
@@ -37,8 +42,14 @@ class Config:
     batch_size: int = setting(16, "photos a step")
     seed: int = setting(0, "start of all random numbers: the same seed repeats the run")
     held_out: int | None = setting(
-        None, "photos never trained on but tested on, the last by name (default: 5 %% of them, at most 500; classic: 5)"
+        None,
+        "photos never trained on but tested on, the last by name, of a stream the first (default: 5 %% of them, at "
+        "most 500; classic: 5)",
     )
+    photos_per_epoch: int | None = setting(
+        None, "of tar shards and hf:// alone, where it is required: photos after which an epoch ends"
+    )
+    workers: int = setting(4, "of tar shards and hf:// alone: processes that read and decode, for each GPU")
     crop: int = setting(128, "side in pixels of the square cut from the middle of each photo")
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
@@ -89,7 +100,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "blocks", "channels", "checkpoint_every", "held_out"):
+        for name in ("batch_size", "blocks", "channels", "checkpoint_every", "held_out", "photos_per_epoch"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name in (
             "fidelity_epochs",
@@ -99,6 +110,7 @@ class Config:
             "grid_weight",
             "ema_half_life",
             "save_minutes",
+            "workers",
         ):
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
         for name in ("epochs", "lr", "discriminator_lr", "fidelity_lr"):
@@ -185,9 +197,25 @@ def build_parser(prog: str, description: str) -> OneLineParser:
     return parser
 
 
+def is_stream(data: str) -> bool:
+    """Whether `--data` is read from the beginning on, every epoch anew, instead of decoded once into a cache."""
+    return data.startswith("hf://") or data.endswith(".tar")
+
+
+def hub_dataset(data: str) -> str:
+    """USER/NAME of hf://USER/NAME or hf://USER/NAME@REVISION, "" of anything else."""
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.+)?", data)
+    return found[1] if found else ""
+
+
 def data_name(data: str) -> str:
-    """What a run on these photos is called: their folder's or zip's name."""
-    return Path(data).resolve().name.removesuffix(".zip")
+    """What a run on these photos is called: by their folder, zip, shards (without numbers) or data set."""
+    if hub_dataset(data):
+        return hub_dataset(data).partition("/")[2]
+    path = Path(data).resolve()
+    if path.suffix == ".tar":
+        return re.sub(r"\{.*?\}", "", path.stem).strip("-_.") or path.parent.name
+    return path.name.removesuffix(".zip")
 
 
 def make_config(given: dict[str, Any]) -> Config:
@@ -195,6 +223,12 @@ def make_config(given: dict[str, Any]) -> Config:
     config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **given})
     if not config.data:
         raise UserError("--data is missing: name the folder of photos to train on.")
+    if is_stream(config.data) and config.photos_per_epoch is None:
+        raise UserError(
+            f"--data {config.data} is streamed and does not say how much it holds: give --photos-per-epoch too."
+        )
+    if config.photos_per_epoch is not None and not is_stream(config.data):
+        raise UserError("--photos-per-epoch goes with tar shards and hf:// alone: an epoch of a folder is all of it.")
     return config
 
 

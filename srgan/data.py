@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -93,6 +94,19 @@ def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndar
     return to_tensor(centre_crop(picture, side, side)).numpy()
 
 
+class Photos(Protocol):
+    """What a run trains on: `Crops`, or a stream."""
+
+    identity: list[str]
+    """tells apart what a run must not be resumed with"""
+
+    def __len__(self) -> int:
+        """Photos in an epoch."""
+
+    def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side]."""
+
+
 @dataclass(frozen=True)
 class Crops:
     """The centre crops of a collection, in order of name."""
@@ -107,6 +121,10 @@ class Crops:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def identity(self) -> list[str]:
+        return self.names
+
     def batch(self, indices: Sequence[int]) -> Tensor:
         """uint8 [len(indices), 3, side, side]"""
         return torch.from_numpy(self.pixels[np.asarray(indices)])
@@ -118,8 +136,8 @@ class Crops:
             yield self.batch(order[first : first + size])
 
     def split(self, held_out: int | None) -> tuple["Crops", "Crops"]:
-        """(to train on, held out: the last by name; 5 % and at most 500 where no number is given)."""
-        count = held_out if held_out is not None else min(500, max(1, len(self.names) // 20))
+        """(to train on, held out: the last by name, in the number of `held_out_count`)."""
+        count = held_out_count(held_out, len(self))
         if count >= len(self.names):
             raise UserError(
                 f"{len(self.names)} usable photos are too few to hold {count} out and train on the rest: "
@@ -131,6 +149,11 @@ class Crops:
     def last(self, count: int) -> "Crops":
         """The last `count` by name, or all where there are fewer; which photos were skipped is said of the whole."""
         return Crops(self.pixels[-count:], self.names[-count:], {})
+
+
+def held_out_count(given: int | None, photos: int) -> int:
+    """5 % and at most 500 where no number is given."""
+    return given if given is not None else min(500, max(1, photos // 20))
 
 
 def cache_root() -> Path:

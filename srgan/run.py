@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import srgan
 from srgan.card import facts, write_card
 from srgan.config import Config, flag
-from srgan.data import Crops, find_photos
+from srgan.data import Crops, Photos, find_photos
 from srgan.device import choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
@@ -33,18 +33,19 @@ INTERIM = "interim"
 """Model folder of a run that goes on."""
 
 
-def plan(config: Config, train: Crops, held_out: Crops) -> str:
+def plan(config: Config, train: Photos, held_out: Crops) -> str:
     """What the run will do, before it does it."""
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
+    used = "an epoch, streamed" if config.photos_per_epoch else "to train on"
     steps = -(-len(train) // config.batch_size)
     stages = [
         f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
         for stage, epochs in config.stage_epochs().items()
     ]
     lines = [
-        f"{len(train):,} photos to train on, {len(held_out.names):,} held out ({first} to {last})",
+        f"{len(train):,} photos {used}, {len(held_out.names):,} held out ({first} to {last})",
         *stages,
         f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
         f"discriminator {parameters(Discriminator()):,}",
@@ -85,7 +86,7 @@ def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class Run:
     """A trainer and the folder that it fills."""
 
-    def __init__(self, config: Config, train: Crops, held_out: Crops, resume: bool) -> None:
+    def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
         if (self.folder / "state.pt").exists() and not resume:

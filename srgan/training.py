@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from srgan.augment import random_window, training_pair
 from srgan.config import Config
-from srgan.data import Crops
+from srgan.data import Crops, Photos
 from srgan.device import autocast, choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, means, show
@@ -39,7 +39,7 @@ class Stopped(Exception):
 class Trainer:
     """One run: networks, optimisers, averages and position, and the steps that move them."""
 
-    def __init__(self, config: Config, train: Crops, held_out: Crops, folder: Path) -> None:
+    def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
@@ -273,7 +273,7 @@ class Trainer:
 
     def photos_digest(self) -> str:
         """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""
-        names = [*self.train.names, "", *self.held_out.names]
+        names = [*self.train.identity, "", *self.held_out.names]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
     def forget_later_rows(self) -> None:

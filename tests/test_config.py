@@ -32,7 +32,8 @@ def test_every_setting_is_on_the_command_line_with_a_help_text() -> None:
 
 def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
-        "data": "d", "out": "o", "init": "m", "recipe": "classic", "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
+        "data": "d.tar", "photos_per_epoch": 100, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
+        "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
         "seed": 11, "held_out": 4, "crop": 64, "blocks": 2, "channels": 24, "jitter": 0.25, "content": "mse",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "shift": 4, "discriminator_lr": 0.03,
         "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
@@ -73,11 +74,22 @@ def test_what_is_given_wins_over_the_recipe() -> None:
     assert (config.jitter, config.batch_size, config.content) == (0, 8, "vgg54")
 
 
+def test_a_data_set_of_the_hub_is_told_in_full_and_a_place_on_this_machine_is_not() -> None:
+    told = command_line(Config(data="hf://somebody/faces@v2", photos_per_epoch=9))
+    assert "--data hf://somebody/faces@v2 --photos-per-epoch 9" in told
+    for data in ("/home/me/photos", "hf:///home/me/photos", "/home/me/{0..9}.tar"):
+        assert "home" not in command_line(Config(data=data)), data
+
+
 def test_run_folder_is_named_after_photos_and_recipe() -> None:
     assert read().run_folder() == Path("runs/photos-default")
     assert read("--recipe", "classic").run_folder() == Path("runs/photos-classic")
     assert read("--out", "here").run_folder() == Path("here")
-    assert read("--data", "faces/img_align_celeba.zip").run_folder() == Path("runs/img_align_celeba-default")
+    for data, name in (
+        ("faces/img_align_celeba.zip", "img_align_celeba"), ("shards/{0000..0999}.tar", "shards"),
+        ("s/faces-{00..31}.tar", "faces"), ("hf://somebody/faces@v2", "faces"),
+    ):  # fmt: skip
+        assert Config(data=data).run_folder() == Path(f"runs/{name}-default")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,476 @@
+"""How fast training is, and what each of its switches brings: a table on the screen and a JSON file.
+
+    python benchmarks/training.py                   synthetic photos and a random VGG19: speed asks for no more
+    python benchmarks/training.py --photos FOLDER --vgg19 FILE --json training.json
+
+Every row is this trainer with one thing changed, in a process of its own, and takes turns with the trainer as it is:
+some steps of the one, some of the other, --rounds times. So a row's ratio holds although other work may slow the
+machine down. "plain loop" is the training loop as the well-known repositories write it: fp32, NCHW, a DataLoader that
+decodes JPEG and augments with PIL, losses read every step, three passes of the discriminator; same networks and losses.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import math
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import ColorJitter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from srgan import optimizers
+from srgan.card import hardware
+from srgan.config import Config
+from srgan.data import find_photos, load_crops, read_crop
+from srgan.files import write_whole
+from srgan.losses import VGG19, adversarial_loss, content_loss, discriminator_loss, load_vgg19
+from srgan.models import Discriminator, Generator
+from srgan.training import Trainer
+
+Step = Callable[[], float]
+"""Takes a training step and gives the seconds that it has waited for data."""
+
+
+# The rows
+
+
+@contextlib.contextmanager
+def unfused() -> Iterator[None]:
+    with mock.patch.object(optimizers, "Adam", lambda *given, fused, **more: torch.optim.Adam(*given, **more)):
+        yield
+
+
+def unfolded() -> contextlib.AbstractContextManager:
+    """The generator's tail as it is written down, behind the last shuffle."""
+    return mock.patch.object(Generator, "to_image", lambda self, x: torch.tanh(self.tail(self.upsample(x))))
+
+
+class InHalves(nn.Module):
+    """A discriminator that takes originals and restored photos in two passes."""
+
+    def __init__(self, whole: nn.Module, batch: int) -> None:
+        super().__init__()
+        self.whole, self.batch = whole, batch
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self.whole(part) for part in images.split(self.batch)])
+
+
+def in_halves(trainer: Trainer) -> None:
+    trainer.discriminator = InHalves(trainer.discriminator, trainer.config.batch_size)
+
+
+def compiled(trainer: Trainer, **options: Any) -> None:
+    for network in (trainer.generator, trainer.discriminator, trainer.content):
+        network.compile(**options)
+
+
+class Decoded(Dataset):
+    """Photos that are decoded whenever they are needed."""
+
+    def __init__(self, photos: list[Path], side: int) -> None:
+        self.photos, self.side = photos, side
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_crop(self.photos[index], self.side)
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "plain loop": {},
+    "fp32": {"settings": {"precision": "fp32"}},
+    "NCHW": {"around": lambda: mock.patch.object(torch, "channels_last", torch.contiguous_format)},
+    "Adam not fused": {"around": unfused},
+    "tail not folded": {"around": unfolded},
+    "photos decoded every time": {"decode": True},
+    "Adam instead of Muon": {"settings": {"optimizer": "adam"}, "stages": ["fidelity"]},
+    "discriminator in two passes": {"change": in_halves, "stages": ["detail"]},
+    "torch.compile": {"change": compiled},
+    "torch.compile, CUDA graphs": {"change": lambda t: compiled(t, mode="reduce-overhead"), "cuda": True},
+}
+"""What is changed in each: settings, something patched around it, or the trainer once it is built."""
+
+
+def settings_of(options: argparse.Namespace, row: str) -> Config:
+    return Config(
+        data=options.photos, vgg19=options.vgg19, batch_size=options.batch_size, crop=options.crop, jitter=0.05,
+        blocks=options.blocks, channels=options.channels, schedule="constant", epochs=1, fidelity_epochs=1,
+        **ROWS[row].get("settings", {}),
+    )  # fmt: skip
+
+
+def build_trainer(options: argparse.Namespace, row: str, stage: str) -> Trainer:
+    config = settings_of(options, row)
+    trainer = Trainer(config, *load_crops(config.data, config.crop).split(1), Path(options.photos))
+    if stage == "detail":
+        trainer.start_stage(stage)
+    ROWS[row].get("change", lambda trainer: None)(trainer)
+    return trainer
+
+
+def trainer_step(options: argparse.Namespace, row: str, stage: str) -> Step:
+    """A step as `Trainer.train_epoch` takes it, with losses that nobody waits for."""
+    trainer = build_trainer(options, row, stage)
+    config = trainer.config
+    if ROWS[row].get("decode"):
+        batches = endless_loader(Decoded(find_photos(config.data), config.crop), options)
+    else:
+        batches = endless(
+            lambda epoch: trainer.train.batches(0, epoch, 0, whole(len(trainer.train), config), config.batch_size)
+        )
+
+    def step() -> float:
+        start = time.perf_counter()
+        pixels = next(batches)
+        waited = time.perf_counter() - start
+        trainer.step(pixels)
+        trainer.position.photos += len(pixels)
+        trainer.position.total += len(pixels)
+        return waited
+
+    return step
+
+
+def whole(count: int, config: Config) -> int:
+    """Photos in whole batches."""
+    return count // config.batch_size * config.batch_size
+
+
+def endless(make: Callable[[int], Iterator[Tensor]]) -> Iterator[Tensor]:
+    epoch = 0
+    while True:
+        yield from make(epoch)
+        epoch += 1
+
+
+def endless_loader(photos: Dataset, options: argparse.Namespace) -> Iterator[Any]:
+    loader = DataLoader(
+        photos, options.batch_size, shuffle=True, drop_last=True, num_workers=options.workers,
+        pin_memory=torch.cuda.is_available(), persistent_workers=options.workers > 0,
+    )  # fmt: skip
+    return endless(lambda epoch: iter(loader))
+
+
+# The plain loop
+
+
+class Augmented(Dataset):
+    """Low- and high-resolution pairs as PIL makes them, floats in [-1, 1]."""
+
+    def __init__(self, photos: list[Path], side: int, jitter: float) -> None:
+        self.photos, self.side = photos, side
+        self.jitter = ColorJitter(jitter, jitter, jitter, jitter)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        photo = Image.open(self.photos[index]).convert("RGB")
+        left, top = (photo.width - self.side) // 2, (photo.height - self.side) // 2
+        photo = photo.crop((left, top, left + self.side, top + self.side))
+        if torch.rand(()) < 0.5:
+            photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        high = self.jitter(photo)
+        low = high.resize((self.side // 4, self.side // 4), Image.Resampling.BICUBIC)
+        return tuple(torch.from_numpy(np.array(x)).permute(2, 0, 1).float() / 127.5 - 1 for x in (low, high))
+
+
+def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
+    config = settings_of(options, row)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = Generator(config.channels, config.blocks).to(device)
+    discriminator = Discriminator().to(device)
+    content = content_loss(config.content, load_vgg19(config.vgg19)).to(device)
+    of_generator = torch.optim.Adam(generator.parameters(), 1e-4)
+    of_discriminator = torch.optim.Adam(discriminator.parameters(), 1e-4)
+    batches = endless_loader(Augmented(find_photos(config.data), config.crop, config.jitter), options)
+
+    def step() -> float:
+        start = time.perf_counter()
+        low, high = next(batches)
+        waited = time.perf_counter() - start
+        low, high = low.to(device), high.to(device)
+        restored = generator(low)
+        loss = F.l1_loss(restored, high)
+        if stage == "detail":
+            adversarial = adversarial_loss(discriminator(restored))
+            loss = config.pixel_weight * loss + content(restored, high) + config.adversarial_weight * adversarial
+        of_generator.zero_grad()
+        loss.backward()
+        of_generator.step()
+        losses = [loss.item()]
+        if stage == "detail":
+            judged = discriminator_loss(discriminator(high), discriminator(restored.detach()))
+            of_discriminator.zero_grad()
+            judged.backward()
+            of_discriminator.step()
+            losses.append(judged.item())
+        return waited
+
+    return step
+
+
+# Processes that take turns
+
+
+class Runner:
+    """A row in a process of its own, which takes steps when it is asked to."""
+
+    def __init__(self, options: argparse.Namespace, row: str, stage: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(other, options, row, stage))
+        self.process.start()
+        other.close()
+        self.seconds: list[float] = []
+        self.waited: list[float] = []
+        self.peak = math.nan
+
+    def run(self, steps: int) -> None:
+        """Raises RuntimeError with the reason when the row cannot be run here."""
+        self.pipe.send(steps)
+        try:
+            answer = self.pipe.recv()
+        except EOFError:
+            raise RuntimeError("its process has ended") from None
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        seconds, waited, self.peak = answer
+        self.seconds.append(seconds / steps)
+        self.waited.append(waited / steps)
+
+    def forget(self) -> None:
+        """What was measured while it warmed up."""
+        self.seconds, self.waited = [], []
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.process.join(30)
+        if self.process.is_alive():
+            self.process.terminate()
+
+
+def serve(pipe: Connection, options: argparse.Namespace, row: str, stage: str) -> None:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    around = unfolded if row == "plain loop" else ROWS[row].get("around", contextlib.nullcontext)
+    try:
+        with around():
+            step = (plain_step if row == "plain loop" else trainer_step)(options, row, stage)
+            while steps := pipe.recv():
+                pipe.send(timed(step, steps))
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except Exception as error:
+        traceback.print_exc()
+        pipe.send(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+
+
+def timed(step: Step, steps: int) -> tuple[float, float, float]:
+    """(seconds, of them waiting for data, peak memory in GB)"""
+    wait_for_device()
+    start = time.perf_counter()
+    waited = sum(step() for _ in range(steps))
+    wait_for_device()
+    return time.perf_counter() - start, waited, peak_memory()
+
+
+def wait_for_device() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> float:
+    """GB: what PyTorch has held on the GPU, or of a CPU what the process has held, its libraries too."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]:
+    """The row's figures, and those of the trainer as it is in the same minutes."""
+    runners = [Runner(options, name, stage) for name in dict.fromkeys(("as it is", row))]
+    try:
+        for runner in runners:
+            runner.run(options.warm_up)
+            runner.forget()
+        for _ in range(options.rounds):
+            for runner in runners:
+                runner.run(options.steps)
+    except RuntimeError as error:
+        return {"stage": stage, "what": row, "failed": str(error)}
+    finally:
+        for runner in runners:
+            runner.close()
+    reference, changed = runners[0], runners[-1]
+    ratios = [a / b for a, b in zip(changed.seconds, reference.seconds, strict=True)]
+    return {
+        "stage": stage,
+        "what": row,
+        "photos_per_second": round(options.batch_size / statistics.median(changed.seconds), 2),
+        "as_it_is_photos_per_second": round(options.batch_size / statistics.median(reference.seconds), 2),
+        "time_ratio": round(statistics.median(ratios), 3),
+        "waiting_percent": round(100 * sum(changed.waited) / sum(changed.seconds), 2),
+        "peak_memory_gb": round(changed.peak, 2),
+    }
+
+
+# What the chip can do
+
+
+def matmul_rate(side: int = 8192, times: int = 50) -> float:
+    """FLOP/s of a large bf16 matrix product on the GPU."""
+    left, right = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    rates = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(times):
+            left @ right
+        torch.cuda.synchronize()
+        rates.append(2 * side**3 * times / (time.perf_counter() - start))
+    return max(rates)
+
+
+def flops_per_photo(options: argparse.Namespace, stage: str) -> float:
+    """Of the networks' products in a step: without the zeros of the folded tail, and without Muon's own."""
+    with unfolded():
+        trainer = build_trainer(options, "Adam instead of Muon", stage)
+        count = 2
+        with FlopCounterMode(display=False) as counter:
+            trainer.step(trainer.train.batch(range(count)))
+    return counter.get_total_flops() / count
+
+
+# Photos and weights that stand in
+
+
+def synthetic_photos(folder: Path, count: int) -> None:
+    """JPEGs of CelebA's size and about its number of bytes."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        coarse = random.integers(0, 256, (28, 23, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((178, 218), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:06}.jpg", quality=90)
+
+
+def random_vgg19(path: Path) -> None:
+    network = VGG19()
+    for value in network.parameters():
+        if value.dim() > 1:
+            nn.init.kaiming_normal_(value)
+    save_file(network.state_dict(), path)
+
+
+# The command
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cuda = torch.cuda.is_available()
+    parser.add_argument("--photos", default="", help="folder of photos (default: synthetic ones)")
+    parser.add_argument("--vgg19", default="", help="VGG19 weights (default: random ones)")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to measure (default: all)")
+    parser.add_argument("--stages", nargs="+", choices=["fidelity", "detail"], default=["fidelity", "detail"])
+    parser.add_argument("--batch-size", type=int, default=30 if cuda else 16)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each of the two that are compared")
+    parser.add_argument("--steps", type=int, default=50 if cuda else 3, help="steps of a turn")
+    parser.add_argument("--warm-up", type=int, default=20 if cuda else 2, help="steps before the first turn")
+    parser.add_argument("--workers", type=int, default=min(8, multiprocessing.cpu_count()), help="of the DataLoaders")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: its own choice)")
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--blocks", type=int, default=16)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not options.photos:
+            options.photos = str(folder / "photos")
+            (folder / "photos").mkdir()
+            synthetic_photos(folder / "photos", max(256, 4 * options.batch_size))
+        if not options.vgg19:
+            options.vgg19 = str(folder / "vgg19.safetensors")
+            random_vgg19(folder / "vgg19.safetensors")
+        report = measure(options)
+    if options.json:
+        write_whole(options.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+
+
+TOLD = ("batch_size", "crop", "blocks", "channels", "workers", "threads", "rounds", "steps")
+"""Options that the figures depend on."""
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    cuda = torch.cuda.is_available()
+    load_crops(options.photos, options.crop)  # decoded once, before anything is timed
+    report: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
+        "settings": {name: getattr(options, name) for name in TOLD},
+        "rows": [],
+    }  # fmt: skip
+    print(f"{report['hardware']}, PyTorch {torch.__version__}, {options.batch_size} photos a step, {report['date']}")
+    if cuda:
+        report["matmul_tflops"] = round(matmul_rate() / 1e12, 1)
+        print(f"bf16 matrix product: {report['matmul_tflops']} TFLOP/s")
+    for stage in options.stages:
+        report[f"{stage}_gflop_per_photo"] = round(flops_per_photo(options, stage) / 1e9, 2)
+        print(f"\n{stage} stage, {report[f'{stage}_gflop_per_photo']} GFLOP a photo\n")
+        print("| what | photos/s | time, of as it is | waiting for data | peak memory |\n|---|---|---|---|---|")
+        for row in options.rows:
+            if stage not in ROWS[row].get("stages", [stage]) or (ROWS[row].get("cuda") and not cuda):
+                continue
+            found = compare(options, row, stage)
+            if cuda and "failed" not in found:
+                rate = found["photos_per_second"] * report[f"{stage}_gflop_per_photo"] * 1e9
+                found["percent_of_matmul"] = round(rate / report["matmul_tflops"] / 1e12 * 100, 1)
+            report["rows"].append(found)
+            print(line(found), flush=True)
+    return report
+
+
+def line(row: dict[str, Any]) -> str:
+    if "failed" in row:
+        return f"| {row['what']} | does not run here: {row['failed']} | | | |"
+    share = f" ({row['percent_of_matmul']} % of the matrix product's rate)" if "percent_of_matmul" in row else ""
+    cells = (
+        row["what"],
+        f"{row['photos_per_second']:g}{share}",
+        f"{row['time_ratio']:.2f}",
+        f"{row['waiting_percent']:.1f} %",
+        f"{row['peak_memory_gb']:.2f} GB",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
