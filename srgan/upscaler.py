@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.boxes import Box
-from srgan.device import autocast, choose_device, choose_dtype, free_memory, is_out_of_memory
+from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory
 from srgan.errors import UserError
 from srgan.formats import standard
 from srgan.hub import find_model, is_hub_name
@@ -55,7 +55,7 @@ class Upscaler:
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
         self.tile = TILE[self.device.type]
-        self.generator = lru_cache(maxsize=8)(self._blend)
+        self._networks = lru_cache(maxsize=8)(self._blend)
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
@@ -125,7 +125,7 @@ class Upscaler:
         The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
         memory is cut into smaller ones, and so is what comes after it.
         """
-        generator = self.generator(self.check_detail(detail))
+        generator = self.generator(self.check_detail(detail), dtype)
         waiting = [whole]
         while waiting:
             box = waiting.pop()
@@ -133,8 +133,7 @@ class Upscaler:
                 waiting += reversed(box.parts(self.tile))
                 continue
             try:
-                with autocast(self.device, dtype):
-                    self._enlarge_tile(generator, box, whole, read, write)
+                self._enlarge_tile(generator, box, whole, read, write)
                 continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -152,7 +151,8 @@ class Upscaler:
         seen = kept.grown(generator.features_radius, whole)
         low = read(seen).to(self.device)
         low = to_unit(low) if low.dtype == torch.uint8 else low
-        features = generator.to_features(low.contiguous(memory_format=torch.channels_last))
+        low = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
+        features = generator.to_features(low)
         features = kept.inside(seen).of(features)
         for part in box.parts(max(1, self.tile // IMAGE_TILES)):
             around = part.grown(generator.image_radius, whole)
@@ -166,15 +166,19 @@ class Upscaler:
             raise UserError(f"{self.name} holds one weight set only, so detail cannot be chosen: leave it at 1.")
         return round(detail, 3)
 
-    def _blend(self, detail: float) -> Generator:
-        """The network for this detail, on the device."""
+    def generator(self, detail: float = 1.0, dtype: torch.dtype | None = None) -> Generator:
+        """The network for this detail, on the device; kept for the next call. dtype: bfloat16 or float32."""
+        return self._networks(detail, dtype or self.dtype)
+
+    def _blend(self, detail: float, dtype: torch.dtype) -> Generator:
         config, weights = self.model.config, self.model.weights
         blend = weights["detail"]
         if detail < 1:
             blend = {name: torch.lerp(value, blend[name], detail) for name, value in weights["fidelity"].items()}
         generator = Generator(config.channels, config.blocks)
         generator.load_state_dict(blend)
-        return generator.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        # Converted once: autocast would do it in every call.
+        return generator.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
 
 
 def load_or_shipped(

