@@ -15,13 +15,16 @@ from srgan.upscaler import SHIPPED_MODEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
+    """0: done; 1: stopped, or some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
     except UserError as error:
         print(f"srgan {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"srgan {arguments.command}: stopped; run it again to complete it.", file=sys.stderr)
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -206,11 +206,13 @@ def explain_status(error: HfHubHTTPError, what: str) -> HubError:
     status, headers = error.response.status_code, error.response.headers
     if status == 401 and get_token() and headers.get("X-Error-Code") not in ("RepoNotFound", "GatedRepo"):
         return HubError(f"{what}: the Hugging Face token is not valid, or expired: {LOG_IN} to a new one.")
+    if headers.get("X-Error-Code") == "GatedRepo":
+        return HubError(f"{what}: its owner grants access one by one: ask for it on its page on the Hub, and {LOG_IN}.")
     if status in (401, 404):
         missing = "no such revision" if headers.get("X-Error-Code") == "RevisionNotFound" else "no such repository"
         return HubError(f"{what}: {missing} on the Hub, or not for you: check the name; if it is private, {LOG_IN}.")
     if status == 403:
-        return HubError(f"{what}: the token does not allow this (HTTP 403): {LOG_IN} to one that may write there.")
+        return HubError(f"{what}: the token does not allow this (HTTP 403): {LOG_IN} to one that does.")
     if status == 402:
         return HubError(f"{what}: the Hub wants a paid plan for this (HTTP 402): {detail(error)}.")
     if status in (409, 412):

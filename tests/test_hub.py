@@ -143,7 +143,7 @@ REFUSED = {
     "read only": ({"HF_TOKEN": READ_ONLY}, "the Hugging Face token of alice may only read: run `hf auth login`, or set "
                   "HF_TOKEN to one that may write."),
     "another's name": ({"HF_TOKEN": STRANGER}, "alice/faces: the token does not allow this (HTTP 403): run `hf auth "
-                       "login`, or set HF_TOKEN to one that may write there."),
+                       "login`, or set HF_TOKEN to one that does."),
     "no token at all": ({"HF_TOKEN": f"{TOKEN}\x07x"}, "the Hugging Face token holds characters that no token has: run "
                         "`hf auth login`, or set HF_TOKEN to a whole one."),
     "offline": ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it."),
@@ -224,6 +224,8 @@ def test_a_passing_trouble_is_overcome(desk: Desk, model: Path, case: str) -> No
 
 
 FAILED = {
+    "401": ({"match": "POST .*/commit/", "status": 401, "headers": {"X-Error-Message": "Invalid credentials in "
+             "Authorization header"}}, "the Hugging Face token is not valid, or expired: run `hf auth login`"),
     "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "3600"}},
             "the Hub asks for fewer requests: try again in 3600 seconds."),
     "403": ({"match": "POST .*/commit/", "status": 403}, "the token does not allow this (HTTP 403): run `hf auth"),
@@ -409,6 +411,29 @@ def test_a_model_that_is_not_there_is_said_in_a_sentence(desk: Desk, case: str) 
     desk.hub.models |= {REPO: Repo(), "alice/secret": Repo(private=True)}
     (line,) = desk.load(model, **environment)
     assert line.startswith("refused: ") and sentence in line and line.endswith(".")
+
+
+NOT_HAD = {
+    "401": ({"status": 401}, "the Hugging Face token is not valid, or expired: run `hf auth login`"),
+    "403": ({"status": 403}, "the token does not allow this (HTTP 403): run `hf auth login`"),
+    "gated": ({"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, "its owner grants access one by one: ask for"),
+    "404": ({"status": 404}, "no such repository on the Hub"),
+    "429": ({"status": 429, "headers": {"Retry-After": "7"}}, "the Hub asks for fewer requests: try again in 7 s"),
+    "500": ({"status": 500}, "the Hub has trouble (HTTP 500): try again later"),
+    "cut": ({"does": "cut"}, "the Hub cannot be reached"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_HAD)
+def test_a_hub_that_fails_at_a_pull_is_said_and_leaves_nothing_half(desk: Desk, model: Path, case: str) -> None:
+    fault, sentence = NOT_HAD[case]
+    desk.push(model)
+    for match in ("GET /api/models/", "POST .*/paths-info/"):
+        desk.hub.fail(match, **fault)
+        (line,) = desk.load(REPO)
+        assert line.startswith(f"refused: {REPO}: {sentence}") and line.endswith(".")
+        desk.hub.faults.clear()
+    assert is_the_same(desk, model)
 
 
 def test_a_slow_hub_is_not_waited_for(desk: Desk) -> None:

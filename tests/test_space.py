@@ -117,6 +117,34 @@ def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path
     )  # fmt: skip
 
 
+INTERRUPTED = {
+    "409": ({"match": "POST .*/commit/", "status": 409}, "somebody else has changed it in the same moment (HTTP 409)"),
+    "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "7"}}, "the Hub asks for fewer"),
+    "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has trouble (HTTP 500)"),
+    "cut": ({"match": "POST .*/commit/", "does": "cut"}, "the Hub cannot be reached"),
+    "cut while it builds": ({"match": "GET .*/runtime", "does": "cut"}, "the Hub cannot be reached"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", INTERRUPTED)
+def test_what_the_hub_interrupts_is_completed_by_the_same_command(desk: Desk, repository: Path, case: str) -> None:
+    fault, sentence = INTERRUPTED[case]
+    desk.hub.fail(**fault)
+    result = desk.run("-c", PROGRAM, repository, SPACE)
+    assert result.code == 1 and f"srgan space: {SPACE}: {sentence}" in result.err.splitlines()[-1]
+    desk.hub.faults.clear()
+    assert desk.run("-c", PROGRAM, repository, SPACE).code == 0
+    space = desk.hub.spaces[SPACE]
+    assert set(space.files()) == set(NEEDED) | {".gitattributes"} and len(space.trees) == 2
+
+
+def test_ctrl_c_while_it_builds_is_one_sentence(desk: Desk, repository: Path) -> None:
+    stop = "import time\ndef stop(_): raise KeyboardInterrupt\ntime.sleep = stop\n"
+    result = desk.run("-c", stop + PROGRAM, repository, SPACE)
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == "srgan space: stopped; run it again to complete it."
+
+
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 VALID = {
     "title": lambda value: 0 < len(value) <= 60,
