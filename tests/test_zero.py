@@ -41,6 +41,10 @@ class Scheduler:
         """The seconds that calls have asked for."""
         return [int(query["durationSeconds"]) for path, query in self.calls if path == "/schedule"]
 
+    def visitors(self) -> set[str | None]:
+        """Whose time is spent."""
+        return {query.get("token") for path, query in self.calls if path == "/schedule"}
+
     def released(self) -> int:
         return sum(path == "/release" and query["fail"] == "false" for path, query in self.calls)
 
@@ -79,7 +83,8 @@ def server(scheduler: Scheduler, model_folder: Path, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return Client(server.url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+    headers = {"X-IP-Token": "visitor"}
+    return Client(server.url, verbose=False, headers=headers, download_files=tmp_path_factory.mktemp("downloads"))
 
 
 def pixels(path: str | Path) -> np.ndarray:
@@ -101,6 +106,7 @@ def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
     small = make_picture(tmp_path / "small.png", 480, 420)
     client.predict(handle_file(small), api_name="/enlarge")
     assert scheduler.lent() == [5, 5, 6] and scheduler.released() == 3
+    assert scheduler.visitors() == {"visitor"}
 
     client.predict(handle_file(photo), 0.5, api_name="/compare")
     assert len(scheduler.lent()) == 3  # what has been restored before is shown without a GPU
