@@ -251,10 +251,10 @@ class Runner:
 
     def run(self, steps: int) -> None:
         """Raises RuntimeError with the reason when the row cannot be run here."""
-        self.pipe.send(steps)
         try:
+            self.pipe.send(steps)
             answer = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise RuntimeError("its process has ended") from None
         if isinstance(answer, str):
             raise RuntimeError(answer)

@@ -48,6 +48,6 @@ def shift_hue_and_saturation(images: Tensor, hue: Tensor, saturation: Tensor) ->
     angle = (turns / spread.clamp_min(1e-8) + 2 * brightest) / 6 + hue
     strength = ((spread / value.clamp_min(1e-8)) * saturation).clamp(0, 1)
     # Back to RGB without branches: each channel is the value less a trapezoid of the hue (n = 5, 3, 1 for R, G, B).
-    n = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    n = torch.arange(5.0, 0.0, -2.0, device=images.device).view(1, 3, 1, 1)
     k = (n + angle * 6) % 6
     return value - value * strength * torch.minimum(k, 4 - k).clamp(0, 1)

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from srgan.device import send
 from srgan.errors import UserError
 from srgan.formats import SUFFIXES
 from srgan.images import centre_crop, open_rgb, to_tensor
@@ -111,8 +112,8 @@ class Photos(Protocol):
 class Crops:
     """The centre crops of a collection, in order of name."""
 
-    pixels: np.ndarray
-    """uint8 [N, 3, side, side], mapped from disk"""
+    pixels: np.ndarray | Tensor
+    """uint8 [N, 3, side, side], mapped from disk, or on a GPU"""
     names: list[str]
     """path of each crop's photo inside the folder"""
     skipped: dict[str, str]
@@ -125,9 +126,21 @@ class Crops:
     def identity(self) -> list[str]:
         return self.names
 
+    def on(self, device: torch.device, free: int) -> "Crops":
+        """The same crops on the device, where they take at most half of the `free` bytes there; else as they are."""
+        if self.pixels.nbytes > free // 2:
+            return self
+        pixels = torch.empty(self.pixels.shape, dtype=torch.uint8, device=device)
+        for start in range(0, len(self), 1024):  # in parts, so that main memory need not hold them all
+            pixels[start : start + 1024] = torch.from_numpy(self.pixels[start : start + 1024].copy())
+        return replace(self, pixels=pixels)
+
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [len(indices), 3, side, side]"""
-        return torch.from_numpy(self.pixels[np.asarray(indices)])
+        """uint8 [len(indices), 3, side, side], on a GPU if the crops are there."""
+        chosen = np.asarray(indices)
+        if isinstance(self.pixels, Tensor):
+            return self.pixels[send(torch.from_numpy(chosen), self.pixels.device)]
+        return torch.from_numpy(self.pixels[chosen])
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side]."""

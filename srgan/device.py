@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from srgan.errors import UserError
 
@@ -44,3 +45,10 @@ def free_memory(device: torch.device) -> None:
     """Gives back what PyTorch keeps for later use."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, without the host waiting for what the device has still to do."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # from other memory a copy waits
+    return tensor.to(device, non_blocking=True)

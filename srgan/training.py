@@ -43,6 +43,8 @@ class Trainer:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
+        if self.device.type == "cuda" and isinstance(train, Crops):
+            self.train = train.on(self.device, torch.cuda.mem_get_info(self.device)[0])
         self.stages = {name: max(1, round(e * len(train))) for name, e in config.stage_epochs().items()}
         """photos that each stage sees: whole epochs, mostly"""
         needs_vgg19 = "detail" in self.stages and config.content != "mse"

@@ -231,6 +231,20 @@ def test_a_cache_folder_that_cannot_be_had_is_one_sentence(
     assert is_one_sentence(str(caught.value))
 
 
+def test_crops_move_to_a_device_with_room_and_stay_the_same(photos: Path) -> None:
+    crops = load_crops(photos, 32)
+    size = 12 * 3 * 32 * 32
+    assert crops.on(torch.device("cpu"), 2 * size - 1) is crops
+    moved = crops.on(torch.device("cpu"), 2 * size)
+    assert isinstance(moved.pixels, torch.Tensor) and moved.names == crops.names
+    for indices in ([3, 0, 3], range(12), np.array([11])):
+        assert torch.equal(moved.batch(indices), crops.batch(indices))
+    train, held_out = moved.split(2)
+    assert torch.equal(held_out.last(1).batch([0]), crops.batch([11])) and len(train) == 10
+    batches = zip(moved.batches(1, 2, 0, 12, 5), crops.batches(1, 2, 0, 12, 5), strict=True)
+    assert all(torch.equal(one, other) for one, other in batches)
+
+
 # The split and the order
 
 
