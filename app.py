@@ -1,14 +1,19 @@
 """The Gradio page, as a Hugging Face Space runs it: python app.py [--model MODEL]
 
-GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare and /enlarge.
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare, /enlarge and
+/batch, and ask /health whether it is up.
 """
 
 import argparse
 import hashlib
+import logging
 import os
 import sys
+import time
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, wraps
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,9 @@ import torch
 from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.processing_utils import move_files_to_cache
 from PIL import Image
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from srgan import comparison, images, zero
 from srgan.config import OneLineParser
@@ -36,6 +44,8 @@ DEFAULT_SIZE = 512
 FIRST = (1.0, DEFAULT_SIZE)
 """Detail and size as the page has them at the start."""
 MOST_PIXELS = 1_000_000
+MOST_FILES = 32
+"""Pictures in a batch."""
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
 
 INTRO = """# Faces from a few pixels
@@ -44,6 +54,8 @@ Drag the line to see the difference. What it adds is a likely guess, not evidenc
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
+
+BATCH_PROGRESS = gr.Progress()
 
 PRIVACY = "<small>Pictures stay on the machine that runs this page, and are deleted within two hours.</small>"
 KEPT_SECONDS = 3600
@@ -56,6 +68,8 @@ ON_MODEL = {
     "show_progress": "minimal",
 }  # fmt: skip
 """Events that run the network: one at a time, but where they may wait for a GPU; of a slider's many only the last."""
+
+log = logging.getLogger("srgan.page")
 
 Figures = dict[str, Any]
 
@@ -98,6 +112,28 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
         f"{milliseconds} ms on {device_name(upscaler.device)}."
     )
     return file, (bicubic, file), sentence
+
+
+def batch(
+    upscaler: Upscaler,
+    pictures: Sequence[str],
+    detail: float = 1.0,
+    progress: Callable[..., Any] = lambda *_, **__: None,
+) -> tuple[str, list[str], str]:
+    """A ZIP of the restored pictures, their PNG files, and what was done; names in it what could not be enlarged."""
+    if len(pictures) > MOST_FILES:
+        raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
+    done, refused = [], []
+    for number, picture in enumerate(pictures):
+        progress((number, len(pictures)), desc="Enlarging", unit="pictures")
+        try:
+            done.append(enlarge(upscaler, picture, detail)[0])
+        except UserError as error:
+            refused.append(without_folder(str(error), picture))
+    if not done:
+        raise UserError(" ".join(refused))
+    sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
+    return save_zip(done), done, "\n\n".join([sentence, *refused])
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
@@ -150,24 +186,54 @@ def save_png(picture: Image.Image, name: str) -> str:
     return str(path)
 
 
+def save_zip(files: Sequence[str]) -> str:
+    """Whole files, uncompressed as PNG is compressed already; of one name, the later ones are numbered."""
+    folder = hashlib.sha256("".join(files).encode()).hexdigest()
+    path = Path(gr.utils.get_upload_folder()).resolve() / folder / "restored.zip"
+
+    def write(partial: Path) -> None:
+        names: set[str] = set()
+        with zipfile.ZipFile(partial, "w") as archive:
+            for file in map(Path, files):
+                numbered = (f"{file.stem}-{number}.png" for number in count(2))
+                name = next(name for name in chain([file.name], numbered) if name not in names)
+                names.add(name)
+                archive.write(file, name)
+
+    write_whole(path, write)
+    return str(path)
+
+
+def without_folder(sentence: str, picture: str) -> str:
+    """The upload folder means nothing to a visitor."""
+    return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
+
+
 def spoken(function: Callable[..., Any], example: str | None = None, start: Any = None) -> Callable[..., Any]:
     """A handler that shows UserErrors on the page as they are.
 
     Without a picture it takes the example, whose result at the page's first settings is `start`, or does nothing.
     """
+    name = getattr(function, "func", function).__name__
 
     @wraps(function)
     def handler(picture: str | None, *settings: Any) -> Any:
-        if picture is None and example is None:
+        if not picture and example is None:
             return gr.skip()
         if picture is None and settings == FIRST[: len(settings)]:
             return start
         picture = picture or example
+        outcome, began = "failed", time.perf_counter()
         try:
-            return function(picture, *settings)
+            result = function(picture, *settings)
+            outcome = "done"
+            return result
         except UserError as error:
-            sentence = str(error).replace(f"{Path(picture).parent}{os.sep}", "")  # the upload folder means nothing
+            outcome = "refused"
+            sentence = str(error) if isinstance(picture, list) else without_folder(str(error), picture)
             raise gr.Error(sentence, print_exception=False) from None
+        finally:  # neither the picture nor its name
+            log.info("%s %s in %.0f ms", name, outcome, 1000 * (time.perf_counter() - began))
 
     return handler
 
@@ -310,6 +376,31 @@ def build_enlarge(upscaler: Upscaler, first: Upscaler) -> None:
     small.change(None, small, js=SHOW.replace("ID", "enlarged"))
 
 
+def build_batch(upscaler: Upscaler) -> None:
+    """The tab that enlarges many files."""
+
+    def run(pictures: list[str] | None, detail: float, progress: gr.Progress = BATCH_PROGRESS) -> Any:
+        return spoken(partial(batch, upscaler, progress=progress))(pictures, detail)
+
+    with gr.Tab("Many at once"), gr.Row(elem_classes="tool"):
+        with gr.Column(scale=2, min_width=320):
+            gallery = gr.Gallery(
+                label="Restored", format="png", columns=4, object_fit="contain", height=420, elem_id="gallery",
+                buttons=["fullscreen"],
+            )  # fmt: skip
+            done = gr.Markdown("The results appear here, and in one ZIP.", label="what was done")
+        with gr.Column(scale=1, min_width=280):
+            files = gr.File(label="Your small pictures", file_count="multiple", file_types=["image"], height=240)
+            detail = detail_input(upscaler)
+            start = gr.Button("Enlarge them all", variant="primary")
+            download = gr.DownloadButton("Download all as ZIP", size="sm")
+    # Not in the turn of single pictures, which would wait for all of it.
+    start.click(
+        run, [files, detail], [download, gallery, done], api_name="batch", show_progress_on=gallery,
+        concurrency_limit=1, trigger_mode="once",
+    )  # fmt: skip
+
+
 def build_epochs(epochs: Sequence[str]) -> None:
     """The tab that compares epochs of a model: low resolution, one epoch, another, the original."""
     with gr.Tab("Epochs"):
@@ -338,10 +429,20 @@ def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ())
             gr.Markdown(f"**{notice}**")
         build_compare(upscaler, first)
         build_enlarge(upscaler, first)
+        build_batch(upscaler)
         if epochs:
             build_epochs(epochs)
         gr.Markdown(PRIVACY)
     return demo.queue(max_size=32)
+
+
+def health(demo: gr.Blocks, model: str) -> Route:
+    """GET /health, for a load balancer: answered beside the queue, however long that is."""
+
+    def answer(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "model": model, "waiting": len(demo._queue)})
+
+    return Route("/health", answer)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -363,11 +464,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    log.setLevel(logging.INFO)
     zero.lend(upscaler)
     demo = build_demo(upscaler, notice, epoch_models(arguments.model))
     demo.launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
         max_file_size="30mb", ssr_mode=False, run_history=False, footer_links=["api", "settings"],
+        app_kwargs={"routes": [health(demo, upscaler.name)]},
     )  # fmt: skip
     return 0
 

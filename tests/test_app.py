@@ -1,12 +1,15 @@
 """app.py: its handlers as functions, over HTTP, and its command line."""
 
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -36,7 +39,7 @@ def batch(picture: str | Image.Image) -> torch.Tensor:
     return images.to_tensor(images.open_rgb(picture) if isinstance(picture, str) else picture).unsqueeze(0)
 
 
-def assert_same(file: str, picture: Image.Image) -> None:
+def assert_same(file: str | IO[bytes], picture: Image.Image) -> None:
     with Image.open(file) as found:
         assert found.format == "PNG"
         np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))
@@ -189,7 +192,7 @@ def test_what_is_no_usable_picture_ends_in_a_sentence_with_its_name_alone(
 
 
 def test_without_a_picture_the_page_shows_its_example() -> None:
-    assert app.spoken(pytest.fail)(None) == gr.skip()
+    assert app.spoken(lambda _: pytest.fail("called"))(None) == gr.skip()
     handler = app.spoken(lambda *asked: asked, "example.png", "as at the start")
     assert handler(None, *app.FIRST) == handler(None, app.FIRST[0]) == "as at the start"
     assert handler(None, 0.5, 512) == ("example.png", 0.5, 512)
@@ -199,7 +202,7 @@ def test_without_a_picture_the_page_shows_its_example() -> None:
 def test_detail_cannot_be_moved_where_the_model_has_one_weight_set(one_set_folder: Path, upscaler: Upscaler) -> None:
     for loaded, movable in ((Upscaler.load(one_set_folder), False), (upscaler, True)):
         sliders = [block for block in app.build_demo(loaded).blocks.values() if isinstance(block, gr.Slider)]
-        assert [slider.interactive for slider in sliders] == [movable, movable]
+        assert [slider.interactive for slider in sliders] == [movable] * 3
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +216,7 @@ def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Client:
     return Client(server.url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
 
 
-def test_the_api_is_compare_and_enlarge_with_one_required_argument_each(client: Client) -> None:
+def test_the_api_is_compare_enlarge_and_batch_with_one_required_argument_each(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     parameters = {
         name: [(p["parameter_name"], p["parameter_has_default"]) for p in endpoint["parameters"]]
@@ -222,6 +225,7 @@ def test_the_api_is_compare_and_enlarge_with_one_required_argument_each(client: 
     assert parameters == {
         "/compare": [("picture", False), ("detail", True), ("size", True)],
         "/enlarge": [("picture", False), ("detail", True)],
+        "/batch": [("pictures", False), ("detail", True)],
     }
 
 
@@ -255,6 +259,75 @@ def test_a_refused_picture_over_http_gets_the_sentence_and_the_server_lives(
     small = make_picture(tmp_path / "small.png", 5, 5)
     assert Image.open(client.predict(handle_file(small), api_name="/enlarge")[0]).size == (20, 20)
     assert "Traceback" not in server.errors.read_text()
+
+
+def readme_example(language: str, after: str, server: Server) -> str:
+    """The first code in README.md below a heading, for this server."""
+    text = (ROOT / "README.md").read_text().split(f"## {after}\n")[1]
+    code = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert code and "http://127.0.0.1:7860" in code[1]
+    return code[1].replace("http://127.0.0.1:7860", server.url)
+
+
+def test_readmes_python_calls_the_page(server: Server, upscaler: Upscaler, tmp_path: Path) -> None:
+    small, photo = make_picture(tmp_path / "small.png", 20, 16), make_picture(tmp_path / "photo.png", 300, 200)
+    found: dict[str, Any] = {}
+    code = readme_example("python", "From other programs", server)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        exec(code, found)
+    assert_same(found["enlarged"], upscaler.enlarge(images.open_rgb(small), 0.8))
+    assert Image.open(found["original"]).size == (256, 168) and found["figures"]["model"] == "tiny-faces"
+    with zipfile.ZipFile(found["archive"]) as archive:
+        assert archive.namelist() == ["small-x4.png", "photo-x4.png"]
+        with archive.open("photo-x4.png") as file:
+            assert_same(file, upscaler.enlarge(images.open_rgb(photo)))
+
+
+def test_readmes_shell_calls_the_page(server: Server, upscaler: Upscaler, tmp_path: Path) -> None:
+    small = make_picture(tmp_path / "small.png", 20, 16)
+    code = readme_example("sh", "From other programs", server)
+    subprocess.run(["sh", "-euc", code], cwd=tmp_path, check=True, timeout=60)
+    assert_same(str(tmp_path / "large.png"), upscaler.enlarge(images.open_rgb(small), 0.8))
+
+
+def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apart(
+    upscaler: Upscaler, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    files = [make_picture(tmp_path / "a.png", 8, 8), make_picture(tmp_path / "other" / "a.png", 9, 8), text(tmp_path)]
+    seen: list[Any] = []
+    archive, results, sentence = app.batch(upscaler, list(map(str, files)), 0.5, lambda at, **_: seen.append(at))
+    assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
+    assert seen == [(0, 3), (1, 3), (2, 3)]
+    with zipfile.ZipFile(archive) as zipped:
+        assert zipped.namelist() == ["a-x4.png", "a-x4-2.png"]
+        for name, source, result in zip(zipped.namelist(), files[:2], results, strict=True):
+            expected = upscaler.enlarge(images.open_rgb(source), 0.5)
+            assert_same(result, expected)
+            with zipped.open(name) as file:
+                assert_same(file, expected)
+
+
+@pytest.mark.parametrize(("count", "sentence"), [(1, "^text.png: not a picture"), (33, "33 pictures; at most 32")])
+def test_a_batch_of_nothing_or_too_much_is_refused(
+    upscaler: Upscaler, tmp_path: Path, count: int, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        app.batch(upscaler, [str(text(tmp_path))] * count)
+
+
+def test_health_answers_and_the_log_names_no_file(client: Client, server: Server, tmp_path: Path) -> None:
+    answer = httpx.get(f"{server.url}/health")
+    assert answer.json() == {"status": "ok", "model": "tiny-faces", "waiting": 0}
+    before = len(server.errors.read_text().splitlines())
+    client.predict(handle_file(make_picture(tmp_path / "secret.png", 6, 6)), api_name="/enlarge")
+    (tmp_path / "secret.txt").write_text("no picture")
+    with pytest.raises(AppError):
+        client.predict(handle_file(tmp_path / "secret.txt"), api_name="/enlarge")
+    done, refused = server.errors.read_text().splitlines()[before:]
+    assert re.fullmatch(r"[-0-9]+ [:,0-9]+ enlarge done in \d+ ms", done)
+    assert re.fullmatch(r"[-0-9]+ [:,0-9]+ enlarge refused in \d+ ms", refused)
 
 
 NO_MODEL = ": no such model folder, and no model of the Hub: USER/NAME[@REVISION]."
