@@ -5,6 +5,7 @@
     python train.py --data PHOTOS --dry-run            print the plan and stop
     python train.py --data PHOTOS --resume             go on with a run that was stopped
     python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
+    torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size is that of all together
 
 The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
 and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
@@ -16,6 +17,7 @@ import signal
 import sys
 from typing import Any
 
+from srgan import ranks
 from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.errors import UserError
@@ -38,10 +40,11 @@ def main() -> int:
     own = {name: given.pop(name, None) for name in ("resume", "dry_run", "push", "private", "push_every")}
     code = 2
     try:
+        ranks.join()
         config = make_config(given)
         if own["resume"]:
-            config = resume_config(given, config.run_folder())
-        repository = check_publishing(own, config)
+            config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
+        repository = ranks.from_first(lambda: check_publishing(own, config))
         train, held_out = photos(config)
         print(plan(config, train, held_out))
         if own["dry_run"]:
@@ -54,14 +57,22 @@ def main() -> int:
             trained = run.train(publisher.after_epoch)
         finally:
             publisher.wait()
+        ranks.leave()
+        if not ranks.first():
+            return 0
         print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        say_last(str(error))
         return code
     except KeyboardInterrupt:  # before the first step; from then on stop_on_signals() has it
-        print("train.py: stopped before training began.", file=sys.stderr)
+        say_last("stopped before training began.")
         return 1
     return publish(run, repository) if trained and repository else 0
+
+
+def say_last(text: str) -> None:
+    if ranks.may_speak():
+        print(f"train.py: {text}", file=sys.stderr)
 
 
 def check_publishing(own: dict[str, Any], config: Config) -> str:
@@ -96,13 +107,14 @@ def photos(config: Config) -> tuple[Photos, Crops]:
         train, held_out = open_stream(config)
         tell_skipped(held_out.skipped)
         return train, held_out
-    crops = load_crops(config.data, config.crop)
+    with ranks.one_a_machine():
+        crops = load_crops(config.data, config.crop)
     tell_skipped(crops.skipped)
     return crops.split(config.held_out)
 
 
 def tell_skipped(skipped: dict[str, str]) -> None:
-    if skipped:
+    if skipped and ranks.first():
         print(f"{len(skipped)} photos are left out: {first_reasons(skipped)}.", file=sys.stderr)
 
 
@@ -110,7 +122,8 @@ def stop_on_signals(run: Run) -> None:
     """Ctrl-C and SIGTERM finish the step, save and stop; a second one stops at once, with the last saved state."""
 
     def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        if ranks.count() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
+            signal.signal(number, signal.SIG_DFL)
         run.trainer.stop_requested = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -118,6 +131,8 @@ def stop_on_signals(run: Run) -> None:
 
 
 def resume_command() -> str:
+    if ranks.count() > 1:
+        return "the same command and --resume"
     return shlex.join(["python", *sys.argv, *([] if "--resume" in sys.argv else ["--resume"])])
 
 

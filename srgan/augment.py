@@ -3,17 +3,22 @@
 import torch
 from torch import Tensor
 
+from srgan.device import send
 from srgan.images import reduce, to_unit
 
+DRAWS = 5
+"""Random numbers that a photo needs."""
 
-def training_pair(pixels: Tensor, jitter: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+
+def training_pair(pixels: Tensor, jitter: float, draws: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 crops [N, 3, 4H, 4W] -> (low [N, 3, H, W], high [N, 3, 4H, 4W]), floats in [-1, 1], randomly changed.
 
-    `generator` lives on the CPU, so that the same seed gives the same changes on every device.
+    draws: [DRAWS, N] between 0 and 1, from the CPU, so that the same seed gives the same changes on every device.
     """
-    high = random_flip(to_unit(pixels), generator)
+    flip, *colours = send(draws, pixels.device).view(DRAWS, -1, 1, 1, 1)
+    high = random_flip(to_unit(pixels), flip)
     if jitter:
-        high = colour_jitter((high + 1) / 2, jitter, generator) * 2 - 1
+        high = colour_jitter((high + 1) / 2, jitter, torch.stack(colours)) * 2 - 1
     return reduce(high), high
 
 
@@ -24,16 +29,17 @@ def random_window(images: tuple[Tensor, ...], shift: int, generator: torch.Gener
     return tuple(image[..., top : top + height, left : left + width] for image in images)
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors each image left to right with probability 1/2."""
-    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).lt(0.5).to(images.device)
-    return torch.where(mirrored, images.flip(-1), images)
+def random_flip(images: Tensor, draws: Tensor) -> Tensor:
+    """Mirrors each image left to right where its draw, of [N, 1, 1, 1] in [0, 1), is below 1/2."""
+    return torch.where(draws < 0.5, images.flip(-1), images)
 
 
-def colour_jitter(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Saturation and contrast times 1 +- amount, brightness and hue plus +- amount, drawn per image. RGB in [0, 1]."""
-    draws = (torch.rand(4, len(images), 1, 1, 1, generator=generator) * 2 - 1).mul(amount).to(images.device)
-    saturation, contrast, brightness, hue = draws
+def colour_jitter(images: Tensor, amount: float, draws: Tensor) -> Tensor:
+    """Saturation and contrast times 1 +- amount, brightness and hue plus +- amount. RGB in [0, 1].
+
+    draws: [4, N, 1, 1, 1] in [0, 1), one for each change and image.
+    """
+    saturation, contrast, brightness, hue = (draws * 2 - 1) * amount
     images = shift_hue_and_saturation(images, hue, 1 + saturation)
     mean = images.mean(dim=(-2, -1), keepdim=True)
     return ((images - mean) * (1 + contrast) + mean + brightness).clamp(0, 1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from srgan import ranks
 from srgan.device import send
 from srgan.errors import UserError
 from srgan.formats import SUFFIXES
@@ -105,7 +106,10 @@ class Photos(Protocol):
         """Photos in an epoch."""
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side]."""
+        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+
+        To one rank of several, its share of each `size`.
+        """
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,14 @@ class Crops:
         return torch.from_numpy(self.pixels[chosen])
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side]."""
+        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+
+        To one rank of several, its share of each `size`.
+        """
         order = shuffled(len(self), seed, epoch)[:stop]
         for first in range(start, stop, size):
-            yield self.batch(order[first : first + size])
+            indices = order[first : first + size]
+            yield self.batch(indices[ranks.share(len(indices)).part])
 
     def split(self, held_out: int | None) -> tuple["Crops", "Crops"]:
         """(to train on, held out: the last by name, in the number of `held_out_count`)."""

@@ -1,19 +1,32 @@
 """Which chip to use, and whether it is fast at bf16."""
 
+import math
+import sys
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
+from srgan import ranks
 from srgan.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto": CUDA where it is there, else the CPU. Raises UserError for a "cuda" that is not there."""
+    """ "auto": CUDA where it is there, else the CPU; each rank has a GPU of its own. Raises UserError for a "cuda" that
+    is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no CUDA device that PyTorch can use.")
+    if name == "cuda" and ranks.count() > 1:
+        if ranks.local() >= torch.cuda.device_count():
+            raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: start as many processes, or fewer.")
+        return torch.device(name, ranks.local())
     return torch.device(name)
 
 
@@ -52,3 +65,13 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # from other memory a copy waits
     return tensor.to(device, non_blocking=True)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GB that this process has held at most: on a GPU the memory taken by PyTorch, else main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 1e9
+    if resource is None:
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -125,7 +125,7 @@ class PerceptualLoss(nn.Module):
     """L1 between VGG19 features of several depths before activation (Wang et al. 2018, ESRGAN section 3.3).
 
     Each depth is divided by the mean magnitude of the original's features there, so that the depths, and the two scales
-    in which VGG19 weights are handed round, weigh the same; then averaged over PERCEPTUAL_LAYERS.
+    in which VGG19 weights are handed round, weigh the same; then averaged over photos and PERCEPTUAL_LAYERS.
     """
 
     def __init__(self, vgg19: VGG19) -> None:
@@ -142,8 +142,9 @@ class PerceptualLoss(nn.Module):
 
 
 def relative_l1(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean |found - wanted| over mean |wanted|."""
-    return F.l1_loss(found, wanted) / wanted.abs().mean().clamp_min(1e-6)
+    """Mean |found - wanted| over mean |wanted| of each photo [N, C, H, W], whatever it shares its batch with."""
+    distances = F.l1_loss(found, wanted, reduction="none").mean(dim=(1, 2, 3))
+    return (distances / wanted.abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)).mean()
 
 
 class VGG54Loss(nn.Module):

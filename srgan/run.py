@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import srgan
+from srgan import ranks
 from srgan.card import facts, write_card
 from srgan.config import Config, flag
 from srgan.data import Crops, Photos, find_photos
@@ -39,6 +40,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
     used = "an epoch, streamed" if config.photos_per_epoch else "to train on"
+    processes = f"{ranks.count()} processes, each on " if ranks.count() > 1 else ""
     steps = -(-len(train) // config.batch_size)
     stages = [
         f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
@@ -49,7 +51,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
         *stages,
         f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
         f"discriminator {parameters(Discriminator()):,}",
-        f"on {device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
+        f"on {processes}{device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
         f"run folder {config.run_folder()}",
     ]
     return "\n".join(lines)
@@ -60,13 +62,14 @@ def parameters(network: nn.Module) -> int:
 
 
 def expected_memory(config: Config, dtype: str) -> float:
-    """GB, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
+    """GB for each process, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
 
     Per pixel of the crop and photo: the generator keeps about 13 + 0.25 * blocks values a channel, VGG19 and the
     discriminator about 600 together.
     """
     values = config.channels * (13 + 0.25 * config.blocks) + 600
-    return 1.0 + config.batch_size * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
+    photos = -(-config.batch_size // ranks.count())
+    return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 
 
 def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -89,7 +92,7 @@ class Run:
     def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
-        if (self.folder / "state.pt").exists() and not resume:
+        if ranks.first() and (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
         for picture in find_photos(config.showcase) if config.showcase else []:
             open_rgb(picture)  # better refused now than after the last epoch
@@ -97,23 +100,28 @@ class Run:
         if resume:
             self.trainer.load()
         elif config.init:
-            self.trainer.start_from(*initial_weights(config))
+            self.trainer.start_from(*ranks.from_first(lambda: initial_weights(config)))
+        self.test_photos = held_out.last(TEST_PHOTOS)
+        if ranks.first():
+            self.prepare_folder(resume)
+
+    def prepare_folder(self, resume: bool) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
-        write_whole(self.folder / "settings.json", config.save)
+        write_whole(self.folder / "settings.json", self.config.save)
         if not resume:  # of a run that was stopped before it had saved anything
             (self.folder / "stats.jsonl").unlink(missing_ok=True)
-        self.test_photos = held_out.last(TEST_PHOTOS)
         self.save_references()
 
     def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
         """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
         try:
             for epoch in self.trainer.advance():
-                self.after_epoch(epoch)
-                then(epoch)
+                if ranks.first():
+                    self.after_epoch(epoch)
+                    then(epoch)
         except Stopped:
             return False
         return True

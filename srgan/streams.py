@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from srgan import ranks
 from srgan.config import Config
 from srgan.data import Crops, first_reasons, held_out_count, is_picture, read_crop
 from srgan.errors import UserError
@@ -143,8 +144,8 @@ def one_line(error: Exception) -> str:
 class Stream:
     """Crops without end: an epoch is a number of them that was agreed on, and begins with an order of its own.
 
-    Every worker reads shards of its own and draws from SHUFFLE crops of them. What comes when follows from seed, epoch
-    and number of workers alone: a resumed run reads once more what its epoch had passed, and goes on exactly.
+    Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows from
+    seed, epoch and number of workers and ranks alone: a resumed run reads once more what its epoch had passed, and goes on exactly.
     """
 
     def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
@@ -205,8 +206,10 @@ class Deal(IterableDataset):
 
     def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int, size: int) -> None:
         self.stream, self.seed = stream, seed
-        self.counts = [min(size, stop - first) for first in range(start % size, stop, size)]
-        """photos of each batch, from the epoch's beginning"""
+        shares = [ranks.share(min(size, stop - first)).part for first in range(start % size, stop, size)]
+        self.counts = [part.stop - part.start for part in shares]
+        """photos of each batch that this rank takes, from the epoch's beginning"""
+        self.rank, self.ranks = ranks.number(), ranks.count()  # the workers do not know it
         self.passed = start // size
         """batches that were trained on before the run was resumed"""
 
@@ -222,7 +225,7 @@ class Deal(IterableDataset):
     def batches(self, worker: int, workers: int) -> Iterator[tuple[Tensor, dict[str, str]]]:
         """A worker's batches, each with the photos left out on the way to it."""
         skipped: dict[str, str] = {}
-        crops = self.stream.crops(self.seed, worker, workers, skipped)
+        crops = self.stream.crops(self.seed, self.rank * workers + worker, self.ranks * workers, skipped)
         for number in range(worker, len(self.counts), workers):
             batch = list(itertools.islice(crops, self.counts[number]))
             if number >= self.passed:

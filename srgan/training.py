@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from srgan.augment import random_window, training_pair
+from srgan import ranks
+from srgan.augment import DRAWS, random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops, Photos
 from srgan.device import autocast, choose_device, choose_dtype
@@ -30,6 +31,7 @@ from srgan.models import Discriminator, Generator
 from srgan.optimizers import adam, make_optimizers
 from srgan.pairs import CropPictures
 from srgan.progress import Meter, Position, append_row
+from srgan.ranks import Share
 
 
 class Stopped(Exception):
@@ -41,6 +43,10 @@ class Trainer:
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
+        if config.batch_size < ranks.count():
+            raise UserError(
+                f"--batch-size {config.batch_size} is less than the {ranks.count()} processes: each needs a photo."
+            )
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
         if self.device.type == "cuda" and isinstance(train, Crops):
@@ -48,7 +54,8 @@ class Trainer:
         self.stages = {name: max(1, round(e * len(train))) for name, e in config.stage_epochs().items()}
         """photos that each stage sees: whole epochs, mostly"""
         needs_vgg19 = "detail" in self.stages and config.content != "mse"
-        self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
+        with ranks.one_a_machine():  # VGG19 may have to be downloaded
+            self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
         torch.manual_seed(config.seed)
         self.generator = Generator(config.channels, config.blocks)
@@ -62,6 +69,8 @@ class Trainer:
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
         self.start_stage(next(iter(self.stages)))
+        if not ranks.all_alike(self.photos_digest()):
+            raise UserError(f"--data {config.data} holds other photos on one machine of this run than on another.")
 
     # Stages
 
@@ -125,20 +134,22 @@ class Trainer:
     def train_epoch(self) -> Iterator[int]:
         position = self.position
         count = min(len(self.train), position.photos + self.stage_photos() - position.total)
-        meter = Meter(self.folder / "stats.jsonl", position)
+        meter = Meter(self.folder / "stats.jsonl", position, self.stage_photos(), self.device)
         saved = time.monotonic()
         title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
-        with tqdm(total=count, initial=position.photos, desc=title, unit=" photos", dynamic_ncols=True) as bar:
+        with progress_bar(count, position.photos, title) as bar:
             order = (self.config.seed, self.epoch_number())
             for pixels in self.train.batches(*order, position.photos, count, self.config.batch_size):
-                meter.add(self.step(pixels))
-                position.photos += len(pixels)
-                position.total += len(pixels)
-                bar.update(len(pixels))
+                share = ranks.share(min(self.config.batch_size, count - position.photos))
+                meter.add(self.step(pixels, share), share.weight)
+                position.photos += share.photos
+                position.total += share.photos
+                bar.update(share.photos)
+                due = time.monotonic() - saved > self.config.save_minutes * 60
                 stop = self.stop_requested  # read once: a signal may come between any two lines
-                save = stop or time.monotonic() - saved > self.config.save_minutes * 60
-                if save or meter.due() or position.photos == count:
-                    bar.set_postfix_str(meter.report(self.time_left(bar)))
+                stop, save, report = ranks.any_of(stop, stop or due, meter.due())
+                if save or report or position.photos == count:
+                    bar.set_postfix_str(meter.report())
                 if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
@@ -148,18 +159,15 @@ class Trainer:
         self.validate(meter.means())
         yield position.epoch
         self.save()  # after what the caller writes of the epoch: a run killed in between writes it again
+        ranks.wait()
 
     def epoch_number(self) -> int:
         """Over both stages, so that no two epochs of a run share an order."""
         return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
 
-    def time_left(self, bar: tqdm) -> float:
-        """Seconds to the end of the running stage, at the pace of the running epoch."""
-        done = bar.n - bar.initial
-        elapsed = bar.format_dict["elapsed"]
-        return (self.stage_photos() - self.position.total) * elapsed / done if done else math.nan
-
     def validate(self, losses: dict[str, float]) -> None:
+        if not ranks.first():
+            return
         rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
         figures = means(rows)["model"]
         row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
@@ -170,34 +178,40 @@ class Trainer:
 
     # One step
 
-    def step(self, pixels: Tensor) -> dict[str, Tensor]:
-        """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for."""
-        # Numbers drawn are a function of seed and position alone: a resumed run draws the same.
-        draws = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
+    def step(self, pixels: Tensor, share: Share | None = None) -> dict[str, Tensor]:
+        """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for.
+
+        share: the part of the step's photos that the crops are; without it they are all of them.
+        """
+        share = share or ranks.share(len(pixels))
+        # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
+        random = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
+        draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
         low, high = training_pair(pixels.to(self.device), self.config.jitter, draws)
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.position.stage == "fidelity":
-            losses = self.fidelity_step(low, high)
+            losses = self.fidelity_step(low, high, share.weight)
         else:
-            losses = self.detail_step(low, high, draws)
-        self.update_average(len(pixels))
+            losses = self.detail_step(low, high, random, share.weight)
+        self.update_average(share.photos)
         return losses
 
-    def fidelity_step(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+    def fidelity_step(self, low: Tensor, high: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
+        """weight: of this rank's gradients in their mean."""
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
         loss = F.l1_loss(restored.float(), high)
-        update(self.optimizers["generator"], loss)
+        update(self.optimizers["generator"], loss, weight)
         return {"pixel": loss.detach()}
 
-    def detail_step(self, low: Tensor, high: Tensor, draws: torch.Generator) -> dict[str, Tensor]:
+    def detail_step(self, low: Tensor, high: Tensor, random: torch.Generator, weight: float = 1.0) -> dict[str, Tensor]:
         """Generator, then discriminator, both on the networks as they were before the step."""
         config = self.config
         self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
-            seen, truth = random_window((restored, high), config.shift, draws)
+            seen, truth = random_window((restored, high), config.shift, random)
             fake = self.discriminator(seen)
             content = self.content(seen if config.content != "mse" else seen.float(), truth)
         adversarial = adversarial_loss(fake)
@@ -206,14 +220,14 @@ class Trainer:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
         if config.grid_weight:
             loss = loss + config.grid_weight * grid_loss(restored.float(), high)
-        update(self.optimizers["generator"], loss)
+        update(self.optimizers["generator"], loss, weight)
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
             logits = self.discriminator(torch.cat([truth.to(seen.dtype), seen.detach()]))
         real, fake = logits.float().chunk(2)
         discriminator = discriminator_loss(real, fake)
-        update(self.optimizers["discriminator"], discriminator)
+        update(self.optimizers["discriminator"], discriminator, weight)
         return {
             "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
             "discriminator": discriminator.detach(),
@@ -239,7 +253,9 @@ class Trainer:
     # State
 
     def save(self, name: str = "state.pt") -> None:
-        """Everything that the rest of the run depends on, in one file."""
+        """Everything that the rest of the run depends on, in one file. Of ranks it says nothing: any number goes on."""
+        if not ranks.first():
+            return
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
@@ -253,7 +269,7 @@ class Trainer:
     def load(self) -> None:
         path = self.folder / "state.pt"
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
             self.start_stage(state["position"]["stage"])
             self.position = Position(**state["position"])
             for name, network in self.networks().items():
@@ -261,7 +277,11 @@ class Trainer:
             for name, optimizers in self.optimizers.items():
                 for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
-            self.fidelity, self.history, self.origin = state["fidelity"], state["history"], state["origin"]
+            self.history, self.origin = state["history"], state["origin"]
+            if state["fidelity"] is not None:
+                self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
+        except UserError:
+            raise
         except FileNotFoundError:
             raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
         except Exception as error:
@@ -281,7 +301,7 @@ class Trainer:
     def forget_later_rows(self) -> None:
         """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
         path, names = self.folder / "stats.jsonl", list(self.stages)
-        if not path.exists():
+        if not ranks.first() or not path.exists():
             return
         reached = (names.index(self.position.stage), self.position.total)
         validated = (names.index(self.position.stage), self.position.epoch)
@@ -297,10 +317,19 @@ class Trainer:
         return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
 
 
-def update(optimizers: list[Optimizer], loss: Tensor) -> None:
+def progress_bar(photos: int, done: int, title: str) -> tqdm:
+    hidden = not ranks.first()
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # the pace is in Meter's report
+    return tqdm(total=photos, initial=done, desc=title, bar_format=form, dynamic_ncols=True, disable=hidden)
+
+
+def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
+    """One step of the optimisers on the mean of the ranks' losses, in which this one's has the given weight."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    values = [value for optimizer in optimizers for group in optimizer.param_groups for value in group["params"]]
+    ranks.average([value.grad for value in values if value.grad is not None], weight)
     for optimizer in optimizers:
         optimizer.step()
 

@@ -5,7 +5,7 @@ import colorsys
 import torch
 from helpers import as_tensor, textured
 
-from srgan.augment import colour_jitter, random_flip, random_window, shift_hue_and_saturation, training_pair
+from srgan.augment import DRAWS, colour_jitter, random_flip, random_window, shift_hue_and_saturation, training_pair
 from srgan.images import reduce, to_unit
 
 
@@ -13,9 +13,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def draws(count: int) -> torch.Tensor:
+    return torch.rand(4, count, 1, 1, 1, generator=seeded())
+
+
 def test_half_of_the_images_are_exactly_mirrored() -> None:
     images = torch.rand(3000, 3, 2, 4)
-    flipped = random_flip(images, seeded())
+    flipped = random_flip(images, torch.rand(3000, 1, 1, 1, generator=seeded()))
     mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
     unchanged = (flipped == images).flatten(1).all(1)
     assert bool((mirrored ^ unchanged).all())
@@ -48,7 +52,7 @@ def test_hue_and_saturation_are_those_of_hsv() -> None:
 def test_contrast_and_brightness_stay_in_their_ranges_and_reach_them() -> None:
     # Grey has no hue and no saturation: what is left of the two levels is contrast (their distance) and brightness.
     grey = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(2000, 3, 1, 2)
-    dark, light = colour_jitter(grey, 0.05, seeded())[:, 0, 0].unbind(-1)
+    dark, light = colour_jitter(grey, 0.05, draws(2000))[:, 0, 0].unbind(-1)
     contrast, brightness = (light - dark) / 0.2, (light + dark) / 2 - 0.5
     for amounts, middle in ((contrast, 1.0), (brightness, 0.0)):
         assert middle - 0.05 - 1e-5 <= amounts.min() < middle - 0.049
@@ -59,7 +63,7 @@ def test_contrast_and_brightness_stay_in_their_ranges_and_reach_them() -> None:
 def test_hue_and_saturation_stay_in_their_ranges_and_reach_them() -> None:
     # One colour has no contrast, and brightness moves its three channels alike.
     rose = torch.tensor([0.6, 0.4, 0.4]).view(1, 3, 1, 1).expand(2000, 3, 2, 2)
-    red, green, blue = colour_jitter(rose, 0.05, seeded())[..., 0, 0].unbind(-1)
+    red, green, blue = colour_jitter(rose, 0.05, draws(2000))[..., 0, 0].unbind(-1)
     spread = red - torch.minimum(green, blue)
     saturation, hue = spread / 0.2, (green - blue) / spread / 6
     for amounts, middle in ((saturation, 1.0), (hue, 0.0)):
@@ -69,7 +73,7 @@ def test_hue_and_saturation_stay_in_their_ranges_and_reach_them() -> None:
 
 
 def test_jitter_never_leaves_the_range_of_colours() -> None:
-    changed = colour_jitter(torch.randint(0, 2, (50, 3, 4, 4)).float(), 0.5, seeded())
+    changed = colour_jitter(torch.randint(0, 2, (50, 3, 4, 4)).float(), 0.5, draws(50))
     assert changed.min() >= 0 and changed.max() <= 1
 
 
@@ -77,25 +81,35 @@ def photos(count: int = 6) -> torch.Tensor:
     return torch.cat([as_tensor(textured(seed, 48, 32)) for seed in range(count)])
 
 
+def changed_pair(jitter: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return training_pair(photos(), jitter, torch.rand(DRAWS, 6, generator=seeded(seed)))
+
+
 def test_without_jitter_a_photo_is_only_mirrored() -> None:
-    pixels = photos()
-    _, high = training_pair(pixels, 0.0, seeded(1))
-    for before, after in zip(to_unit(pixels), high, strict=True):
+    _, high = changed_pair(0.0, 1)
+    for before, after in zip(to_unit(photos()), high, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
 
 
 def test_the_low_copy_is_the_8_bit_reduction_of_the_changed_photo() -> None:
-    pixels = photos()
-    low, high = training_pair(pixels, 0.05, seeded(2))
+    low, high = changed_pair(0.05, 2)
     assert low.shape == (6, 3, 8, 12) and high.shape == (6, 3, 32, 48)
-    assert not torch.equal(high, to_unit(pixels)) and high.abs().max() <= 1
+    assert not torch.equal(high, to_unit(photos())) and high.abs().max() <= 1
     torch.testing.assert_close(low, reduce(high), rtol=0, atol=0)
     levels = (low + 1) * 127.5
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_changes() -> None:
-    first, second = (training_pair(photos(), 0.05, seeded(3)) for _ in range(2))
-    other = training_pair(photos(), 0.05, seeded(4))
+    first, second = (changed_pair(0.05, 3) for _ in range(2))
+    other = changed_pair(0.05, 4)
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     assert not torch.equal(first[1], other[1])
+
+
+def test_a_photo_is_changed_alike_wherever_it_is_worked_on() -> None:
+    draws = torch.rand(DRAWS, 6, generator=seeded(5))
+    whole = training_pair(photos(), 0.05, draws)
+    parts = [training_pair(photos()[part], 0.05, draws[:, part]) for part in (slice(0, 4), slice(4, 6))]
+    for together, apart in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(together, torch.cat(apart))

@@ -101,8 +101,12 @@ def test_perceptual_is_the_mean_over_depths_of_the_relative_l1() -> None:
     loss.vgg19 = stub(lambda images: {name: feature(images) for name, feature in features.items()})
     # restored (1, 3), original (2, -2). x: mean(1, 5) / mean(2, 2) = 3/2, as -x. |x|, whatever its scale:
     # mean(1, 1) / 2 = 1/2. x + 2: (3, 5) against (4, 0): mean(1, 5) / mean(4, 0) = 3/2.
-    found = loss(torch.tensor([1.0, 3.0]), torch.tensor([2.0, -2.0]))
+    restored, original = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1), torch.tensor([2.0, -2.0]).view(1, 2, 1, 1)
+    found = loss(restored, original)
     assert found.item() == pytest.approx((1.5 + 0.5 + 1.5 + 1.5 + 1.5) / 5)
+    # A second photo, which is right, halves the mean and leaves the first one's scale alone.
+    pair = torch.cat([restored, 9 * original]), torch.cat([original, 9 * original])
+    assert loss(*pair).item() == pytest.approx(found.item() / 2)
 
 
 def test_content_choices(vgg19: VGG19) -> None:

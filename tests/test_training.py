@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from helpers import (
     textured,
     train,
     train_command,
+    wait_for,
 )  # fmt: skip
 from PIL import Image
 from safetensors.torch import load_file
@@ -135,23 +135,23 @@ def test_each_step_has_its_own_random_numbers_and_the_same_ones_again() -> None:
 
 def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
     position = Position("fidelity")
-    meter = Meter(tmp_path / "stats.jsonl", position)
+    meter = Meter(tmp_path / "stats.jsonl", position, 100, torch.device("cpu"))
     for value in (1.0, 2.0, 6.0):
         meter.add({"pixel": torch.tensor(value)})
         position.total += 4
-    assert "3" in meter.report(60.0)
+    assert meter.report().startswith("L1 3, ")
     meter.add({"pixel": torch.tensor(7.0)})
-    meter.report(0.0)
+    meter.report()
     assert meter.means() == {"pixel": 4.0}
     assert [(row["pixel"], row["photos"], row["epoch"]) for row in rows(tmp_path)] == [(3, 12, 1), (7, 12, 1)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, value: float) -> None:
-    meter = Meter(tmp_path / "stats.jsonl", Position("detail", epoch=2))
+    meter = Meter(tmp_path / "stats.jsonl", Position("detail", epoch=2), 100, torch.device("cpu"))
     meter.add({"generator": torch.tensor(1.0), "discriminator": torch.tensor(value)})
     with pytest.raises(UserError) as caught:
-        meter.report(0.0)
+        meter.report()
     text = str(caught.value)
     assert is_one_sentence(text)
     assert "discriminator" in text and "epoch 3" in text and "detail" in text
@@ -335,10 +335,10 @@ def stop_at(one: Trainer, steps: int) -> None:
     """Asks it to stop while it takes a step, as a signal would."""
     step, left = one.step, [steps]
 
-    def counted(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def counted(*arguments: Any) -> dict[str, torch.Tensor]:
         left[0] -= 1
         one.stop_requested = left[0] <= 0
-        return step(pixels)
+        return step(*arguments)
 
     one.step = counted
 
@@ -618,14 +618,6 @@ def test_the_classic_recipe_is_a_gan_alone(classic: Path) -> None:
     for name, value in load_file(classic / "model" / "model.safetensors").items():  # no average: the generator itself
         assert torch.equal(value, state["networks"]["generator"][name])
     assert state["optimizers"]["generator"][0]["param_groups"][0]["lr"] == 1e-4
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.01)
 
 
 def begin(*arguments: str | Path) -> subprocess.Popen[str]:

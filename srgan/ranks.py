@@ -1,0 +1,172 @@
+"""The processes ("ranks") that train one model together, as torchrun starts them; alone, a process has all to itself.
+
+Every rank holds the same weights and takes every step, on its share of the step's photos. Rank 0 writes the run folder
+and speaks.
+"""
+
+import datetime
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from srgan.errors import UserError
+
+T = TypeVar("T")
+
+PATIENCE = datetime.timedelta(hours=24)
+"""How long a rank waits for one that is alive: reading photos and validating are one rank's work and may take hours.
+One that dies is noticed at once, by its closed connection."""
+
+LOST = "another process of this run has ended: the last saved state is kept; go on with --resume."
+
+STARTED_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class Place(NamedTuple):
+    """Of this process among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+    """among those of its machine"""
+    store: "dist.Store | None" = None
+    """what all can reach, even when one of them has ended"""
+
+
+_place = Place()
+
+
+def join() -> None:
+    """Meets the other ranks, if torchrun or accelerate has started any. From here on only rank 0 prints."""
+    global _place
+    if not all(name in os.environ for name in STARTED_BY_TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
+        return
+    # Gradients travel by NCCL where there are GPUs, what the ranks agree on by gloo.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, rank, count = next(dist.rendezvous("env://"))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of this run do not find each other ({error}).") from None
+    _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store)
+    if rank:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
+
+
+def leave() -> None:
+    """Where nothing is left to be done together, and all ranks have come here."""
+    if count() > 1:
+        wait()
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    return _place.count
+
+
+def first() -> bool:
+    """Whether this is the rank that writes and speaks."""
+    return _place.rank == 0
+
+
+def local() -> int:
+    """Number of this rank on its machine, and of its GPU."""
+    return _place.local
+
+
+class Share(NamedTuple):
+    """A rank's part of the photos of a step."""
+
+    photos: int
+    """in the whole step"""
+    part: slice
+    """those of this rank"""
+    weight: float
+    """share of the step's photos, by which means over them are weighted"""
+
+
+def share(photos: int) -> Share:
+    """Parts that differ by one photo at most. A rank for which there is none takes the first one, with weight 0."""
+    start, stop = (photos * rank // _place.count for rank in (_place.rank, _place.rank + 1))
+    part = slice(start, stop) if start < stop else slice(0, 1)
+    return Share(photos, part, (stop - start) / photos)
+
+
+def add_up(values: Tensor) -> Tensor:
+    """The sum over the ranks, in place. Every rank must come here, and does so in the same order."""
+    if count() > 1:
+        with watched():
+            dist.all_reduce(values)
+    return values
+
+
+def average(tensors: list[Tensor], weight: float) -> None:
+    """Each tensor becomes its mean over the ranks, in which this one has the given weight."""
+    if count() == 1:
+        return
+    flat = add_up(torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight))
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view(tensor.shape))
+
+
+def any_of(*wishes: bool) -> list[bool]:
+    """What at least one rank wishes: on every rank the same answers, so that all turn off at the same step."""
+    return add_up(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
+
+
+def wait() -> None:
+    """Until every rank has come here."""
+    any_of(False)
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make` gives on rank 0, on every rank."""
+    if count() == 1:
+        return make()
+    found = [make() if first() else None]
+    with watched():
+        dist.broadcast_object_list(found, device=torch.device("cpu"))
+    return found[0]  # type: ignore[return-value]
+
+
+def all_alike(text: str) -> bool:
+    """Whether every rank has come with the same text."""
+    if count() == 1:
+        return True
+    found = [""] * count()
+    with watched():
+        dist.all_gather_object(found, text)
+    return len(set(found)) == 1
+
+
+@contextmanager
+def one_a_machine() -> Iterator[None]:
+    """One rank of each machine goes first, and the others find what it has left in a cache."""
+    if local():
+        wait()
+    yield
+    if not local():
+        wait()
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError:  # gloo's and NCCL's word for a connection that has closed
+        raise UserError(LOST) from None
+
+
+def may_speak() -> bool:
+    """Whether this rank is to say why it ends: the first that asks. The others end because it does."""
+    try:
+        return _place.store is None or _place.store.add("spoken", 1) == 1
+    except RuntimeError:  # it has ended with its machine
+        return True
