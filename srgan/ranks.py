@@ -71,9 +71,13 @@ def count() -> int:
     return _place.count
 
 
+def number() -> int:
+    return _place.rank
+
+
 def first() -> bool:
     """Whether this is the rank that writes and speaks."""
-    return _place.rank == 0
+    return number() == 0
 
 
 def local() -> int:

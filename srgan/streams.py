@@ -144,8 +144,9 @@ def one_line(error: Exception) -> str:
 class Stream:
     """Crops without end: an epoch is a number of them that was agreed on, and begins with an order of its own.
 
-    Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows from
-    seed, epoch and number of workers and ranks alone: a resumed run reads once more what its epoch had passed, and goes on exactly.
+    Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows
+    from seed, epoch and the numbers of workers and ranks alone: a resumed run reads once more what its epoch had
+    passed, and goes on exactly.
     """
 
     def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:

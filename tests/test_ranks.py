@@ -23,6 +23,7 @@ from helpers import (
 )
 
 from srgan import ranks
+from srgan.data import load_crops
 from srgan.ranks import Place
 
 BOTH_STAGES = (
@@ -49,6 +50,21 @@ def test_shares_are_even_and_take_every_photo_once(monkeypatch: pytest.MonkeyPat
             taken.update(part)
     assert taken == Counter(range(photos))
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_photo_is_seen_twice_in_an_epoch(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = load_crops(photos, 32)
+    steps = []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "_place", Place(rank, 3))
+        steps.append(list(crops.batches(0, 0, 0, 12, 5)))
+    for step, size in enumerate((5, 5, 2)):
+        parts = [batches[step] for batches in steps]
+        monkeypatch.setattr(ranks, "_place", Place())
+        whole = list(crops.batches(0, 0, 0, 12, 5))[step]
+        assert len(whole) == size
+        real = parts if size == 5 else parts[1:]  # of two photos the first rank has none, and goes along with another's
+        assert torch.equal(torch.cat(real), whole)
 
 
 def test_alone_nothing_is_waited_for() -> None:

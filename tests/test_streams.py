@@ -18,10 +18,12 @@ from helpers import TINY, environment, is_one_sentence, make_photos, rows, run_p
 from PIL import Image
 
 import srgan.streams
+from srgan import ranks
 from srgan.card import write_card
 from srgan.config import Config, make_config
 from srgan.data import load_crops
 from srgan.errors import UserError
+from srgan.ranks import Place
 from srgan.run import Run, plan
 from srgan.streams import HubDataset, Stream, TarShards, expand_braces, open_stream
 
@@ -56,6 +58,16 @@ def which(batches: Any, photos: Path) -> list[int]:
     """The numbers of the photos in a stream's batches."""
     known = {crop.tobytes(): number for number, crop in enumerate(load_crops(photos, 32).pixels)}
     return [known[crop.numpy().tobytes()] for batch in batches for crop in batch]
+
+
+def test_ranks_read_photos_of_their_own(shards: str, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "_place", Place(rank, 3))
+        batches = list(stream(shards, epoch=6).batches(0, 0, 0, 6, 4))
+        assert [len(batch) for batch in batches] == [1 if rank < 2 else 2, 1]
+        seen += which(batches if rank else batches[:1], photos)  # of the last two photos rank 0 has none: it goes along
+    assert len(seen) == len(set(seen))
 
 
 # Names of shards

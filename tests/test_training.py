@@ -141,9 +141,10 @@ def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
         position.total += 4
     assert meter.report().startswith("L1 3, ")
     meter.add({"pixel": torch.tensor(7.0)})
+    position.total += 4
     meter.report()
     assert meter.means() == {"pixel": 4.0}
-    assert [(row["pixel"], row["photos"], row["epoch"]) for row in rows(tmp_path)] == [(3, 12, 1), (7, 12, 1)]
+    assert [(row["pixel"], row["photos"], row["epoch"]) for row in rows(tmp_path)] == [(3, 12, 1), (7, 16, 1)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -558,7 +559,8 @@ def test_statistics_have_a_row_for_every_epoch(two_stages: tuple[Path, str]) -> 
     assert all({"psnr_y", "ssim_y", "lpips"} <= row.keys() for row in validated)
     trained = [row for row in found if row["kind"] == "train"]
     assert {row["stage"] for row in trained} == {"fidelity", "detail"}
-    assert all(row["photos_per_second"] > 0 for row in trained)
+    assert all(row["photos_per_second"] * row["seconds_per_1000_photos"] == pytest.approx(1000) for row in trained)
+    assert all(0.05 < row["peak_memory_gb"] < 50 for row in trained)
     for row in trained:
         losses = {"pixel"} if row["stage"] == "fidelity" else {"generator", "discriminator", "d_real", "d_fake"}
         assert losses <= row.keys()
