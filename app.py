@@ -385,10 +385,12 @@ def build_batch(upscaler: Upscaler) -> None:
     with gr.Tab("Many at once"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             gallery = gr.Gallery(
-                label="Restored", format="png", columns=4, object_fit="contain", height=420, elem_id="gallery",
-                buttons=["fullscreen"],
+                label="Restored", show_label=False, format="png", columns=4, object_fit="contain", height="auto",
+                elem_classes=["results", "later"], buttons=["fullscreen"],
             )  # fmt: skip
-            done = gr.Markdown("The results appear here, and in one ZIP.", label="what was done")
+            done = gr.Markdown(
+                "The results appear here, and in one ZIP.", label="what was done", elem_classes="later"
+            )  # fmt: skip
         with gr.Column(scale=1, min_width=280):
             files = gr.File(label="Your small pictures", file_count="multiple", file_types=["image"], height=240)
             detail = detail_input(upscaler)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,6 +286,24 @@ def test_enlarge_shows_and_gives_the_picture_four_times_as_large(
     assert natural_sizes(page.locator("#enlarged img")) == [[40, 28]] * 2
     expected = Upscaler.load(model_folder).enlarge(images.open_rgb(file))
     np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Many at once").click()
+    (tmp_path / "fake.png").write_text("no picture")
+    files = [make_picture(tmp_path / f"{name}.png", 12, 10) for name in ("one", "two")] + [tmp_path / "fake.png"]
+    page.locator("input[type=file][multiple]").set_input_files(files)
+    expect(page.get_by_role("link", name="10.0 B")).to_be_visible()  # all have arrived
+    page.get_by_role("button", name="Enlarge them all").click()
+    expect(page.get_by_text("2 of 3 pictures")).to_be_visible()
+    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
+    assert natural_sizes(page.locator(".results .thumbnail-item img")) == [[48, 40]] * 2
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download all as ZIP").click()
+    with zipfile.ZipFile(started.value.path()) as archive:
+        assert archive.namelist() == ["one-x4.png", "two-x4.png"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_a_refused_upload_is_one_sentence_and_the_next_photo_works(page: Page, server: Server, tmp_path: Path) -> None:
