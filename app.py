@@ -27,11 +27,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from srgan import comparison, images, zero
+from srgan.card import figures_table
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.hub import epoch_models
 from srgan.models import SCALE
+from srgan.report import save_curves
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 ROOT = Path(__file__).resolve().parent
@@ -51,6 +53,11 @@ PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
 INTRO = """# Faces from a few pixels
 Enlarge a tiny photo and it turns to blur. Here a neural network that has studied faces draws the missing detail.
 Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
+
+HOW = """The network was shown many small copies of face photos and learned to draw the large ones: first to come as
+close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
+photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
+It works on everything in a picture, and is best on faces about as large as those it has learned from."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
@@ -419,6 +426,23 @@ def build_epochs(epochs: Sequence[str]) -> None:
         )  # fmt: skip
 
 
+def build_how(metrics: dict[str, Any]) -> None:
+    """What the network has learned, with the loaded model's own figures and curves where it has some."""
+    with gr.Accordion("How it works, and how well", open=False):
+        gr.Markdown(HOW)
+        if (figures := metrics.get("figures")) and "photos" in metrics:
+            gr.Markdown(
+                f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}"
+            )
+        if history := metrics.get("history"):
+            path = Path(gr.utils.get_upload_folder()).resolve() / "curves.png"
+            save_curves(history, path)
+            gr.Image(
+                str(path), label="Its training, epoch by epoch", alt_text="Losses and figures over the epochs",
+                format="png", interactive=False, buttons=["fullscreen"],
+            )  # fmt: skip
+
+
 def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
     """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
     # A lent GPU is for what visitors ask.
@@ -434,6 +458,7 @@ def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ())
         build_batch(upscaler)
         if epochs:
             build_epochs(epochs)
+        build_how(upscaler.model.metrics)
         gr.Markdown(PRIVACY)
     return demo.queue(max_size=32)
 

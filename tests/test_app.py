@@ -1,5 +1,6 @@
 """app.py: its handlers as functions, over HTTP, and its command line."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -355,6 +356,15 @@ def test_epochs_of_a_model_are_compared_on_one_photo(
     assert_same(original, images.open_rgb(photo))
     for file, model in zip(restored, models.values(), strict=True):
         assert_same(file, model.enlarge(images.open_rgb(low)))
+
+
+def test_the_page_tells_the_loaded_models_own_figures_and_curves(upscaler: Upscaler) -> None:
+    row = {"psnr_y": 31.25, "ssim_y": 0.875}
+    metrics = {"photos": 7, "figures": {"detail 1": row}, "history": [{"stage": "detail", "epoch": 1, **row}]}
+    model = dataclasses.replace(upscaler.model, metrics=metrics)
+    for shown, expected in ((upscaler, False), (Upscaler(model, "measured", "cpu"), True)):
+        parts = str(app.build_demo(shown).get_config_file()["components"])
+        assert all((text in parts) == expected for text in ("On 7 photos", "31.25", "Losses and figures over"))
 
 
 def test_the_epochs_tab_is_there_for_a_model_that_has_some(upscaler: Upscaler) -> None:
