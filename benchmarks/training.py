@@ -42,6 +42,7 @@ from srgan import optimizers
 from srgan.card import hardware
 from srgan.config import Config
 from srgan.data import find_photos, load_crops, read_crop
+from srgan.device import choose_device, peak_memory
 from srgan.files import write_whole
 from srgan.losses import VGG19, adversarial_loss, content_loss, discriminator_loss, load_vgg19
 from srgan.models import Discriminator, Generator
@@ -295,21 +296,12 @@ def timed(step: Step, steps: int) -> tuple[float, float, float]:
     start = time.perf_counter()
     waited = sum(step() for _ in range(steps))
     wait_for_device()
-    return time.perf_counter() - start, waited, peak_memory()
+    return time.perf_counter() - start, waited, peak_memory(choose_device())
 
 
 def wait_for_device() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def peak_memory() -> float:
-    """GB: what PyTorch has held on the GPU, or of a CPU what the process has held, its libraries too."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from srgan import ranks
 from srgan.augment import DRAWS, random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops, Photos
-from srgan.device import autocast, choose_device, choose_dtype
+from srgan.device import autocast, choose_device, choose_dtype, send
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, means, show
 from srgan.files import write_whole
@@ -187,7 +187,7 @@ class Trainer:
         # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
         random = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
-        low, high = training_pair(pixels.to(self.device), self.config.jitter, draws)
+        low, high = training_pair(send(pixels, self.device), self.config.jitter, draws)
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.position.stage == "fidelity":

@@ -221,6 +221,22 @@ def test_a_step_in_bf16_keeps_weights_and_losses_in_fp32(photos: Path, tmp_path:
     assert all(value.dtype == torch.float32 for value in one.generator.parameters())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("stage", ["fidelity", "detail"])
+def test_a_step_never_waits_for_the_gpu(photos: Path, tmp_path: Path, vgg19_file: Path, stage: str) -> None:
+    one = trainer(
+        photos, tmp_path, device="cuda", precision="bf16", content="perceptual", vgg19=str(vgg19_file), jitter=0.05
+    )
+    one.start_stage(stage)
+    batches = one.train.batches(0, 0, 0, 8, 4)
+    one.step(next(batches))  # the first one sets up what the others use
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        one.step(next(batches))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, fidelity_epochs=1, epochs=1, lr=1e-30)
     assert [(one.position.stage, epoch) for epoch in one.advance()] == [("fidelity", 1), ("detail", 1)]
