@@ -92,7 +92,7 @@ def load_model(folder: str | Path) -> Model:
         if kind == "detail" or (folder / file).exists()
     }
     metrics = folder / "metrics.json"
-    return Model(config, weights, read_json(metrics) if metrics.exists() else {})
+    return Model(config, weights, read_metrics(metrics) if metrics.exists() else {})
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -106,6 +106,22 @@ def brief(error: object) -> str:
     """At most 120 printable characters: what a stranger's file says does not fill the screen or steer the terminal."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(error)[:200])
     return text if len(text) <= 120 else f"{text[:120]}..."
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What `save_model` has written there: the page draws it, so another shape is refused like broken weights."""
+    metrics = read_json(path)
+    figures, history = metrics.get("figures", {}), metrics.get("history", [])
+    numbers = [metrics.get("photos", 0)]
+    try:
+        numbers += [value for row in figures.values() for value in row.values()]
+        numbers += [value for row in history for name, value in row.items() if name != "stage"]
+        whole = all(isinstance(row["stage"], str) for row in history)
+    except (AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole or not all(isinstance(number, int | float) for number in numbers):
+        raise UserError(f"{path} does not hold the figures of a model of this program.")
+    return metrics
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def test_the_folder_holds_what_the_contract_names(folder: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"photos": "many"}, {"figures": [1]}, {"figures": {"detail 1": 3}}, {"figures": {"detail 1": {"psnr_y": "x"}}},
+        {"history": 5}, {"history": [{"psnr_y": 1.0}]}, {"history": [{"stage": "detail", "psnr_y": [1]}]},
+    ],
+)  # fmt: skip
+def test_figures_of_another_shape_are_refused(folder: Path, metrics: object) -> None:
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(UserError, match="does not hold the figures") as caught:
+        load_model(folder)
+    assert is_one_sentence(str(caught.value))
+
+
 def test_weights_of_networks_in_other_layouts_and_types_are_saved(tmp_path: Path) -> None:
     network = random_generator(1).to(memory_format=torch.channels_last)
     save_model(tmp_path, Model(ModelConfig(8, 1), {"detail": network.state_dict()}, {}), "")
