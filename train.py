@@ -24,6 +24,7 @@ from srgan.errors import UserError
 from srgan.publish import Publisher, check_push, push
 from srgan.run import Run, plan
 from srgan.streams import open_stream
+from srgan.windows import load_windows
 
 
 def main() -> int:
@@ -107,8 +108,9 @@ def photos(config: Config) -> tuple[Photos, Crops]:
         train, held_out = open_stream(config)
         tell_skipped(held_out.skipped)
         return train, held_out
+    load = load_windows if config.crop_at == "random" else load_crops
     with ranks.one_a_machine():
-        crops = load_crops(config.data, config.crop)
+        crops = load(config.data, config.crop)
     tell_skipped(crops.skipped)
     return crops.split(config.held_out)
 

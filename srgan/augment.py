@@ -6,17 +6,20 @@ from torch import Tensor
 from srgan.device import send
 from srgan.images import reduce, to_unit
 
-DRAWS = 5
+DRAWS = 7
 """Random numbers that a photo needs."""
 
 
-def training_pair(pixels: Tensor, jitter: float, draws: Tensor) -> tuple[Tensor, Tensor]:
+def training_pair(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = False) -> tuple[Tensor, Tensor]:
     """uint8 crops [N, 3, 4H, 4W] -> (low [N, 3, H, W], high [N, 3, 4H, 4W]), floats in [-1, 1], randomly changed.
 
     draws: [DRAWS, N] between 0 and 1, from the CPU, so that the same seed gives the same changes on every device.
+    turn: square crops are turned as well as mirrored.
     """
-    flip, *colours = send(draws, pixels.device).view(DRAWS, -1, 1, 1, 1)
+    flip, *colours, upside, aside = send(draws, pixels.device).view(DRAWS, -1, 1, 1, 1)
     high = random_flip(to_unit(pixels), flip)
+    if turn:
+        high = random_turn(high, upside, aside)
     if jitter:
         high = colour_jitter((high + 1) / 2, jitter, torch.stack(colours)) * 2 - 1
     return reduce(high), high
@@ -32,6 +35,13 @@ def random_window(images: tuple[Tensor, ...], shift: int, generator: torch.Gener
 def random_flip(images: Tensor, draws: Tensor) -> Tensor:
     """Mirrors each image left to right where its draw, of [N, 1, 1, 1] in [0, 1), is below 1/2."""
     return torch.where(draws < 0.5, images.flip(-1), images)
+
+
+def random_turn(images: Tensor, upside: Tensor, aside: Tensor) -> Tensor:
+    """Each square image in one of four positions, by its two draws: with `random_flip` all the eight that a square has,
+    in which super-resolution networks are commonly trained (Lim et al. 2017, EDSR)."""
+    images = torch.where(upside < 0.5, images.flip(-2), images)
+    return torch.where(aside < 0.5, images.transpose(-1, -2), images)
 
 
 def colour_jitter(images: Tensor, amount: float, draws: Tensor) -> Tensor:

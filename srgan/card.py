@@ -6,6 +6,7 @@ import platform
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
     return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
 
 
+def counted(settings: Mapping[str, Any]) -> str:
+    """What the length of a run's training photos is a number of."""
+    if settings.get("photos_per_epoch"):
+        return "photos an epoch, streamed"
+    return "windows of the photos an epoch" if settings.get("crop_at") == "random" else "photos to train on"
+
+
 def rewrite_card(folder: Path) -> None:
     """The card of a finished model folder, anew from what lies there now. Keeps the name that it is to be loaded by."""
     config, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
@@ -124,9 +132,9 @@ def write_card(
 ) -> str:  # fmt: skip
     """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
     data, settings = training["data"], training["settings"]
+    windows = settings.get("crop_at") == "random"
     hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
     photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
-    used = "an epoch, streamed" if settings.get("photos_per_epoch") else "to train on"
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
     origin = origin_line(training.get("started_from"))
     shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
@@ -135,8 +143,8 @@ def write_card(
 ---
 # {name}
 
-Enlarges face photos four times: an SRGAN generator of {settings["blocks"]} residual blocks and {settings["channels"]}
-channels, without batch normalisation.
+Enlarges {"photos" if windows else "face photos"} four times: an SRGAN generator of {settings["blocks"]} residual blocks
+and {settings["channels"]} channels, without batch normalisation.
 
 {shown}
 
@@ -163,7 +171,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
     {training["command"]}
 
-- Photos: {data["name"]}, {data["train"]:,} {used}, {data["held_out"]:,} held out. Seen: {photos}.
+- Photos: {data["name"]}, {data["train"]:,} {counted(settings)}, {data["held_out"]:,} photos held out. Seen: {photos}.
 {origin}- Terms of the photos: {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
@@ -206,11 +214,12 @@ def failures_section(text: str) -> str:
 def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
     """The card's metadata. A licence only where one was stated; every figure with its protocol."""
     results = eval_results(training["data"]["name"], metrics)
+    faces = [] if training["settings"].get("crop_at") == "random" else ["face-super-resolution"]
     data = ModelCardData(
         library_name="srgan",
         pipeline_tag="image-to-image",
         license=training["settings"].get("license") or None,
-        tags=["super-resolution", "image-super-resolution", "face-super-resolution", "srgan", "gan", "pytorch"],
+        tags=["super-resolution", "image-super-resolution", *faces, "srgan", "gan", "pytorch"],
         datasets=[dataset_id(training["data"]["name"])],
         metrics=list(dict.fromkeys(result.metric_type for result in results)),
         model_name=name,

@@ -50,7 +50,12 @@ class Config:
         None, "of tar shards and hf:// alone, where it is required: photos after which an epoch ends"
     )
     workers: int = setting(4, "of tar shards and hf:// alone: processes that read and decode, for each GPU")
-    crop: int = setting(128, "side in pixels of the square cut from the middle of each photo")
+    crop: int = setting(128, "side in pixels of the square cut from each photo")
+    crop_at: Literal["centre", "random"] = setting(
+        "centre",
+        "where it is cut: in the middle, for aligned faces; or at random places, as many in an epoch as fit into the "
+        "photo side by side, each turned by a random quarter too, for photos of anything",
+    )
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
@@ -229,6 +234,8 @@ def make_config(given: dict[str, Any]) -> Config:
         )
     if config.photos_per_epoch is not None and not is_stream(config.data):
         raise UserError("--photos-per-epoch goes with tar shards and hf:// alone: an epoch of a folder is all of it.")
+    if config.crop_at == "random" and is_stream(config.data):
+        raise UserError("--crop-at random goes with a folder or a zip alone: streamed photos are cut in the middle.")
     return config
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -44,8 +44,8 @@ class Collection:
     """path of each photo inside it, sorted"""
     stamp: bytes
     """changes with the name, size or time of any of them"""
-    read: Callable[[str, int], np.ndarray | str]
-    """(name, side) -> crop, uint8 [3, side, side], or the reason why it has none; from any thread"""
+    read: Callable[[str, int, bool], np.ndarray | str]
+    """(name, side, whole) -> as `read_crop` has it; from any thread"""
 
 
 def folder_collection(folder: Path) -> Collection:
@@ -55,7 +55,9 @@ def folder_collection(folder: Path) -> Collection:
         status = photo.stat()
         digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
     names = [str(photo.relative_to(folder)) for photo in photos]
-    return Collection(folder, names, digest.digest(), lambda name, side: read_crop(folder / name, side))
+    return Collection(
+        folder, names, digest.digest(), lambda name, side, whole: read_crop(folder / name, side, None, whole)
+    )
 
 
 def zip_collection(path: Path) -> Collection:
@@ -68,12 +70,12 @@ def zip_collection(path: Path) -> Collection:
     if not names:
         raise UserError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))}).")
 
-    def read(name: str, side: int) -> np.ndarray | str:
+    def read(name: str, side: int, whole: bool) -> np.ndarray | str:
         try:
             data = archive.read(name)
         except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
             return f"cannot be read ({error})"
-        return read_crop(name, side, data)
+        return read_crop(name, side, data, whole)
 
     return Collection(path, names, f"{status.st_size} {status.st_mtime_ns}".encode(), read)
 
@@ -82,10 +84,11 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(tuple(SUFFIXES))
 
 
-def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndarray | str:
+def read_crop(path: str | Path, side: int, data: bytes | None = None, whole: bool = False) -> np.ndarray | str:
     """The middle of a photo, uint8 [3, side, side], or the reason why it has none.
 
-    data: the file's bytes, where they are at hand; `path` then only names it.
+    data: the file's bytes, where they are at hand; `path` then only names it. whole: all of it, [3, H, W], where a crop
+    of that size could be cut.
     """
     try:
         picture = open_rgb(path, data)
@@ -93,11 +96,11 @@ def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndar
         return str(error).removeprefix(f"{path}: ").rstrip(".")
     if min(picture.size) < side:
         return f"is {picture.width}x{picture.height}, smaller than {side}x{side}"
-    return to_tensor(centre_crop(picture, side, side)).numpy()
+    return to_tensor(picture if whole else centre_crop(picture, side, side)).numpy()
 
 
 class Photos(Protocol):
-    """What a run trains on: `Crops`, or a stream."""
+    """What a run trains on: `Crops`, `Windows`, or a stream."""
 
     identity: list[str]
     """tells apart what a run must not be resumed with"""
@@ -157,13 +160,8 @@ class Crops:
             yield self.batch(indices[ranks.share(len(indices)).part])
 
     def split(self, held_out: int | None) -> tuple["Crops", "Crops"]:
-        """(to train on, held out: the last by name, in the number of `held_out_count`)."""
-        count = held_out_count(held_out, len(self))
-        if count >= len(self.names):
-            raise UserError(
-                f"{len(self.names)} usable photos are too few to hold {count} out and train on the rest: "
-                "add photos or set --held-out lower."
-            )
+        """(to train on, held out: the last by name, as many as `held_out_count` says)."""
+        count = count_to_hold_out(held_out, len(self))
         first = Crops(self.pixels[:-count], self.names[:-count], self.skipped)
         return first, self.last(count)
 
@@ -177,6 +175,17 @@ def held_out_count(given: int | None, photos: int) -> int:
     return given if given is not None else min(500, max(1, photos // 20))
 
 
+def count_to_hold_out(given: int | None, photos: int) -> int:
+    """The same of a known number of photos. Raises UserError where nothing would be left to train on."""
+    count = held_out_count(given, photos)
+    if count >= photos:
+        raise UserError(
+            f"{photos} usable photos are too few to hold {count} out and train on the rest: "
+            "add photos or set --held-out lower."
+        )
+    return count
+
+
 def cache_root() -> Path:
     """$SRGAN_CACHE, else srgan/ in the user's cache folder."""
     return Path(
@@ -185,22 +194,32 @@ def cache_root() -> Path:
 
 
 def load_crops(data: str | Path, side: int) -> Crops:
-    """The crops of a folder or a zip, from the cache where it is there. Broken and too small photos are skipped, named.
+    """The crops of a folder or a zip, from the cache where it is there. Broken and small photos are skipped, named."""
+    place, index = cached(data, f"crops 2 {side}", lambda photos, partial: write_crops(photos, side, partial))
+    return Crops(np.load(place / "crops.npy", mmap_mode="r"), index["names"], index["skipped"])
 
-    The cache is keyed by the photos' paths, sizes and times, so a changed folder gets a new one. It is written beside
-    its place and renamed into it: two runs that start at once both find it whole.
+
+def cached(
+    data: str | Path, what: str, write: Callable[[Collection, Path], dict[str, Any]]
+) -> tuple[Path, dict[str, Any]]:
+    """Where the cache of a folder or a zip lies, which `write` has filled, and what `write` gave.
+
+    It is keyed by `what` and the photos' paths, sizes and times, so a changed folder gets a new one. It is written
+    beside its place and renamed into it: two runs that start at once both find it whole. Raises UserError where no
+    photo can be used.
     """
     path = Path(data).resolve()
     photos = zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
-    place = cache_root() / cache_key(photos, side)
+    key = hashlib.sha256(f"{what}\0".encode() + os.fsencode(photos.place) + photos.stamp)
+    place = cache_root() / key.hexdigest()[:24]
     if not (place / "index.json").exists():
-        build_cache(photos, side, place)
+        build_cache(place, lambda partial: write(photos, partial))
     index = json.loads((place / "index.json").read_text())
     if not index["names"]:
         raise UserError(
             f"none of the {len(photos.names)} photos in {path} can be used: {first_reasons(index['skipped'])}."
         )
-    return Crops(np.load(place / "crops.npy", mmap_mode="r"), index["names"], index["skipped"])
+    return place, index
 
 
 def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
@@ -208,17 +227,14 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
     return shown + (f"; and {len(skipped) - most} more" if len(skipped) > most else "")
 
 
-def cache_key(photos: Collection, side: int) -> str:
-    return hashlib.sha256(f"crops 2 {side}\0".encode() + os.fsencode(photos.place) + photos.stamp).hexdigest()[:24]
-
-
-def build_cache(photos: Collection, side: int, place: Path) -> None:
+def build_cache(place: Path, write: Callable[[Path], dict[str, Any]]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="partial-", dir=place.parent, ignore_cleanup_errors=True) as name:
             partial = Path(name) / place.name
             partial.mkdir()
-            write_crops(photos, side, partial)
+            index = write(partial)
+            (partial / "index.json").write_text(json.dumps(index))
             if not place.exists():
                 partial.rename(place)
     except OSError as error:
@@ -228,11 +244,10 @@ def build_cache(photos: Collection, side: int, place: Path) -> None:
             ) from None
 
 
-def write_crops(photos: Collection, side: int, place: Path) -> None:
-    count = len(photos.names)
-    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (count, 3, side, side))
+def write_crops(photos: Collection, side: int, place: Path) -> dict[str, Any]:
+    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (len(photos.names), 3, side, side))
     names, skipped = [], {}
-    for name, crop in tqdm(decode(photos, side), "reading photos", count, unit=" photos", leave=False):
+    for name, crop in decode(photos, side):
         if isinstance(crop, str):
             skipped[name] = crop
         else:
@@ -241,7 +256,7 @@ def write_crops(photos: Collection, side: int, place: Path) -> None:
     pixels.flush()
     if skipped:
         shrink(place / "crops.npy", pixels[: len(names)])
-    (place / "index.json").write_text(json.dumps({"names": names, "skipped": skipped}))
+    return {"names": names, "skipped": skipped}
 
 
 def shrink(path: Path, kept: np.ndarray) -> None:
@@ -250,12 +265,18 @@ def shrink(path: Path, kept: np.ndarray) -> None:
     smaller.replace(path)
 
 
-def decode(photos: Collection, side: int) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Each photo's name with its crop, or with the reason why it has none; in the given order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter lock
-        for start in range(0, len(photos.names), 256):  # in groups, so that few decoded photos wait in memory
-            group = photos.names[start : start + 256]
-            yield from zip(group, pool.map(lambda name: photos.read(name, side), group), strict=True)
+def decode(photos: Collection, side: int, whole: bool = False) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Each photo's name with what `read_crop` gives for it, in order."""
+    size = 16 if whole else 256  # in groups, so that few decoded photos wait in memory
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter lock
+        tqdm(total=len(photos.names), desc="reading photos", unit=" photos", leave=False) as bar,
+    ):
+        for start in range(0, len(photos.names), size):
+            group = photos.names[start : start + size]
+            for name, found in zip(group, pool.map(lambda name: photos.read(name, side, whole), group), strict=True):
+                bar.update()
+                yield name, found
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import srgan
 from srgan import ranks
-from srgan.card import facts, write_card
+from srgan.card import counted, facts, write_card
 from srgan.config import Config, flag
 from srgan.data import Crops, Photos, find_photos
 from srgan.device import choose_device, choose_dtype
@@ -39,7 +39,6 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
-    used = "an epoch, streamed" if config.photos_per_epoch else "to train on"
     processes = f"{ranks.count()} processes, each on " if ranks.count() > 1 else ""
     steps = -(-len(train) // config.batch_size)
     stages = [
@@ -47,7 +46,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
         for stage, epochs in config.stage_epochs().items()
     ]
     lines = [
-        f"{len(train):,} photos {used}, {len(held_out.names):,} held out ({first} to {last})",
+        f"{len(train):,} {counted(vars(config))}, {len(held_out.names):,} held out ({first} to {last})",
         *stages,
         f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
         f"discriminator {parameters(Discriminator()):,}",

@@ -187,7 +187,8 @@ class Trainer:
         # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
         random = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
-        low, high = training_pair(send(pixels, self.device), self.config.jitter, draws)
+        turn = self.config.crop_at == "random"
+        low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.position.stage == "fidelity":

@@ -5,7 +5,15 @@ import colorsys
 import torch
 from helpers import as_tensor, textured
 
-from srgan.augment import DRAWS, colour_jitter, random_flip, random_window, shift_hue_and_saturation, training_pair
+from srgan.augment import (
+    DRAWS,
+    colour_jitter,
+    random_flip,
+    random_turn,
+    random_window,
+    shift_hue_and_saturation,
+    training_pair,
+)
 from srgan.images import reduce, to_unit
 
 
@@ -113,3 +121,20 @@ def test_a_photo_is_changed_alike_wherever_it_is_worked_on() -> None:
     parts = [training_pair(photos()[part], 0.05, draws[:, part]) for part in (slice(0, 4), slice(4, 6))]
     for together, apart in zip(whole, zip(*parts, strict=True), strict=True):
         assert torch.equal(together, torch.cat(apart))
+
+
+def test_a_turned_crop_is_one_of_the_eight_that_a_square_has() -> None:
+    crop = torch.arange(3 * 4 * 4, dtype=torch.float32).view(1, 3, 4, 4) / 48
+    eight = [torch.rot90(image, turns, (-2, -1)) for image in (crop, crop.flip(-1)) for turns in range(4)]
+    flip, upside, aside = torch.rand(3, 400, 1, 1, 1, generator=seeded())
+    found = random_turn(random_flip(crop.repeat(400, 1, 1, 1), flip), upside, aside)
+    counts = [sum(torch.equal(image, one[0]) for image in found) for one in eight]
+    assert sum(counts) == 400 and min(counts) > 25
+
+
+def test_crops_are_turned_only_where_that_is_asked_for() -> None:
+    pixels = torch.arange(3 * 32 * 32).remainder(251).to(torch.uint8).view(1, 3, 32, 32).repeat(16, 1, 1, 1)
+    for turn in (False, True):
+        _, high = training_pair(pixels, 0, torch.rand(DRAWS, 16, generator=seeded()), turn)
+        ways = [to_unit(pixels[0]), to_unit(pixels[0]).flip(-1)]
+        assert all(any(torch.equal(image, way) for way in ways) for image in high) != turn

@@ -34,7 +34,8 @@ def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
         "data": "d.tar", "photos_per_epoch": 100, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
-        "seed": 11, "held_out": 4, "crop": 64, "blocks": 2, "channels": 24, "jitter": 0.25, "content": "mse",
+        "seed": 11, "held_out": 4, "crop": 64, "crop_at": "centre", "blocks": 2, "channels": 24,
+        "jitter": 0.25, "content": "mse",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "shift": 4, "discriminator_lr": 0.03,
         "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
         "schedule": "one-cycle", "ema_half_life": 10, "checkpoint_every": 3, "save_minutes": 1.5, "vgg19": "v",
@@ -44,6 +45,12 @@ def test_every_setting_arrives_from_the_command_line() -> None:
     assert set(values) == {field.name for field in FIELDS}, "a setting was added: give it a value here"
     arguments = [part for name, value in values.items() for part in (flag(name), str(value))]
     assert dataclasses.asdict(read(*arguments)) == values
+    assert read("--data", "d", "--crop-at", "random").crop_at == "random"  # which a stream does not take
+
+
+def test_windows_of_a_stream_are_refused() -> None:
+    with pytest.raises(UserError, match="--crop-at random"):
+        read("--data", "d.tar", "--photos-per-epoch", "9", "--crop-at", "random")
 
 
 def test_classic_is_the_documented_recipe() -> None:

@@ -325,7 +325,7 @@ def test_a_plan_and_a_card_say_that_photos_were_streamed(shards: str, tmp_path: 
     assert "22 photos an epoch, streamed, 2 held out (00/000.png to 00/001.png)" in said
     training = one.model().config.training
     card = write_card("x", training, {"photos": 2, "figures": {}, "history": []}, [])
-    assert "22 an epoch, streamed" in card
+    assert "22 photos an epoch, streamed" in card
 
 
 def test_a_signal_to_all_processes_saves_and_ends_the_run(shards: str, tmp_path: Path) -> None:
