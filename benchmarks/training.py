@@ -107,7 +107,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "Adam not fused": {"around": unfused},
     "tail not folded": {"around": unfolded},
     "photos decoded every time": {"decode": True},
-    "Adam instead of Muon": {"settings": {"optimizer": "adam"}, "stages": ["fidelity"]},
+    "Adam instead of Muon": {"settings": {"optimizer": "adam"}},
     "discriminator in two passes": {"change": in_halves, "stages": ["detail"]},
     "torch.compile": {"change": compiled},
     "torch.compile, CUDA graphs": {"change": lambda t: compiled(t, mode="reduce-overhead"), "cuda": True},
