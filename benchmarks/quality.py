@@ -4,7 +4,7 @@
 
 Peers come from packages that benchmarks/peers.py names; those that are not installed are said to be left out. Writes
 quality.md, quality.json, quality-<data>.png (LPIPS over PSNR-Y) and quality-sheet.png into --out. With --card the first
-table and its curve go into the model folder as well, and its card is written anew.
+table and its curve go into the model folder as well, and with its failures.md into its card.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from matplotlib.ticker import FormatStrFormatter
 from peers import PEERS, Absent
 from tqdm import tqdm
 
-from srgan.card import CURVE_PICTURE, PEERS_FILE, figures_table, rewrite_card
+from srgan.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
 from srgan.data import find_photos
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
@@ -181,7 +181,7 @@ def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Pat
 def put_into_card(model: Path, table: Mapping[str, Any]) -> None:
     write_whole(model / PEERS_FILE, lambda path: path.write_text(json.dumps(table, indent=2) + "\n"))
     save_curve(table["figures"], model / CURVE_PICTURE)
-    rewrite_card(model)
+    add_to_card(model)
 
 
 if __name__ == "__main__":

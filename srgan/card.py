@@ -25,14 +25,11 @@ PROTOCOL = (
     "Means over photos."
 )
 
-LOADED = r'Upscaler\.load\("([^"]*)"\)'
-
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 """Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
 
-
 PEERS_FILE, CURVE_PICTURE, FAILURES_FILE = "peers.json", "peers.png", "failures.md"
-"""What `rewrite_card` puts into the card where it lies in the model folder: the first two come from
+"""What `add_to_card` puts into the card where it lies in the model folder: the first two come from
 benchmarks/quality.py, the third is for the model's owner to write."""
 
 
@@ -106,30 +103,38 @@ def counted(settings: Mapping[str, Any]) -> str:
     return "windows of the photos an epoch" if settings.get("crop_at") == "random" else "photos to train on"
 
 
-def rewrite_card(folder: Path) -> None:
-    """The card of a finished model folder, anew from what lies there now. Keeps the name that it is to be loaded by."""
-    config, metrics = (json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json"))
-    pictures = sorted(path.relative_to(folder).as_posix() for path in (folder / "samples").glob("*.png"))
-    peers, failures = folder / PEERS_FILE, folder / FAILURES_FILE
-    card = write_card(
-        folder.name, config["training"], metrics, pictures,
-        json.loads(peers.read_text()) if peers.exists() else None, failures.read_text() if failures.exists() else "",
-    )  # fmt: skip
-    place = folder / "README.md"
-    before = re.search(LOADED, place.read_text()) if place.exists() else None
-    card = named(card, before[1]) if before else card
+def add_to_card(folder: Path) -> None:
+    """Puts into a finished model folder's card what was laid beside it; all else stays as its owner has edited it."""
+    place, peers, failures = (folder / name for name in ("README.md", PEERS_FILE, FAILURES_FILE))
+    card = place.read_text()
+    if peers.exists():
+        card = insert(card, "Beside others", peers_text(json.loads(peers.read_text())), before="Training")
+    if failures.exists():
+        card = insert(card, "Where it fails", failures.read_text(), before="Limits")
     write_whole(place, lambda path: path.write_text(card))
+
+
+def insert(card: str, title: str, text: str, before: str) -> str:
+    """The card with a section of that title, in place of any that it had, before another one or at the end."""
+    card = re.sub(rf"^## {title}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL)
+    head, anchor, tail = card.partition(f"\n## {before}\n")
+    return f"{head.rstrip()}\n\n## {title}\n\n{text.strip()}\n{anchor}{tail}"
+
+
+def peers_text(peers: dict[str, Any]) -> str:
+    return f"""{figures_table(peers["figures"])}
+
+{peers["photos"]} pictures ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
+
+![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
 
 def named(text: str, model: str) -> str:
     """The card with the name in it that its reader is to load."""
-    return re.sub(LOADED, f'Upscaler.load("{model}")', text)
+    return re.sub(r'Upscaler\.load\("[^"]*"\)', f'Upscaler.load("{model}")', text)
 
 
-def write_card(
-    name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str],
-    peers: dict[str, Any] | None = None, failures: str = "",
-) -> str:  # fmt: skip
+def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:
     """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
     data, settings = training["data"], training["settings"]
     windows = settings.get("crop_at") == "random"
@@ -166,7 +171,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 {figures_table(metrics["figures"])}
 
 {PROTOCOL.format(crop=settings["crop"])} {metrics["photos"]} photos that training has not seen.
-{peers_section(peers) if peers else ""}
+
 ## Training
 
     {training["command"]}
@@ -177,7 +182,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 - Versions: {versions}.
 
 ![Losses and figures over the epochs](curves.png)
-{failures_section(failures) if failures else ""}
+
 ## Limits
 
 - It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
@@ -193,22 +198,6 @@ def origin_line(origin: dict[str, Any] | None) -> str:
         return ""
     seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
     return f"- Started from: the faithful weights of {origin['model']}{seen}.\n"
-
-
-def peers_section(peers: dict[str, Any]) -> str:
-    return f"""
-## Beside others
-
-{figures_table(peers["figures"])}
-
-{peers["photos"]} pictures ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
-
-![LPIPS over PSNR-Y]({CURVE_PICTURE})
-"""
-
-
-def failures_section(text: str) -> str:
-    return f"\n## Where it fails\n\n{text.strip()}\n"
 
 
 def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:

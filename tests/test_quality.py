@@ -11,9 +11,9 @@ from conftest import tiny_model
 from helpers import ROOT, is_one_sentence, make_pairs, make_photos
 from PIL import Image
 
-from srgan.card import facts, rewrite_card, write_card
+from srgan.card import add_to_card, facts, write_card
 from srgan.config import Config
-from srgan.model_folder import Model, load_model, save_model
+from srgan.model_folder import Model, save_model
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import peers
@@ -65,18 +65,22 @@ def test_all_systems_are_measured_side_by_side(
     assert f"| Lanczos | {row['psnr_y']:.2f} |" in card and "(peers.png)" in card
 
 
-def test_a_card_is_written_anew_from_what_lies_in_the_folder(folder: Path) -> None:
+def test_sections_go_into_a_card_and_what_its_owner_wrote_stays(folder: Path) -> None:
+    place = folder / "README.md"
+    place.write_text(place.read_text().replace("## Training\n", "## Training\n\nOn a wet Monday.\n"))
+    before = place.read_text()
+    add_to_card(folder)
+    assert place.read_text() == before  # nothing lies there
+    (folder / "failures.md").write_text("Glasses melt.\n")
+    add_to_card(folder)
     (folder / "failures.md").write_text("Glasses melt into the cheek.\n")
-    (folder / "samples").mkdir()
-    Image.new("RGB", (8, 8)).save(folder / "samples" / "cat.png")
-    rewrite_card(folder)
-    card = (folder / "README.md").read_text()
-    assert "## Where it fails\n\nGlasses melt into the cheek.\n\n## Limits" in card
-    assert "![cat](samples/cat.png)" in card and 'load("weights/faces")' in card
-    assert "Beside others" not in card
-    rewrite_card(folder)
-    assert (folder / "README.md").read_text() == card
-    assert load_model(folder).config.training["data"]["train"] == 9
+    add_to_card(folder)
+    section = "## Where it fails\n\nGlasses melt into the cheek.\n\n"
+    assert place.read_text() == before.replace("## Limits\n", f"{section}## Limits\n")
+    place.write_text("# My own card\n")
+    add_to_card(folder)
+    add_to_card(folder)
+    assert place.read_text() == f"# My own card\n\n{section.rstrip()}\n"
 
 
 def test_a_wrong_folder_is_refused_in_one_sentence(
