@@ -20,6 +20,7 @@ from typing import Any
 from srgan import ranks
 from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops
+from srgan.device import is_out_of_memory
 from srgan.errors import UserError
 from srgan.publish import Publisher, check_push, push
 from srgan.run import Run, plan
@@ -64,6 +65,11 @@ def main() -> int:
         print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
         say_last(str(error))
+        return code
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        say_last("the memory is full, and not by a training step: free some, then go on with --resume.")
         return code
     except KeyboardInterrupt:  # before the first step; from then on stop_on_signals() has it
         say_last("stopped before training began.")

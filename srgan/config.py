@@ -168,9 +168,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 """What a recipe presets; whatever the command line names wins over it."""
 
 FREE_ON_RESUME = frozenset(
-    {"data", "out", "vgg19", "lpips", "showcase", "data_terms", "license", "device", "precision", "save_minutes"}
-)
-"""Settings that may differ when a run goes on: where things lie, not what is trained."""
+    {
+        "data", "out", "vgg19", "lpips", "showcase", "data_terms", "license", "device", "precision", "save_minutes",
+        "batch_size",
+    }
+)  # fmt: skip
+"""Settings that may differ when a run goes on: where things lie and what fits, not what is trained. Schedules and the
+position in the data count photos, so a step may have another number of them."""
 
 
 def flag(name: str) -> str:

@@ -20,6 +20,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+        with contextlib.suppress(OSError):  # not every system has folders that can be opened
+            sync_folder(path.parent)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed."
@@ -27,3 +29,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):  # it would hide the reason
             partial.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the renaming of its files to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(folder: Path) -> None:
+    """Deletes what processes that were killed while they wrote have left in a folder and below it."""
+    for partial in folder.rglob(".*.partial*"):
+        partial.unlink(missing_ok=True)

@@ -3,9 +3,10 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,36 @@ from srgan.errors import UserError
 
 REPORT_SECONDS = 5.0
 """Losses are read from the device, checked and written this often: a read waits for everything in flight."""
+
+
+LONG = 5000
+"""Photos after which a trouble of the GAN is one; shorter ones pass."""
+
+
+class Trouble(NamedTuple):
+    shows: Callable[[dict[str, float]], bool]
+    """in the means of a report"""
+    advice: str
+
+
+TROUBLES = {
+    "won": Trouble(
+        lambda means: means["d_real"] > 0.98 and means["d_fake"] < 0.02,
+        "The discriminator has won: for {LONG:,} photos it has known originals (D(real) {d_real:.3f}) from restored "
+        "photos (D(fake) {d_fake:.3f}), and from a judge that is never wrong the generator learns little. Begin again "
+        "with a lower --discriminator-lr, a longer fidelity stage or more photos.",
+    ),
+    "gave up": Trouble(
+        lambda means: (
+            abs(means["d_real"] - 0.5) < 0.02
+            and abs(means["d_fake"] - 0.5) < 0.02
+            and abs(means["discriminator"] - 2 * math.log(2)) < 0.02
+        ),
+        "The discriminator has given up: for {LONG:,} photos it has taken originals (D(real) {d_real:.2f}) and "
+        "restored photos (D(fake) {d_fake:.2f}) for the same, with the loss of a guess, 2 ln 2 = 1.386, and teaches "
+        "the generator no detail. Begin again with a higher --discriminator-lr.",
+    ),
+}
 
 
 @dataclass
@@ -33,6 +64,25 @@ class Position:
     """time spent training, per stage"""
 
 
+class Contest:
+    """Watches whether generator and discriminator still learn from each other, and says so once where they do not."""
+
+    def __init__(self) -> None:
+        self.since: dict[str, int] = {}
+        """photos seen in the stage when each trouble began"""
+        self.told: set[str] = set()
+
+    def judge(self, means: dict[str, float], photos: int) -> tuple[str, str] | None:
+        """(name of a trouble, what to do about it) when it has gone on for LONG photos and has not been told yet."""
+        for trouble in TROUBLES:
+            if "d_real" not in means or not TROUBLES[trouble].shows(means):
+                self.since.pop(trouble, None)
+            elif photos - self.since.setdefault(trouble, photos) >= LONG and trouble not in self.told:
+                self.told.add(trouble)
+                return trouble, TROUBLES[trouble].advice.format(LONG=LONG, **means)
+        return None
+
+
 class Meter:
     """Sums losses on the device, and reads, checks and writes their means now and then."""
 
@@ -45,6 +95,8 @@ class Meter:
         self.epoch_steps = 0
         self.clock = time.monotonic()
         self.photos = position.total
+        self.latest: dict[str, float] = {}
+        """means of the last report"""
         self.text = ""
 
     def add(self, losses: dict[str, Tensor], weight: float = 1.0) -> None:
@@ -66,6 +118,7 @@ class Meter:
         sums = ranks.add_up(torch.stack(list(self.sums.values()))).tolist()
         means = {name: value / self.steps for name, value in zip(self.sums, sums, strict=True)}
         self.check(means)
+        self.latest = means
         for name, value in means.items():
             self.epoch[name] = self.epoch.get(name, 0.0) + value * self.steps
         elapsed = time.monotonic() - self.clock

@@ -161,6 +161,17 @@ def one_a_machine() -> Iterator[None]:
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Here this rank acts as one alone, and the others wait for it."""
+    global _place
+    together, _place = _place, Place()
+    try:
+        yield
+    finally:
+        _place = together
+
+
+@contextmanager
 def watched() -> Iterator[None]:
     try:
         yield

@@ -17,7 +17,7 @@ from srgan.data import Crops, Photos, find_photos
 from srgan.device import choose_device, choose_dtype
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
-from srgan.files import write_whole
+from srgan.files import remove_partial, write_whole
 from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.model_folder import Model, ModelConfig, load_model, save_model
@@ -109,6 +109,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
+        remove_partial(self.folder)
         write_whole(self.folder / "settings.json", self.config.save)
         if not resume:  # of a run that was stopped before it had saved anything
             (self.folder / "stats.jsonl").unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from srgan import ranks
 from srgan.augment import DRAWS, random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops, Photos
-from srgan.device import autocast, choose_device, choose_dtype, send
+from srgan.device import autocast, choose_device, choose_dtype, free_memory, is_out_of_memory, send
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, means, show
 from srgan.files import write_whole
@@ -30,7 +30,7 @@ from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
 from srgan.optimizers import adam, make_optimizers
 from srgan.pairs import CropPictures
-from srgan.progress import Meter, Position, append_row
+from srgan.progress import Contest, Meter, Position, append_row
 from srgan.ranks import Share
 
 
@@ -66,6 +66,7 @@ class Trainer:
         self.fidelity: dict[str, Tensor] | None = None
         self.origin: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
+        self.contest = Contest()
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
         self.start_stage(next(iter(self.stages)))
@@ -141,7 +142,7 @@ class Trainer:
             order = (self.config.seed, self.epoch_number())
             for pixels in self.train.batches(*order, position.photos, count, self.config.batch_size):
                 share = ranks.share(min(self.config.batch_size, count - position.photos))
-                meter.add(self.step(pixels, share), share.weight)
+                meter.add(self.step_or_say_what_fits(pixels, share), share.weight)
                 position.photos += share.photos
                 position.total += share.photos
                 bar.update(share.photos)
@@ -150,6 +151,7 @@ class Trainer:
                 stop, save, report = ranks.any_of(stop, stop or due, meter.due())
                 if save or report or position.photos == count:
                     bar.set_postfix_str(meter.report())
+                    self.warn(self.contest.judge(meter.latest, position.total))
                 if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
@@ -165,6 +167,15 @@ class Trainer:
         """Over both stages, so that no two epochs of a run share an order."""
         return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
 
+    def warn(self, trouble: tuple[str, str] | None) -> None:
+        if trouble is None:
+            return
+        name, text = trouble
+        position = self.position
+        row = {"stage": position.stage, "epoch": position.epoch + 1, "photos": position.total, "trouble": name}
+        append_row(self.folder / "stats.jsonl", {"kind": "warning", **row, "text": text})
+        tqdm.write(text)
+
     def validate(self, losses: dict[str, float]) -> None:
         if not ranks.first():
             return
@@ -177,6 +188,35 @@ class Trainer:
         tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {photos}")
 
     # One step
+
+    def step_or_say_what_fits(self, pixels: Tensor, share: Share) -> dict[str, Tensor]:
+        try:
+            return self.step(pixels, share)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here the error is gone, and with it what its frames have held.
+        fits = self.largest_that_fits(pixels) * ranks.count()
+        words = f"{self.device.type} has no memory left for --batch-size {self.config.batch_size}"
+        if not fits:
+            raise UserError(f"{words}, nor for one photo a step: free some, or train a smaller network or --crop.")
+        saved = (self.folder / "state.pt").exists()
+        how = "the last saved state is kept, go on with --resume" if saved else "start again with"
+        raise UserError(f"{words}: {fits} would fit; {how} --batch-size {fits}.")
+
+    def largest_that_fits(self, pixels: Tensor) -> int:
+        """The largest of 1/2, 1/4, ... of these photos with which a step goes through; the weights are lost by that."""
+        photos = len(pixels)
+        while photos := photos // 2:
+            free_memory(self.device)
+            try:
+                with ranks.apart():
+                    self.step(pixels[:photos])
+                return photos
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        return 0
 
     def step(self, pixels: Tensor, share: Share | None = None) -> dict[str, Tensor]:
         """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for.
@@ -312,6 +352,7 @@ class Trainer:
             if (names.index(row["stage"]), row["photos"]) <= reached
             and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
         ]  # fmt: skip
+        self.contest.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
         write_whole(path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in kept)))
 
     def networks(self) -> dict[str, nn.Module]:

@@ -210,10 +210,10 @@ def test_saved_settings_come_back(run: Path) -> None:
     assert resume_config({"data": "photos"}, run) == read("--epochs", "5", "--recipe", "classic")
 
 
-def test_where_things_lie_may_change_on_resume(run: Path) -> None:
+def test_where_things_lie_and_what_fits_may_change_on_resume(run: Path) -> None:
     given = {
         "data": "elsewhere", "out": "o", "vgg19": "v", "lpips": "l", "showcase": "s", "data_terms": "t", "license": "m",
-        "device": "cpu", "precision": "fp32", "save_minutes": 1.0,
+        "device": "cpu", "precision": "fp32", "save_minutes": 1.0, "batch_size": 7,
     }  # fmt: skip
     assert set(given) == FREE_ON_RESUME
     resumed = resume_config(given, run)
@@ -221,9 +221,7 @@ def test_where_things_lie_may_change_on_resume(run: Path) -> None:
     assert (resumed.epochs, resumed.content) == (5, "vgg54")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("epochs", 6), ("batch_size", 29), ("seed", 1), ("crop", 64), ("lr", 2e-4)]
-)
+@pytest.mark.parametrize(("name", "value"), [("epochs", 6), ("held_out", 29), ("seed", 1), ("crop", 64), ("lr", 2e-4)])
 def test_what_is_trained_may_not_change_on_resume(run: Path, name: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         resume_config({"data": "photos", name: value}, run)

@@ -28,7 +28,7 @@ from srgan.ranks import Place
 
 BOTH_STAGES = (
     *TINY, "--batch-size", "3", "--held-out", "2", "--content", "mse", "--jitter", "0.05",
-    "--fidelity-epochs", "1", "--epochs", "1",
+    "--fidelity-epochs", "1", "--epochs", "1", "--optimizer", "muon",
 )  # fmt: skip
 """Steps of 3 photos and, at an epoch's end, of 1: uneven shares, and a rank that has none."""
 

@@ -16,15 +16,18 @@ import torch
 import torch.nn.functional as F
 from helpers import (
     OFFLINE,
+    SMALL,
     TINY,
     environment,
     full_disk,
     is_one_sentence,
     make_photos,
     rows,
+    start,
     textured,
     train,
     train_command,
+    trainer,
     wait_for,
 )  # fmt: skip
 from PIL import Image
@@ -36,26 +39,9 @@ from srgan.data import load_crops
 from srgan.errors import UserError
 from srgan.losses import grid_loss
 from srgan.progress import Meter, Position
-from srgan.run import Run, expected_memory, plan
+from srgan.run import expected_memory, plan
 from srgan.training import Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
-
-SMALL: dict[str, Any] = {
-    "crop": 32, "channels": 8, "blocks": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "content": "mse",
-    "held_out": 2, "epochs": 1, "fidelity_epochs": 1,
-}  # fmt: skip
-"""TINY as Config takes it, for runs inside this process."""
-
-
-def trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
-    config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
-    folder.mkdir(exist_ok=True)
-    return Trainer(config, *load_crops(photos, config.crop).split(config.held_out), folder)
-
-
-def start(photos: Path, folder: Path, resume: bool = False, **settings: Any) -> Run:
-    config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
-    return Run(config, *load_crops(photos, config.crop).split(config.held_out), resume)
 
 
 def weights(folder: Path, file: str = "model.safetensors") -> bytes:
@@ -196,7 +182,7 @@ def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -
 
 
 def test_the_discriminator_learns_to_tell_originals_from_restored(photos: Path, tmp_path: Path) -> None:
-    one = detail_trainer(photos, tmp_path, schedule="constant", lr=3e-4)
+    one = detail_trainer(photos, tmp_path, optimizer="muon", schedule="constant", lr=3e-4)
     pixels = one.train.batch(range(4))
     for _ in range(25):
         found = one.step(pixels)
@@ -641,26 +627,6 @@ def test_the_classic_recipe_is_a_gan_alone(classic: Path) -> None:
 def begin(*arguments: str | Path) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     return subprocess.Popen(train_command(*arguments), stdout=pipe, stderr=pipe, text=True, env=environment())
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(
-    two_stages: tuple[Path, str], photos: Path, lpips_file: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    arguments = ("--data", photos, "--out", out, *TWO_STAGES, "--lpips", lpips_file, "--save-minutes", "0")
-    process = begin(*arguments)
-    wait_for(lambda: sum(row["kind"] == "train" and row["stage"] == "detail" for row in rows(out)) >= 2, process)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    position = torch.load(out / "state.pt", weights_only=True)["position"]
-    assert position["stage"] == "detail" and 0 < position["total"] < 20
-    done = train(*arguments, "--resume")
-    assert done.returncode == 0, done.stderr
-    for file in ("model.safetensors", "fidelity.safetensors"):
-        assert weights(out, file) == weights(two_stages[0], file)
-    validated = [(row["stage"], row["epoch"]) for row in rows(out) if row["kind"] == "validation"]
-    assert validated == [("fidelity", 1), ("detail", 1), ("detail", 2)]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
