@@ -1,5 +1,6 @@
-"""Which chip to use, and whether it is fast at bf16."""
+"""Which chip to use, whether it is fast at bf16, and its memory."""
 
+import ctypes
 import math
 import sys
 from contextlib import AbstractContextManager
@@ -14,6 +15,9 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers for them, mallopt(3)."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -54,10 +58,29 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
+def keep_memory(device: torch.device) -> None:
+    """Has the C library keep up to 128 MB of what is freed, for this whole process.
+
+    On a CPU, PyTorch takes a layer's memory from it and gives it back after the next layer. Left to itself glibc passes
+    that on to the system, which hands out every page anew: a seventh of the time of a 128x128 picture, and a quarter of
+    that of a 512x512 one.
+    """
+    if device.type == "cpu" and (libc := glibc()):
+        libc.mallopt(M_TRIM_THRESHOLD, 128 << 20)
+        libc.mallopt(M_MMAP_THRESHOLD, 64 << 20)
+
+
 def free_memory(device: torch.device) -> None:
-    """Gives back what PyTorch keeps for later use."""
+    """Gives back to the system what is kept for later use."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif libc := glibc():
+        libc.malloc_trim(0)
+
+
+def glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") else None  # musl has none
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

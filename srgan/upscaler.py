@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.boxes import Box
-from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory
+from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory, keep_memory
 from srgan.errors import UserError
 from srgan.formats import standard
 from srgan.hub import find_model, is_hub_name
@@ -55,6 +55,7 @@ class Upscaler:
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
         self.tile = TILE[self.device.type]
+        keep_memory(self.device)
         self._networks = lru_cache(maxsize=8)(self._blend)
 
     @classmethod
@@ -144,6 +145,8 @@ class Upscaler:
             free_memory(self.device)
             self.tile = box.side // 2
             waiting.append(box)
+        if whole.side > self.tile and self.device.type == "cpu":
+            free_memory(self.device)  # taking it anew is a small share of the time, then
 
     def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write) -> None:
         """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off."""

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 import srgan.device
 import srgan.upscaler
-from srgan.device import choose_device, choose_dtype
+from srgan.device import choose_device, choose_dtype, glibc
 from srgan.errors import UserError
 from srgan.images import bicubic, to_pixels, to_unit
 from srgan.model_folder import Model
@@ -233,6 +233,25 @@ def test_the_picture_and_its_result_are_in_memory_once(model_folder: Path) -> No
     assert done.returncode == 0, done.stderr
     first, second = map(int, done.stdout.split())
     assert second - first < 6 * 16 * 256 * 1792  # bytes: Pillow has four a pixel of the result
+
+
+@pytest.mark.skipif(glibc() is None, reason="about glibc's memory")
+def test_layers_take_memory_that_is_there() -> None:
+    """Counted: pages that the system has to hand out for a second picture. Without keep_memory, 11,000."""
+    code = """
+import resource
+from PIL import Image
+from srgan.upscaler import Upscaler
+upscaler, picture = Upscaler.load(device="cpu", precision="fp32"), Image.new("RGB", (64, 64))
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    upscaler.enlarge(picture)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(pages)
+"""
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2000
 
 
 # Pictures that are not RGB
