@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from PIL import Image
 from tqdm import tqdm
 
+from srgan import ranks
 from srgan.data import find_photos
 from srgan.errors import UserError
 from srgan.formats import FORMATS, check_size, format_of, open_picture, save_picture
@@ -53,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     if arguments.jobs < 1:
         raise UserError(f"--jobs is {arguments.jobs}; it must be at least 1.")
+    ranks.join()
     source, target = arguments.input, arguments.output
     find_pairs = destinations if source.is_dir() else destination
     pairs = find_pairs(source, target, arguments.format)
@@ -62,12 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
     def enlarge(picture: Image.Image) -> Image.Image:
         return upscaler.enlarge(picture, arguments.detail)
 
-    if not source.is_dir():
+    if source.is_dir():
+        return run_folder(pairs, enlarge, arguments)
+    if ranks.first():
         for note in enlarge_file(pairs[0], enlarge):
             print(f"srgan upscale: {source}: {note}", file=sys.stderr)
         print(f"1 picture enlarged to {pairs[0][1]}.")
-        return 0
-    missing = [pair for pair in pairs if arguments.overwrite or not pair[1].exists()]
+    return 0
+
+
+def run_folder(pairs: Sequence[Pair], enlarge: Enlarge, arguments: argparse.Namespace) -> int:
+    """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
+    exit code other than 0 has torchrun stop the others."""
+    share = pairs[ranks.number() :: ranks.count()]
+    missing = [pair for pair in share if arguments.overwrite or not pair[1].exists()]
     try:
         report = enlarge_files(missing, enlarge, arguments.jobs)
     except KeyboardInterrupt:
@@ -75,12 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     for line in report.lines():
         print(f"srgan upscale: {line}", file=sys.stderr)
-    there = len(pairs) - len(missing)
+    counts = torch.tensor([report.done, len(report.failures), len(share) - len(missing)])
+    done, failed, there = ranks.add_up(counts).tolist()
     print(
-        f"{report.done} of {len(missing)} pictures enlarged to {target}"
+        f"{done} of {done + failed} pictures enlarged to {arguments.output}"
         + (f"; {there} were there already (--overwrite does them again)." if there else ".")
     )
-    return 1 if report.failures else 0
+    ranks.leave()
+    return 1 if failed else 0
 
 
 # Names
@@ -161,7 +174,7 @@ def enlarge_files(pairs: Sequence[Pair], enlarge: Enlarge, jobs: int) -> Report:
             except UserError as error:
                 return error
 
-        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR) as bar:
+        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR, disable=not ranks.first()) as bar:
             for start in range(0, len(pairs), GROUP):
                 group = pairs[start : start + GROUP]
                 for (photo, _), result in zip(group, pool.map(work, group), strict=True):

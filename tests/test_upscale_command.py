@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import environment, is_one_sentence, textured
+from helpers import environment, is_one_sentence, run_python, textured
 from PIL import Image
 
-from srgan import formats, upscale_command
+from srgan import formats, ranks, upscale_command
 from srgan.cli import main
 from srgan.upscaler import Upscaler
 
@@ -183,3 +183,34 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, sett
         Image.open(path).load()
     assert run(tmp_path / "in", out, *settings) == 0
     assert len(list(out.iterdir())) == 40
+
+
+def test_torchrun_splits_a_folder_and_all_of_it_is_done(
+    folder: Path, tmp_path: Path, settings: list[str], model_folder: Path
+) -> None:
+    """The first process, which has a broken picture, is done before the second, and does not have it stopped."""
+    for number in range(6):
+        textured(number, 60, 60).save(folder / f"d{number}.png")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "srgan", "upscale"]
+    done = run_python(*launcher, str(folder), str(tmp_path / "out"), *settings)
+    assert done.returncode == 1
+    assert done.stdout.count("9 of 10 pictures") == 1 and "broken.jpg" in done.stderr
+    names = {"a.png", "below/b.png", "c.png", *(f"d{number}.png" for number in range(6))}
+    assert files(tmp_path / "out").keys() == names
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for number in range(6):
+        found = Image.open(tmp_path / "out" / f"d{number}.png")
+        assert np.array_equal(np.asarray(found), np.asarray(upscaler.enlarge(Image.open(folder / f"d{number}.png"))))
+
+
+def test_every_process_does_its_share_and_no_other(
+    folder: Path, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "below" / "broken.jpg").unlink()
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "add_up", lambda counts: counts)
+    monkeypatch.setattr(ranks, "leave", lambda: None)
+    for number, names in ((0, {"a.png", "c.png"}), (1, {"below/b.png"})):
+        monkeypatch.setattr(ranks, "number", lambda number=number: number)
+        assert run(folder, tmp_path / f"out{number}", *settings) == 0
+        assert files(tmp_path / f"out{number}").keys() == names
