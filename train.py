@@ -36,10 +36,13 @@ def main() -> int:
         "--push", nargs="?", const="", metavar="USER/NAME",
         help="publish the model when it is trained (without a name: <user>/srgan-<data folder>)",
     )  # fmt: skip
+    parser.add_argument("--tensorboard", action="store_true", help="losses, figures and photos for TensorBoard as well")
     parser.add_argument("--private", action="store_true", help="with --push: for you alone to see")
     parser.add_argument("--push-every", type=int, metavar="N", help="with --push: publish every N epochs as well")
     given = parse(None, parser)
-    own = {name: given.pop(name, None) for name in ("resume", "dry_run", "push", "private", "push_every")}
+    own = {
+        name: given.pop(name, None) for name in ("resume", "dry_run", "tensorboard", "push", "private", "push_every")
+    }
     code = 2
     try:
         ranks.join()
@@ -51,7 +54,7 @@ def main() -> int:
         print(plan(config, train, held_out))
         if own["dry_run"]:
             return 0
-        run = Run(config, train, held_out, bool(own["resume"]))
+        run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
         stop_on_signals(run)
         code = 1
         publisher = Publisher(repository, own["push_every"] or 0, run.save_interim)

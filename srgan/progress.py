@@ -14,6 +14,7 @@ from torch import Tensor
 from srgan import ranks
 from srgan.device import peak_memory
 from srgan.errors import UserError
+from srgan.files import write_whole
 
 REPORT_SECONDS = 5.0
 """Losses are read from the device, checked and written this often: a read waits for everything in flight."""
@@ -83,12 +84,43 @@ class Contest:
         return None
 
 
+class Log:
+    """stats.jsonl, and whoever else is to be told of its rows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listeners: list[Callable[[dict[str, Any]], object]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        if not ranks.first():
+            return
+        rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(rounded) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); the last saved state is kept."
+            ) from None
+        for listener in self.listeners:
+            listener(rounded)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All of them; a last one that a kill has cut short is left out."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def keep(self, rows: list[dict[str, Any]]) -> None:
+        """These alone."""
+        write_whole(self.path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in rows)))
+
+
 class Meter:
     """Sums losses on the device, and reads, checks and writes their means now and then."""
 
-    def __init__(self, path: Path, position: Position, stage_photos: int, device: torch.device) -> None:
+    def __init__(self, log: Log, position: Position, stage_photos: int, device: torch.device) -> None:
         """stage_photos: that the whole stage will see."""
-        self.path, self.position, self.stage_photos, self.device = path, position, stage_photos, device
+        self.log, self.position, self.stage_photos, self.device = log, position, stage_photos, device
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
         self.epoch: dict[str, float] = {}
@@ -128,7 +160,7 @@ class Meter:
         pace = (position.total - self.photos) / elapsed
         memory = peak_memory(self.device)
         speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace, "peak_memory_gb": memory}
-        append_row(self.path, {**row, **means, **speed})
+        self.log.add({**row, **means, **speed})
         self.epoch_steps += self.steps
         self.sums, self.steps, self.photos, self.clock = {}, 0, position.total, time.monotonic()
         self.text = progress_text(means, pace, memory, (self.stage_photos - position.total) / pace)
@@ -154,14 +186,3 @@ def progress_text(means: dict[str, float], pace: float, memory: float, seconds_l
     parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
     parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000", f"{memory:.1f} GB"]
     return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    if not ranks.first():
-        return
-    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(rounded) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); the last saved state is kept.") from None

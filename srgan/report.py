@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -32,21 +34,31 @@ LABELS = {"pixel": "fidelity stage (L1)", "generator": "GAN stage", "d_real": "D
 
 def save_curves(history: list[dict[str, Any]], path: Path) -> None:
     """Losses and figures over the epochs of both stages, as PNG."""
-    panels = {title: [name for name in names if any(name in row for row in history)] for title, names in CURVES.items()}
-    panels = {title: names for title, names in panels.items() if names}
-    figure = Figure(figsize=(10, 2.8 * ((len(panels) + 1) // 2)), layout="constrained")
-    change = next((i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]), None)
-    for place, (title, names) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot((len(panels) + 1) // 2, 2, place, title=title, xlabel="epoch")
-        for name in names:
-            points = [(epoch, row[name]) for epoch, row in enumerate(history, start=1) if name in row]
-            axes.plot(*zip(*points, strict=True), marker=".", label=LABELS.get(name))
-        if change is not None:
-            axes.axvline(change + 0.5, color="grey", linestyle=":")
-        if len(names) > 1:
-            axes.legend()
-        axes.grid(alpha=0.3)
+    shown = panels(history)
+    figure = Figure(figsize=(10, 2.8 * ((len(shown) + 1) // 2)), layout="constrained")
+    for place, (title, names) in enumerate(shown.items(), start=1):
+        draw_panel(figure.add_subplot((len(shown) + 1) // 2, 2, place), title, names, history)
     write_whole(path, lambda partial: figure.savefig(partial, dpi=100))
+
+
+def panels(history: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Those of CURVES that have anything to show, with the columns that are there."""
+    found = {title: [name for name in names if any(name in row for row in history)] for title, names in CURVES.items()}
+    return {title: names for title, names in found.items() if names}
+
+
+def draw_panel(axes: Axes, title: str, names: list[str], history: list[dict[str, Any]]) -> None:
+    axes.set(title=title, xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for name in names:
+        points = [(epoch, row[name]) for epoch, row in enumerate(history, start=1) if name in row]
+        axes.plot(*zip(*points, strict=True), marker=".", label=LABELS.get(name))
+    change = next((i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]), None)
+    if change is not None:
+        axes.axvline(change + 0.5, color="grey", linestyle=":")
+    if len(names) > 1:
+        axes.legend()
+    axes.grid(alpha=0.3)
 
 
 def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import srgan
 from srgan import ranks
+from srgan.board import Board
 from srgan.card import counted, facts, write_card
 from srgan.config import Config, flag
 from srgan.data import Crops, Photos, find_photos
@@ -24,6 +25,7 @@ from srgan.model_folder import Model, ModelConfig, load_model, save_model
 from srgan.models import Discriminator, Generator
 from srgan.pairs import CropPictures
 from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
+from srgan.report_page import Report, save_page
 from srgan.training import Stopped, Trainer
 from srgan.upscaler import Upscaler
 
@@ -88,13 +90,14 @@ def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class Run:
     """A trainer and the folder that it fills."""
 
-    def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool) -> None:
+    def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool, tensorboard: bool = False) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
         if ranks.first() and (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
         for picture in find_photos(config.showcase) if config.showcase else []:
             open_rgb(picture)  # better refused now than after the last epoch
+        self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.first() else None
         self.trainer = Trainer(config, train, held_out, self.folder)
         if resume:
             self.trainer.load()
@@ -114,6 +117,9 @@ class Run:
         if not resume:  # of a run that was stopped before it had saved anything
             (self.folder / "stats.jsonl").unlink(missing_ok=True)
         self.save_references()
+        if self.board is not None:
+            self.board.open(self.trainer.stages, self.trainer.position.stage, self.trainer.position.total)
+            self.trainer.log.listeners.append(self.board.add_row)
 
     def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
         """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
@@ -134,7 +140,8 @@ class Run:
     def after_epoch(self, epoch: int) -> None:
         trainer, names = self.trainer, self.test_photos.names
         stage = trainer.position.stage
-        original = to_unit(self.test_photos.batch(range(len(names)))).to(trainer.device)
+        pixels = self.test_photos.batch(range(len(names)))
+        original = to_unit(pixels).to(trainer.device)
         with torch.inference_mode():
             restored = to_pixels(trainer.restore(reduce(original)))
         samples = self.folder / "samples"
@@ -142,6 +149,9 @@ class Run:
         save_curves(trainer.history, self.folder / "curves.png")
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
         save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
+        self.save_report({"bicubic": self.bicubic, f"after epoch {epoch}": trainer.history[-1]}, finished=False)
+        if self.board is not None:
+            self.board.add_pictures(stage, trainer.position.total, {"restored": restored, "original": pixels})
         compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
         if epoch % self.config.checkpoint_every == 0 or compared:
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
@@ -153,9 +163,23 @@ class Run:
         figures = self.measure(BICUBIC | blends(upscaler))
         pictures = self.save_showcase(upscaler, folder)
         self.save_model(folder, model, figures, pictures)
+        self.save_report(figures, finished=True)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
         return f"{best}\nModel folder: {folder}"
+
+    def save_report(self, figures: dict[str, dict[str, float]], finished: bool) -> None:
+        """figures: of each system on the held-out photos."""
+        trainer = self.trainer
+        epochs = {name: trainer.epochs(name) for name in trainer.stages}
+        last = trainer.history[-1]
+        report = Report(
+            name=self.folder.name, training=self.facts(), epochs=epochs, history=trainer.history,
+            rows=trainer.log.rows(), figures=figures, samples=self.folder / "samples",
+            columns=sheet_columns(epochs, last["stage"], last["epoch"]), photos=self.test_photos.names,
+            finished=finished,
+        )  # fmt: skip
+        save_page(report, self.folder / "report.html")
 
     def save_interim(self) -> Path:
         """The model folder as it is now, with the figures of the last validation, to be looked at while it trains."""
@@ -171,14 +195,19 @@ class Run:
         weights = {"detail": trainer.average.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
+        config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=self.facts())
+        return Model(config, weights, {})
+
+    def facts(self) -> dict[str, Any]:
+        """All that is known of the training so far."""
+        trainer = self.trainer
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
         photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
         training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
         if trainer.origin:
             training["started_from"] = trainer.origin
-        config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=training)
-        return Model(config, weights, {})
+        return training
 
     def save_model(self, folder: Path, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]) -> None:
         history = self.trainer.history

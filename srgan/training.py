@@ -30,7 +30,7 @@ from srgan.metrics import LPIPS
 from srgan.models import Discriminator, Generator
 from srgan.optimizers import adam, make_optimizers
 from srgan.pairs import CropPictures
-from srgan.progress import Contest, Meter, Position, append_row
+from srgan.progress import Contest, Log, Meter, Position
 from srgan.ranks import Share
 
 
@@ -66,6 +66,7 @@ class Trainer:
         self.fidelity: dict[str, Tensor] | None = None
         self.origin: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
+        self.log = Log(folder / "stats.jsonl")
         self.contest = Contest()
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
@@ -135,7 +136,7 @@ class Trainer:
     def train_epoch(self) -> Iterator[int]:
         position = self.position
         count = min(len(self.train), position.photos + self.stage_photos() - position.total)
-        meter = Meter(self.folder / "stats.jsonl", position, self.stage_photos(), self.device)
+        meter = Meter(self.log, position, self.stage_photos(), self.device)
         saved = time.monotonic()
         title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
         with progress_bar(count, position.photos, title) as bar:
@@ -173,7 +174,7 @@ class Trainer:
         name, text = trouble
         position = self.position
         row = {"stage": position.stage, "epoch": position.epoch + 1, "photos": position.total, "trouble": name}
-        append_row(self.folder / "stats.jsonl", {"kind": "warning", **row, "text": text})
+        self.log.add({"kind": "warning", **row, "text": text})
         tqdm.write(text)
 
     def validate(self, losses: dict[str, float]) -> None:
@@ -183,7 +184,7 @@ class Trainer:
         figures = means(rows)["model"]
         row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
         self.history.append(row)
-        append_row(self.folder / "stats.jsonl", {"kind": "validation", "photos": self.position.total, **row})
+        self.log.add({"kind": "validation", "photos": self.position.total, **row})
         photos = f"{len(self.held_out.names)} held-out photos"
         tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {photos}")
 
@@ -341,19 +342,18 @@ class Trainer:
 
     def forget_later_rows(self) -> None:
         """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
-        path, names = self.folder / "stats.jsonl", list(self.stages)
-        if not ranks.first() or not path.exists():
+        names = list(self.stages)
+        if not ranks.first():
             return
         reached = (names.index(self.position.stage), self.position.total)
         validated = (names.index(self.position.stage), self.position.epoch)
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         kept = [
-            row for row in rows
+            row for row in self.log.rows()
             if (names.index(row["stage"]), row["photos"]) <= reached
             and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
         ]  # fmt: skip
         self.contest.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
-        write_whole(path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in kept)))
+        self.log.keep(kept)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}

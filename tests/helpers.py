@@ -170,9 +170,9 @@ def trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
     return Trainer(config, *load_crops(photos, config.crop).split(config.held_out), folder)
 
 
-def start(photos: Path, folder: Path, resume: bool = False, **settings: Any) -> Run:
+def start(photos: Path, folder: Path, resume: bool = False, tensorboard: bool = False, **settings: Any) -> Run:
     config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
-    return Run(config, *load_crops(photos, config.crop).split(config.held_out), resume)
+    return Run(config, *load_crops(photos, config.crop).split(config.held_out), resume, tensorboard)
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

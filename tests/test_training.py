@@ -38,7 +38,7 @@ from srgan.config import Config
 from srgan.data import load_crops
 from srgan.errors import UserError
 from srgan.losses import grid_loss
-from srgan.progress import Meter, Position
+from srgan.progress import Log, Meter, Position
 from srgan.run import expected_memory, plan
 from srgan.training import Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
@@ -121,7 +121,7 @@ def test_each_step_has_its_own_random_numbers_and_the_same_ones_again() -> None:
 
 def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
     position = Position("fidelity")
-    meter = Meter(tmp_path / "stats.jsonl", position, 100, torch.device("cpu"))
+    meter = Meter(Log(tmp_path / "stats.jsonl"), position, 100, torch.device("cpu"))
     for value in (1.0, 2.0, 6.0):
         meter.add({"pixel": torch.tensor(value)})
         position.total += 4
@@ -135,7 +135,7 @@ def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, value: float) -> None:
-    meter = Meter(tmp_path / "stats.jsonl", Position("detail", epoch=2), 100, torch.device("cpu"))
+    meter = Meter(Log(tmp_path / "stats.jsonl"), Position("detail", epoch=2), 100, torch.device("cpu"))
     meter.add({"generator": torch.tensor(1.0), "discriminator": torch.tensor(value)})
     with pytest.raises(UserError) as caught:
         meter.report()
@@ -525,8 +525,8 @@ def test_a_run_leaves_its_files(two_stages: tuple[Path, str]) -> None:
     samples = {f"samples/{folder}/{name}.png" for folder in folders for name in ("010", "011")}
     model = ("config.json", "metrics.json", "README.md", "model.safetensors", "fidelity.safetensors", "curves.png")
     assert files == {
-        "settings.json", "stats.jsonl", "state.pt", "curves.png", "sheet.png", "checkpoints/detail-002.pt",
-        "model/samples/portrait.png", *samples, *(f"model/{name}" for name in model),
+        "settings.json", "stats.jsonl", "state.pt", "curves.png", "sheet.png", "report.html",
+        "checkpoints/detail-002.pt", "model/samples/portrait.png", *samples, *(f"model/{name}" for name in model),
     }  # fmt: skip
 
 

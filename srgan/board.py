@@ -1,0 +1,45 @@
+"""A run in TensorBoard: losses, figures and restored photos over the photos seen in both stages."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from srgan.errors import UserError
+
+
+class Board:
+    """Writes what TensorBoard shows. Raises UserError where its package is not installed."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError("--tensorboard needs a package that is not installed: pip install tensorboard.") from None
+        self.folder, self.writer_class = folder, SummaryWriter
+
+    def open(self, stages: dict[str, int], stage: str, photos: int) -> None:
+        """stages: photos that each will see. What was shown beyond this place is taken back: it is trained again."""
+        self.stages = stages
+        self.writer = self.writer_class(str(self.folder), purge_step=self.place(stage, photos) + 1)
+
+    def place(self, stage: str, photos: int) -> int:
+        """Photos seen in both stages."""
+        before = list(self.stages)[: list(self.stages).index(stage)]
+        return sum(self.stages[name] for name in before) + photos
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        """A row of stats.jsonl: its numbers as curves, a warning as text."""
+        place = self.place(row["stage"], row["photos"])
+        for name, value in row.items():
+            if isinstance(value, float) and math.isfinite(value):
+                self.writer.add_scalar(f"{row['kind']}/{name}", value, place)
+        if row["kind"] == "warning":
+            self.writer.add_text("warning", row["text"], place)
+
+    def add_pictures(self, stage: str, photos: int, rows: dict[str, Tensor]) -> None:
+        """rows: title and uint8 [N, 3, H, W], which are shown side by side."""
+        for title, pixels in rows.items():
+            self.writer.add_images(title, pixels, self.place(stage, photos))
+        self.writer.flush()
