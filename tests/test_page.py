@@ -54,6 +54,7 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
     opened.on("request", lambda asked: complaints.append(asked.url) if is_elsewhere(asked.url, server.url) else None)
     opened.goto(server.url)
     expect(opened.locator("#wipe img")).to_have_count(2)
+    expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
     expect(opened.get_by_text("all that the two enlargements have seen")).to_be_visible()
     yield opened
     opened.close()
