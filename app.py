@@ -182,10 +182,15 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
+def served(folder: str, name: str) -> Path:
+    """A file's place where Gradio serves and deletes it."""
+    return Path(gr.utils.get_upload_folder()).resolve() / folder / name
+
+
 def save_png(picture: Image.Image, name: str) -> str:
-    """The file, where Gradio serves and deletes them. Always whole: another visitor may be reading it."""
+    """The file. Always whole: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
-    path = Path(gr.utils.get_upload_folder()).resolve() / pixels / f"{name}.png"
+    path = served(pixels, f"{name}.png")
     if path.exists():
         path.touch()  # kept for another hour
     else:
@@ -195,8 +200,7 @@ def save_png(picture: Image.Image, name: str) -> str:
 
 def save_zip(files: Sequence[str]) -> str:
     """Whole files, uncompressed as PNG is compressed already; of one name, the later ones are numbered."""
-    folder = hashlib.sha256("".join(files).encode()).hexdigest()
-    path = Path(gr.utils.get_upload_folder()).resolve() / folder / "restored.zip"
+    path = served(hashlib.sha256("".join(files).encode()).hexdigest(), "restored.zip")
 
     def write(partial: Path) -> None:
         names: set[str] = set()
@@ -435,7 +439,7 @@ def build_how(metrics: dict[str, Any]) -> None:
                 f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}"
             )
         if history := metrics.get("history"):
-            path = Path(gr.utils.get_upload_folder()).resolve() / "curves.png"
+            path = served("", "curves.png")
             save_curves(history, path)
             gr.Image(
                 str(path), label="Its training, epoch by epoch", alt_text="Losses and figures over the epochs",

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from srgan.data import first_reasons
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Keep, blends, evaluate, means, show
-from srgan.files import write_whole
+from srgan.files import with_ending, write_whole
 from srgan.images import to_picture
 from srgan.metrics import LPIPS
 from srgan.pairs import open_pictures
@@ -67,15 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def keeper(folder: Path, data: Path, names: list[str]) -> Keep:
-    """Saves what is restored as FOLDER/<system>/<photo>.png, or <photo>.jpg.png where two photos share the stem."""
+    """Saves what is restored as FOLDER/<system>/<photo>.png, named as `with_ending` does."""
     if folder.resolve().is_relative_to(data.resolve()):
         raise UserError(f"--save-images {folder} lies in {data}: what is saved there would pass for photos next time.")
-    stems = Counter(Path(name).with_suffix("") for name in names)
+    places = dict(zip(names, with_ending([Path(name) for name in names], "png"), strict=True))
 
     def keep(system: str, photos: list[str], restored: Tensor) -> None:
         for photo, pixels in zip(photos, restored, strict=True):
-            suffix = ".png" if stems[Path(photo).with_suffix("")] == 1 else f"{Path(photo).suffix}.png"
-            place = folder / system.replace(" ", "-") / Path(photo).with_suffix(suffix)
-            write_whole(place, to_picture(pixels).save)
+            write_whole(folder / system.replace(" ", "-") / places[photo], to_picture(pixels).save)
 
     return keep

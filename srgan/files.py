@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from srgan.errors import UserError
@@ -44,3 +45,12 @@ def remove_partial(folder: Path) -> None:
     """Deletes what processes that were killed while they wrote have left in a folder and below it."""
     for partial in folder.rglob(".*.partial*"):
         partial.unlink(missing_ok=True)
+
+
+def with_ending(paths: Sequence[Path], ending: str) -> list[Path]:
+    """Where a result of each goes: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
+    stems = Counter(path.with_suffix("") for path in paths)
+    return [
+        path.with_suffix(f".{ending}" if stems[path.with_suffix("")] == 1 else f"{path.suffix}.{ending}")
+        for path in paths
+    ]

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from srgan import ranks
 from srgan.data import find_photos
 from srgan.errors import UserError
+from srgan.files import with_ending
 from srgan.formats import FORMATS, check_size, format_of, open_picture, save_picture
 from srgan.models import SCALE
 from srgan.upscaler import Upscaler
@@ -111,8 +111,7 @@ def destination(photo: Path, target: Path, ending: str | None) -> list[Pair]:
 
 
 def destinations(source: Path, target: Path, ending: str | None) -> list[Pair]:
-    """Every picture of a folder with its place: a.png for a.jpg, but a.jpg.png and a.bmp.png where there are both."""
-    ending = ending or "png"
+    """Every picture of a folder with its place."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the pictures.")
     results = target.resolve()
@@ -120,15 +119,8 @@ def destinations(source: Path, target: Path, ending: str | None) -> list[Pair]:
         raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
     # Results may lie in a folder below: what is there already is not enlarged again.
     photos = [p.relative_to(source) for p in find_photos(source) if not p.resolve().is_relative_to(results)]
-    stems = Counter(photo.with_suffix("") for photo in photos)
-    return [
-        (
-            source / photo,
-            target
-            / photo.with_suffix(f".{ending}" if stems[photo.with_suffix("")] == 1 else f"{photo.suffix}.{ending}"),
-        )
-        for photo in photos
-    ]
+    places = with_ending(photos, ending or "png")
+    return [(source / photo, target / place) for photo, place in zip(photos, places, strict=True)]
 
 
 # Work

@@ -9,18 +9,16 @@ import base64
 import hashlib
 import json
 import re
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 import yaml
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from helpers import serving
 
 TOKEN = "hf_0123456789abcdefghijklmnopqrstuvwx"
 READ_ONLY = "hf_readonlyabcdefghijklmnopqrstuvwxyz"
@@ -126,15 +124,8 @@ class FakeHub:
 
     @contextmanager
     def serving(self) -> Iterator["FakeHub"]:
-        server = uvicorn.Server(uvicorn.Config(Misbehaving(self), port=0, log_level="critical", lifespan="off"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        yield self
-        server.should_exit = True
-        thread.join()
+        with serving(Misbehaving(self)) as self.url:
+            yield self
 
 
 class Cut(Exception):

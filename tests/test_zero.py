@@ -3,8 +3,6 @@
 import pickle
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from fastapi import FastAPI, Request
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from helpers import textured
+from helpers import serving, textured
 from page_support import ROOT, Server, make_picture, running_app
 from PIL import Image
 
@@ -58,15 +55,8 @@ def scheduler() -> Iterator[Scheduler]:
         scheduler.calls.append((f"/{path}", dict(request.query_params)))
         return {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"}
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    scheduler.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield scheduler
-    server.should_exit = True
-    thread.join()
+    with serving(app) as scheduler.url:
+        yield scheduler
 
 
 @pytest.fixture(scope="module")
