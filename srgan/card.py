@@ -197,7 +197,7 @@ def origin_line(origin: dict[str, Any] | None) -> str:
     if not origin:
         return ""
     seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
-    return f"- Started from: the faithful weights of {origin['model']}{seen}.\n"
+    return f"- Started from: {origin['model']}{seen}.\n"
 
 
 def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:

@@ -163,22 +163,28 @@ class VGG54Loss(nn.Module):
         return F.mse_loss(self.features(restored), wanted)
 
 
-GRID_CELL = 16
-"""Side of the squares over which `grid_loss` averages: a grid repeats exactly for so long, a texture does not."""
+GRID_SPAN = 32
+"""Pixels over which `grid_loss` averages along a line: a grid repeats exactly for so long, a texture does not."""
 
 
 def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
-    """How much of the error repeats with the 4x4 sub-pixel positions that PixelShuffle fills from different channels.
+    """How far a grid of the restored images' sub-pixels stands out, in rows and in columns, beyond the original's.
 
-    The error's mean in each square of GRID_CELL pixels, taken for each of the 16 positions on its own, less their
-    mean; of that the mean magnitude. Zero without a grid, whatever the texture. Deep features of VGG19 reward such a
-    grid, for it looks like detail to them. Pixels beyond the last whole square are left out.
+    PixelShuffle fills the 4x4 positions under a low-resolution pixel from different channels. Along a row, or a column,
+    the mean of each of its 4 positions over GRID_SPAN pixels, less their common mean, is the height of a grid there;
+    what it has more than at the same place of the original is averaged. Lines of one pixel, not squares: along a fold
+    of cloth a grid changes its sign from one column to the next. Deep features of VGG19 reward grids, which look like
+    detail to them. Pixels beyond the last whole span are left out.
     """
-    height, width = (side // GRID_CELL * GRID_CELL for side in restored.shape[-2:])
-    error = (restored - original)[..., :height, :width]
-    squares = error.unflatten(-1, (-1, GRID_CELL // SCALE, SCALE)).unflatten(-4, (-1, GRID_CELL // SCALE, SCALE))
-    positions = squares.mean(dim=(-5, -2))  # [N, 3, rows, 4, columns, 4]
-    return (positions - positions.mean(dim=(-3, -1), keepdim=True)).abs().mean()
+    return sum((grid_height(restored, dim) - grid_height(original, dim)).clamp_min(0).mean() for dim in (-2, -1))
+
+
+def grid_height(images: Tensor, dim: int) -> Tensor:
+    """Of every line along `dim`: [..., spans, 4], not negative."""
+    span = min(GRID_SPAN, images.shape[dim] // SCALE * SCALE)
+    whole = images.narrow(dim, 0, images.shape[dim] // span * span).movedim(dim, -1)
+    positions = whole.unflatten(-1, (-1, span // SCALE, SCALE)).mean(dim=-2)
+    return (positions - positions.mean(dim=-1, keepdim=True)).abs()
 
 
 def content_loss(kind: str, vgg19: VGG19 | None) -> nn.Module:

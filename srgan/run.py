@@ -73,8 +73,8 @@ def expected_memory(config: Config, dtype: str) -> float:
     return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 
 
-def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The faithful weights of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
+def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
     source = find_model(config.init)
     with source.named():
         model = load_model(source.folder)
@@ -82,9 +82,10 @@ def initial_weights(config: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if (found := getattr(model.config, name)) != getattr(config, name):
             raise UserError(f"--init {config.init} has {found} {name}: give {flag(name)} {found} as well.")
     training = model.config.training
-    seen = training.get("data", {}).get("seen", {}).get("fidelity")
-    origin = {"model": source.name, "photos": seen, "hours": training.get("hours", {}).get("fidelity")}
-    return model.weights.get("fidelity", model.weights["detail"]), origin
+    before = training.get("started_from", {})
+    photos = sum(training.get("data", {}).get("seen", {}).values()) + (before.get("photos") or 0)
+    hours = sum(training.get("hours", {}).values()) + (before.get("hours") or 0)
+    return model.weights, {"model": source.name, "photos": photos, "hours": round(hours, 2)}
 
 
 class Run:
@@ -102,7 +103,7 @@ class Run:
         if resume:
             self.trainer.load()
         elif config.init:
-            self.trainer.start_from(*ranks.from_first(lambda: initial_weights(config)))
+            self.trainer.start_from(*ranks.from_first(lambda: initial_model(config)))
         self.test_photos = held_out.last(TEST_PHOTOS)
         if ranks.first():
             self.prepare_folder(resume)

@@ -96,12 +96,16 @@ class Trainer:
         for group in self.rate_groups():
             group["full_lr"] = group["lr"]
 
-    def start_from(self, weights: dict[str, Tensor], origin: dict[str, Any]) -> None:
-        """The first stage begins with a trained generator's weights. `origin` says whose, for the model card."""
-        self.average.load_state_dict(weights)
+    def start_from(self, weights: dict[str, dict[str, Tensor]], origin: dict[str, Any]) -> None:
+        """The first stage begins with a trained model: the fidelity stage with its faithful weights, the GAN stage with
+        its detailed ones, beside which the faithful ones are kept. `origin` says whose, for the model card."""
+        faithful = weights.get("fidelity", weights["detail"])
+        if "fidelity" in self.stages:
+            self.average.load_state_dict(faithful)
+        else:
+            self.average.load_state_dict(weights["detail"])
+            self.fidelity = copy.deepcopy(faithful)
         self.origin = origin
-        if "fidelity" not in self.stages:  # they are the faithful end of the blend
-            self.fidelity = copy.deepcopy(weights)
         self.start_stage(self.position.stage)
 
     def rate_groups(self) -> list[dict[str, Any]]:

@@ -131,23 +131,39 @@ def test_gradients_reach_the_restored_image_and_nothing_else(vgg19: VGG19, kind:
 # The grid of sub-pixels
 
 
-def test_grid_loss_is_the_amplitude_of_a_grid_on_any_texture() -> None:
-    stripes = torch.tensor([0.25, -0.25]).repeat(20)  # 40 pixels: two whole squares, and 8 that are left out
-    original = torch.zeros(2, 3, 48, 40)
+def test_grid_loss_is_the_height_of_a_grid_on_any_texture() -> None:
+    stripes = torch.tensor([0.25, -0.25]).repeat(20)  # 40 pixels: a whole span, and 8 that are left out
+    original = torch.zeros(2, 3, 40, 40)
     assert grid_loss(original + stripes, original).item() == pytest.approx(0.25)
+    assert grid_loss(original + stripes.view(40, 1), original).item() == pytest.approx(0.25)
+    assert grid_loss(original + stripes + stripes.view(40, 1), original).item() == pytest.approx(0.5)
     assert grid_loss(original + stripes.abs(), original).item() == 0  # a shift of brightness is none
-    smooth = torch.linspace(-1, 1, 12).repeat_interleave(4).view(1, 1, 48, 1).expand(2, 3, 48, 40)
-    assert grid_loss(original + smooth, original).item() == pytest.approx(0, abs=1e-6)
+    assert grid_loss(original, original + stripes).item() == 0  # nor is a grid that the original has
     dot = torch.zeros(4, 4)
-    dot[1, 2] = 1.6  # one of the sixteen positions: it stands out by 15/16 of that, the others by 1/16
-    found = grid_loss(original + dot.repeat(12, 10), original).item()
-    assert found == pytest.approx((1.5 + 15 * 0.1) / 16)
+    dot[1, 2] = 1.6  # in one row and one column of four: there it stands out by 3/4, the others of the line by 1/4
+    found = grid_loss(original + dot.repeat(10, 10), original).item()
+    assert found == pytest.approx(2 * 1.6 * (3 / 4 + 3 * 1 / 4) / 16)
+
+
+def test_grid_loss_sees_dots_along_folds() -> None:
+    """Of period 4 along a fold, while their sign changes with every column, by a period of 3."""
+    along = torch.tensor([0.3, 0.1, -0.3, -0.1]).repeat(8).view(32, 1)
+    across = torch.tensor([1.0, -1.0, 0.0]).repeat(11)[:32]
+    original = torch.zeros(1, 3, 32, 32)
+    assert grid_loss(original + along * across, original).item() > 0.1
 
 
 def test_texture_without_a_grid_costs_little() -> None:
-    noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    grid = torch.tensor([1.0, -1.0]).repeat(32).expand_as(noise)
-    assert grid_loss(noise, 0 * noise) < 0.25 * grid_loss(grid, 0 * noise)
+    textures = torch.randn(2, 8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    grid = torch.tensor([1.0, -1.0]).repeat(32).expand_as(textures[0])
+    assert grid_loss(*textures) < 0.25 * grid_loss(grid, 0 * grid)
+    gradient = torch.linspace(-1, 1, 64).expand_as(textures[0])
+    assert grid_loss(gradient, 0 * gradient) < 0.05 * grid_loss(grid, 0 * grid)
+
+
+def test_grid_loss_takes_crops_smaller_than_its_span() -> None:
+    stripes = torch.tensor([0.25, -0.25]).repeat(8)
+    assert grid_loss(torch.zeros(1, 3, 16, 16) + stripes, torch.zeros(1, 3, 16, 16)).item() == pytest.approx(0.25)
 
 
 # Adversarial losses

@@ -231,21 +231,20 @@ def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_pat
         torch.testing.assert_close(value, one.fidelity[name], rtol=0, atol=1e-6)
 
 
-def test_a_run_starts_from_a_models_faithful_weights(
-    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
-) -> None:
+def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
+    """The fidelity stage from its faithful weights; the GAN stage alone from its detailed ones."""
     model, tiny = two_stages[0] / "model", {"channels": 8, "blocks": 1}
-    given = load_file(model / "fidelity.safetensors")
-    for stages in ({"fidelity_epochs": 1}, {"fidelity_epochs": 0}):
-        run = start(photos, tmp_path / str(stages["fidelity_epochs"]), init=str(model), **tiny, **stages)
+    for epochs, name in ((1, "fidelity.safetensors"), (0, "model.safetensors")):
+        given = load_file(model / name)
+        run = start(photos, tmp_path / name, init=str(model), **tiny, fidelity_epochs=epochs)
         for network in (run.trainer.generator, run.trainer.average):
-            assert all(torch.equal(value, given[name]) for name, value in network.state_dict().items())
-    assert run.train()  # the GAN stage alone: the weights that it began with stay the faithful end of the blend
+            assert all(torch.equal(value, given[key]) for key, value in network.state_dict().items())
+    assert run.train()
     run.finish()
     assert weights(run.folder, "fidelity.safetensors") == (model / "fidelity.safetensors").read_bytes()
     assert weights(run.folder) != (model / "model.safetensors").read_bytes()
     card = (run.folder / "model" / "README.md").read_text()
-    assert "faithful weights of model, which had seen 10 photos" in card and str(tmp_path) not in card
+    assert "Started from: model, which had seen 30 photos" in card and str(tmp_path) not in card
 
 
 def test_a_resumed_run_needs_the_model_that_it_began_with_no_more(
