@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,3 +59,9 @@ def make_picture(path: Path, width: int, height: int) -> Path:
     with Image.open(ROOT / "examples" / "cat.png") as photo:
         photo.convert("RGB").resize((width, height)).save(path)
     return path
+
+
+def assert_same(file: str | IO[bytes], picture: Image.Image) -> None:
+    with Image.open(file) as found:
+        assert found.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))

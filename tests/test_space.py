@@ -14,15 +14,16 @@ from srgan.space import ROOT, space_files
 
 SPACE = "alice/page"
 NEEDED = {
-    "app.py": "import gradio", "page/style.css": "body {}", "LICENSE": "MIT", "srgan/__init__.py": "",
+    "app.py": "import gradio", "page/style.css": "body {}", "page/tabs.py": "", "LICENSE": "MIT",
     "requirements.txt": "gradio>=6\ntorch>=2.8\ntorchvision>=0.23\n",
     "README.md": "---\ntitle: Faces\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\n---\n# Faces\n",
-    "srgan/models.py": "x = 1", "examples/one.png": "png", "weights/ours/config.json": "{}",
+    "srgan/__init__.py": "", "srgan/models.py": "x = 1", "examples/one.png": "png", "weights/ours/config.json": "{}",
     "weights/ours/model.safetensors": "weights", "weights/ours/samples/one.png": "png",
 }  # fmt: skip
 NOT_NEEDED = {
     "train.py": "", "tests/test_app.py": "", "runs/mine/state.pt": "", ".git/config": "token", "data/celeba/1.jpg": "",
-    "srgan/__pycache__/models.pyc": "", "weights/ours/.config.json.partial": "", ".env": "secret",
+    "srgan/__pycache__/models.pyc": "", "page/__pycache__/tabs.pyc": "", "weights/ours/.config.json.partial": "",
+    ".env": "secret",
 }  # fmt: skip
 PROGRAM = """
 import sys, pathlib, srgan.space

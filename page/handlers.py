@@ -1,0 +1,160 @@
+"""What a request does: pictures as files in, pictures as files and figures out. Nothing of how they are shown."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from page.files import save_png, save_zip
+from srgan import comparison, images, zero
+from srgan.errors import UserError
+from srgan.models import SCALE
+from srgan.upscaler import Upscaler
+
+SIZES = (128, 256, 512, 1024)
+DEFAULT_SIZE = 512
+"""At which a portrait's face is about as large as the faces that the shipped model was trained on."""
+FIRST = (1.0, DEFAULT_SIZE)
+"""Detail and size as the page has them at the start."""
+MOST_PIXELS = 1_000_000
+MOST_FILES = 32
+"""Pictures in a batch."""
+
+log = logging.getLogger("srgan.page")
+
+Figures = dict[str, Any]
+
+
+def compare(
+    upscaler: Upscaler, picture: str, detail: float = 1.0, size: int = DEFAULT_SIZE
+) -> tuple[str, str, str, str, Figures, str]:
+    """PNG files of the restored, the bicubic, the original and the low-resolution picture; figures; what was done."""
+    if size not in SIZES:
+        raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
+    photo = images.open_rgb(picture)
+    found = comparison.compare(upscaler, photo, detail, size)
+    about = {"milliseconds": found.milliseconds, "device": device_name(upscaler.device), "model": upscaler.name}
+    name = Path(picture).stem
+    return (
+        save_png(found.restored, f"{name}-restored"),
+        save_png(found.bicubic, f"{name}-bicubic"),
+        save_png(found.original, f"{name}-original"),
+        save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
+        {**found.figures, **about},
+        what_was_done(photo, found.original, found.low, size),
+    )
+
+
+def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str, tuple[str, str], str]:
+    """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done."""
+    small = images.open_rgb(picture)
+    if small.width * small.height > MOST_PIXELS:
+        raise UserError(
+            f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
+            "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
+        )
+    restored, milliseconds = upscaler.enlarge_timed(small, detail)
+    low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
+    name = Path(picture).stem
+    file = save_png(restored, f"{name}-x{SCALE}")
+    bicubic = save_png(images.to_picture(images.to_pixels(images.enlarge(low))[0]), f"{name}-bicubic")
+    sentence = (
+        f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
+        f"{milliseconds} ms on {device_name(upscaler.device)}."
+    )
+    return file, (bicubic, file), sentence
+
+
+def batch(
+    upscaler: Upscaler,
+    pictures: Sequence[str],
+    detail: float = 1.0,
+    progress: Callable[..., Any] = lambda *_, **__: None,
+) -> tuple[str, list[str], str]:
+    """A ZIP of the restored pictures, their PNG files, and what was done; names in it what could not be enlarged."""
+    if len(pictures) > MOST_FILES:
+        raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
+    done, refused = [], []
+    for number, picture in enumerate(pictures):
+        progress((number, len(pictures)), desc="Enlarging", unit="pictures")
+        try:
+            done.append(enlarge(upscaler, picture, detail)[0])
+        except UserError as error:
+            refused.append(without_folder(str(error), picture))
+    if not done:
+        raise UserError(" ".join(refused))
+    sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
+    return save_zip(done), done, "\n\n".join([sentence, *refused])
+
+
+def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
+    """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original."""
+    photo = images.open_rgb(picture)
+    found = [comparison.compare(load_epoch(epoch), photo, 1.0, DEFAULT_SIZE) for epoch in (first, second)]
+    low, original = found[0].low, found[0].original
+    name = Path(picture).stem
+    names = ("low", first.split("@")[-1], second.split("@")[-1], "original")
+    pictures = (low, found[0].restored, found[1].restored, original)
+    return tuple(save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
+
+
+@lru_cache(maxsize=4)
+def load_epoch(model: str) -> Upscaler:
+    """On ZeroGPU for the CPU: once the page is there, no more weights can be sent along with a lent GPU."""
+    return Upscaler.load(model, "cpu" if zero.HERE else "auto")
+
+
+def what_was_done(photo: Image.Image, original: Image.Image, small: Image.Image, size: int) -> str:
+    how = "reduced" if max(photo.size) > size else "trimmed"
+    first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
+    if original.size == photo.size:
+        first = "It is the original as it is, and was reduced"
+    return (
+        f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**, "
+        "which is all that the two enlargements have seen."
+    )
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def without_folder(sentence: str, picture: str) -> str:
+    """The upload folder means nothing to a visitor."""
+    return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
+
+
+def spoken(function: Callable[..., Any], example: str | None = None, start: Any = None) -> Callable[..., Any]:
+    """A handler that shows UserErrors on the page as they are.
+
+    Without a picture it takes the example, whose result at the page's first settings is `start`, or does nothing.
+    """
+    name = getattr(function, "func", function).__name__
+
+    @wraps(function)
+    def handler(picture: str | None, *settings: Any) -> Any:
+        if not picture and example is None:
+            return gr.skip()
+        if picture is None and settings == FIRST[: len(settings)]:
+            return start
+        picture = picture or example
+        outcome, began = "failed", time.perf_counter()
+        try:
+            result = function(picture, *settings)
+            outcome = "done"
+            return result
+        except UserError as error:
+            outcome = "refused"
+            sentence = str(error) if isinstance(picture, list) else without_folder(str(error), picture)
+            raise gr.Error(sentence, print_exception=False) from None
+        finally:  # neither the picture nor its name
+            log.info("%s %s in %.0f ms", name, outcome, 1000 * (time.perf_counter() - began))
+
+    return handler

@@ -1,0 +1,79 @@
+"""Components that several tabs have, and what Gradio is made to do otherwise for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import GradioModel, GradioRootModel
+from gradio.processing_utils import move_files_to_cache
+
+from page.handlers import FIRST
+from srgan.upscaler import Upscaler
+
+PAGE = Path(__file__).resolve().parent
+PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
+
+opened_by_gradio = gr.Image.preprocess
+
+
+def left_unopened(self: gr.Image, payload: Any) -> str | None:
+    """The uploaded file as it is, for open_rgb: Gradio would open it first, and refuse it in its own words."""
+    return payload.path if payload and payload.path else opened_by_gradio(self, payload)
+
+
+# On the class, since sessions copy components; a subclass would make Gradio write a stub file beside this one.
+gr.Image.preprocess = left_unopened
+
+
+def picture_input(label: str) -> gr.Image:
+    return gr.Image(
+        label=label, type="filepath", sources=["upload", "clipboard", "webcam"], height=240, format="png",
+        image_mode=None, buttons=[],
+    )  # fmt: skip
+
+
+def wipe_slider(elem_id: str) -> gr.ImageSlider:
+    return gr.ImageSlider(
+        label=PAIRS[0], elem_id=elem_id, format="png", interactive=False, buttons=["fullscreen"], max_height=512
+    )
+
+
+def detail_input(upscaler: Upscaler) -> gr.Slider:
+    info = "0: faithful. 1: sharp, partly imagined."
+    if not upscaler.can_blend:
+        info = "This model holds one weight set, so there is nothing to choose."
+    return gr.Slider(
+        0, 1, FIRST[0], step=0.05, label="Detail", info=info, interactive=upscaler.can_blend,
+        buttons=[], scale=2, min_width=240,
+    )  # fmt: skip
+
+
+def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:
+    """The slider with the two files of a pair, left and right, and its name."""
+    files = {"restored": restored, "bicubic": bicubic, "original": original}
+    left, right = pair.split(" | ")
+    return gr.update(value=(files[left], files[right]), label=pair)
+
+
+def linked_panes(names: Sequence[str]) -> list[gr.Image]:
+    """Pictures side by side with one zoom for all (page/zoom.html)."""
+    with gr.Column(elem_classes=["linked", "later"]):
+        gr.HTML((PAGE / "zoom_buttons.html").read_text())
+        with gr.Row(elem_classes="panes"):
+            return [pane(name) for name in names]
+
+
+def pane(name: str) -> gr.Image:
+    return gr.Image(
+        label=name, alt_text=name, format="png", type="filepath", interactive=False, buttons=["fullscreen"],
+        min_width=96,
+    )  # fmt: skip
+
+
+def show_first(components: Sequence[gr.components.Component], values: Sequence[Any]) -> None:
+    """What they show before anything is asked of the page. Its files are never deleted."""
+    for component, value in zip(components, values, strict=True):
+        shown = component.postprocess(value)
+        shown = shown.model_dump() if isinstance(shown, GradioModel | GradioRootModel) else shown
+        component.value = move_files_to_cache(shown, component, postprocess=True, keep_in_cache=True)

@@ -1,0 +1,224 @@
+"""page/handlers.py: what a request does, as functions."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+from page_support import assert_same, make_picture
+from PIL import Image
+
+from page import handlers
+from srgan import comparison, images
+from srgan.errors import UserError
+from srgan.metrics import psnr_y, ssim_y
+from srgan.upscaler import Upscaler
+
+
+@pytest.fixture(scope="module")
+def upscaler(model_folder: Path) -> Upscaler:
+    return Upscaler.load(model_folder)
+
+
+@pytest.fixture(autouse=True)
+def results_below_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+def batch(picture: str | Image.Image) -> torch.Tensor:
+    return images.to_tensor(images.open_rgb(picture) if isinstance(picture, str) else picture).unsqueeze(0)
+
+
+def bicubic(small: Image.Image) -> Image.Image:
+    return images.to_picture(images.to_pixels(images.enlarge(images.to_unit(batch(small))))[0])
+
+
+@pytest.mark.parametrize(
+    ("photo_size", "size", "original_size"),
+    [
+        ((178, 218), 256, (176, 216)),
+        ((178, 218), 128, (104, 128)),
+        ((451, 300), 256, (256, 168)),
+        ((700, 500), 512, (512, 364)),
+        ((32, 35), 256, (32, 32)),
+    ],
+)
+def test_compare_shows_what_the_upscaler_makes_of_the_reduced_original(
+    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], size: int, original_size: tuple[int, int]
+) -> None:
+    photo = make_picture(tmp_path / "photo.png", *photo_size)
+    restored, enlarged, original, low, figures, _ = handlers.compare(upscaler, str(photo), 0.25, size)
+
+    target = images.open_rgb(original)
+    assert target.size == original_size
+    small = images.open_rgb(low)
+    assert_same(low, images.to_picture(images.to_pixels(images.reduce(images.to_unit(batch(target))))[0]))
+    assert_same(restored, upscaler.enlarge(small, 0.25))
+    assert_same(enlarged, bicubic(small))
+    for name, file in (("bicubic", enlarged), ("restored", restored)):
+        assert figures[name]["psnr_y"] == pytest.approx(float(psnr_y(batch(file), batch(original))), abs=0.01)
+        assert figures[name]["ssim_y"] == pytest.approx(float(ssim_y(batch(file), batch(original))), abs=0.001)
+    assert figures["milliseconds"] >= 0
+    assert (figures["model"], figures["device"]) == ("tiny-faces", handlers.device_name(upscaler.device))
+
+
+def test_a_photo_that_need_not_be_reduced_is_the_original_pixel_for_pixel(upscaler: Upscaler, tmp_path: Path) -> None:
+    photo = make_picture(tmp_path / "photo.png", 67, 49)
+    original = handlers.compare(upscaler, str(photo))[2]
+    assert_same(original, Image.open(photo).crop((0, 0, 64, 48)))
+
+
+def test_a_sideways_photo_is_shown_upright(upscaler: Upscaler, tmp_path: Path) -> None:
+    photo = Image.open(make_picture(tmp_path / "photo.png", 120, 80))
+    exif = photo.getexif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "sideways.png", exif=exif)
+    assert Image.open(handlers.compare(upscaler, str(tmp_path / "sideways.png"))[2]).size == (80, 120)
+
+
+@pytest.mark.parametrize(
+    ("photo_size", "sentence"),
+    [
+        ((600, 400), "Your photo is 600x400. It was reduced to 512x340 to be the original, and that to **128x85**"),
+        ((178, 218), "Your photo is 178x218. It was trimmed to 176x216 to be the original, and that to **44x54**"),
+        ((64, 48), "Your photo is 64x48. It is the original as it is, and was reduced to **16x12**"),
+    ],
+)
+def test_the_page_says_what_was_done_to_the_photo(
+    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], sentence: str
+) -> None:
+    photo = make_picture(tmp_path / "photo.png", *photo_size)
+    assert handlers.compare(upscaler, str(photo))[-1].startswith(sentence)
+
+
+def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
+    flat = torch.full((1, 3, 40, 40), 200, dtype=torch.uint8)
+    assert comparison.measure(flat, flat) == {"psnr_y": None, "ssim_y": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("photo_size", "size", "advice"),
+    [
+        ((1, 1), 256, "1x1, too small .* 32 pixels on each side: take the Enlarge tab"),
+        ((400, 31), 512, "400x31, too small .* take the Enlarge tab"),
+        ((900, 100), 128, "900x100 and would be 128x14 at 128 px, .* choose a larger size"),
+        ((64, 64), 300, "size is 300; it must be one of 128, 256, 512, 1024"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_advice(
+    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], size: int, advice: str
+) -> None:
+    photo = make_picture(tmp_path / "photo.png", *photo_size)
+    with pytest.raises(UserError, match=advice):
+        handlers.compare(upscaler, str(photo), 1.0, size)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (37, 21)])
+def test_enlarge_gives_what_the_upscaler_gives(upscaler: Upscaler, tmp_path: Path, size: tuple[int, int]) -> None:
+    file = make_picture(tmp_path / "small.png", *size)
+    restored, pair, sentence = handlers.enlarge(upscaler, str(file), 0.5)
+    small = images.open_rgb(file)
+    assert_same(restored, upscaler.enlarge(small, 0.5))
+    assert_same(pair[0], bicubic(small))
+    assert pair[1] == restored
+    assert sentence.startswith(f"{size[0]}x{size[1]} became {4 * size[0]}x{4 * size[1]}")
+
+
+def test_enlarge_takes_a_limited_number_of_pixels_and_says_what_else_to_do(
+    upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = make_picture(tmp_path / "large.png", 1001, 1000)
+    with pytest.raises(
+        UserError, match=r"1001x1000, more than the 1 megapixel .* Compare tab, .* python -m srgan upscale"
+    ):
+        handlers.enlarge(upscaler, str(large))
+    monkeypatch.setattr(handlers, "MOST_PIXELS", 12)
+    handlers.enlarge(upscaler, str(make_picture(tmp_path / "just.png", 4, 3)))
+
+
+def test_a_detail_outside_its_range_is_refused(upscaler: Upscaler, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"between 0 .* and 1"):
+        handlers.enlarge(upscaler, str(make_picture(tmp_path / "small.png", 8, 8)), 2.0)
+
+
+def broken(folder: Path) -> Path:
+    whole = make_picture(folder / "whole.png", 64, 64)
+    path = folder / "broken.png"
+    path.write_bytes(whole.read_bytes()[:2000])
+    return path
+
+
+def text(folder: Path) -> Path:
+    path = folder / "text.png"
+    path.write_text("no picture")
+    return path
+
+
+def huge(folder: Path) -> Path:
+    path = folder / "huge.png"
+    Image.new("1", (10_001, 10_000)).save(path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("make", [broken, text, huge])
+@pytest.mark.parametrize("handler", [handlers.compare, handlers.enlarge])
+def test_what_is_no_usable_picture_ends_in_a_sentence_with_its_name_alone(
+    upscaler: Upscaler, tmp_path: Path, make: Callable[[Path], Path], handler: Callable[..., Any]
+) -> None:
+    file = make(tmp_path)
+    spoken = handlers.spoken(lambda picture: handler(upscaler, picture))
+    with pytest.raises(gr.Error) as raised:
+        spoken(str(file))
+    assert raised.value.message.startswith(f"{file.name}: ")
+    assert str(tmp_path) not in raised.value.message
+    assert not raised.value.print_exception
+
+
+def test_without_a_picture_the_page_shows_its_example() -> None:
+    assert handlers.spoken(lambda _: pytest.fail("called"))(None) == gr.skip()
+    handler = handlers.spoken(lambda *asked: asked, "example.png", "as at the start")
+    assert handler(None, *handlers.FIRST) == handler(None, handlers.FIRST[0]) == "as at the start"
+    assert handler(None, 0.5, 512) == ("example.png", 0.5, 512)
+    assert handler("mine.png", *handlers.FIRST) == ("mine.png", *handlers.FIRST)
+
+
+def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apart(
+    upscaler: Upscaler, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    files = [make_picture(tmp_path / "a.png", 8, 8), make_picture(tmp_path / "other" / "a.png", 9, 8), text(tmp_path)]
+    seen: list[Any] = []
+    archive, results, sentence = handlers.batch(upscaler, list(map(str, files)), 0.5, lambda at, **_: seen.append(at))
+    assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
+    assert seen == [(0, 3), (1, 3), (2, 3)]
+    with zipfile.ZipFile(archive) as zipped:
+        assert zipped.namelist() == ["a-x4.png", "a-x4-2.png"]
+        for name, source, result in zip(zipped.namelist(), files[:2], results, strict=True):
+            expected = upscaler.enlarge(images.open_rgb(source), 0.5)
+            assert_same(result, expected)
+            with zipped.open(name) as file:
+                assert_same(file, expected)
+
+
+@pytest.mark.parametrize(("count", "sentence"), [(1, "^text.png: not a picture"), (33, "33 pictures; at most 32")])
+def test_a_batch_of_nothing_or_too_much_is_refused(
+    upscaler: Upscaler, tmp_path: Path, count: int, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        handlers.batch(upscaler, [str(text(tmp_path))] * count)
+
+
+def test_epochs_of_a_model_are_compared_on_one_photo(
+    upscaler: Upscaler, one_set_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"alice/faces@epoch-20": upscaler, "alice/faces@epoch-42": Upscaler.load(one_set_folder)}
+    monkeypatch.setattr(handlers, "load_epoch", models.__getitem__)
+    photo = make_picture(tmp_path / "photo.png", 80, 60)
+    low, *restored, original = handlers.compare_epochs(str(photo), *models)
+    assert_same(original, images.open_rgb(photo))
+    for file, model in zip(restored, models.values(), strict=True):
+        assert_same(file, model.enlarge(images.open_rgb(low)))
