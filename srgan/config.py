@@ -37,8 +37,9 @@ class Config:
         None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
     )
     init: str = setting(
-        "", "model to start from, a folder or USER/NAME: its faithful weights; with --fidelity-epochs 0 its detailed ones, and "
-        "the faithful ones are kept (default: random weights)"
+        "",
+        "model to start from, a folder or USER/NAME: its faithful weights; with --fidelity-epochs 0 its detailed ones, "
+        "beside which the faithful ones are kept (default: random weights)",
     )
     batch_size: int = setting(16, "photos a step")
     seed: int = setting(0, "start of all random numbers: the same seed repeats the run")
