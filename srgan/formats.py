@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def open_picture(path: str | Path, data: bytes | None = None) -> tuple[Image.Ima
     data: the file's bytes, where they are at hand; `path` then only names it.
     """
     try:
-        with Image.open(path if data is None else io.BytesIO(data)) as file:
+        with Image.open(path if data is None else io.BytesIO(data), formats=readable()) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise UserError(
                     f"{path}: {file.width}x{file.height} is more than {MAX_PIXELS // 1_000_000} megapixels."
@@ -69,6 +70,14 @@ def open_picture(path: str | Path, data: bytes | None = None) -> tuple[Image.Ima
         raise
     except Exception as error:  # a damaged file can make Pillow raise anything
         raise UserError(f"{path}: the picture is broken ({error}).") from None
+
+
+@cache
+def readable() -> list[str]:
+    """What Pillow reads by itself: not EPS, which is a program, for which it would start Ghostscript."""
+    Image.preinit()  # first: they are tried in the order of their arrival
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
 
 
 def left_out(file: Image.Image) -> list[str]:

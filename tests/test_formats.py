@@ -1,10 +1,11 @@
 """Picture files of every kind: what is kept of them, what is said of the rest, and what is written."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import is_one_sentence, textured
+from helpers import ROOT, is_one_sentence, run_python, textured
 from PIL import Image, ImageCms
 
 from srgan.errors import UserError
@@ -130,6 +131,21 @@ def test_the_picture_given_is_left_as_it_was() -> None:
     picture.info["dpi"] = (0, 0)
     standard(picture)
     assert picture.info == {"dpi": (0, 0)}
+
+
+def test_damaged_files_are_read_or_refused_in_one_sentence_and_nothing_crashes() -> None:
+    done = run_python(str(ROOT / "tests" / "fuzzing.py"), "1500")
+    assert done.returncode == 0, done.stderr[-2000:]
+    read, refused = map(int, re.findall(r"(\d+) re", done.stdout))
+    assert min(read, refused) > 200 and read + refused == 1500
+
+
+def test_a_program_is_no_picture(tmp_path: Path) -> None:
+    """Pillow would give EPS to Ghostscript to run, under whatever name it came."""
+    textured(0, 8, 8).save(tmp_path / "program.eps")
+    (tmp_path / "program.eps").rename(tmp_path / "photo.png")
+    with pytest.raises(UserError, match=r"photo\.png: not a picture that Pillow can read\.$"):
+        open_picture(tmp_path / "photo.png")
 
 
 # Writing
