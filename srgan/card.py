@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
+import srgan
 from srgan.config import RECIPES, Config, data_name, flag, hub_dataset
 from srgan.files import write_whole
 from srgan.hub import is_hub_name
@@ -64,17 +65,28 @@ def read_lines(path: str) -> list[str]:
 
 
 def commit() -> str:
-    """The program's git commit, or "" outside a clone."""
-    here = Path(__file__).parent
+    """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     try:
-        return subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return found.stdout.strip()
 
 
-def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], version: str) -> dict[str, Any]:
+def versions() -> dict[str, str]:
+    """Of the program that runs: to be asked when it starts, since a clone may move on while it trains."""
+    return {
+        "srgan": srgan.__version__,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def facts(
+    config: Config, photos: dict[str, Any], seconds: dict[str, float], versions: dict[str, str]
+) -> dict[str, Any]:
     """What config.json says of the training, and the card is written from."""
     return {
         "settings": told_settings(config),
@@ -82,12 +94,7 @@ def facts(config: Config, photos: dict[str, Any], seconds: dict[str, float], ver
         "command": command_line(config),
         "hours": hours(seconds),
         "hardware": hardware(),
-        "versions": {
-            "srgan": version,
-            "commit": commit(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions,
         "date": datetime.date.today().isoformat(),
     }
 

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import srgan
 from srgan import ranks
 from srgan.board import Board
-from srgan.card import counted, facts, write_card
+from srgan.card import counted, facts, versions, write_card
 from srgan.config import Config, flag
 from srgan.data import Crops, Photos, find_photos
 from srgan.device import choose_device, choose_dtype
@@ -94,6 +93,7 @@ class Run:
     def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool, tensorboard: bool = False) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
+        self.versions = versions()
         if ranks.first() and (self.folder / "state.pt").exists() and not resume:
             raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
         for picture in find_photos(config.showcase) if config.showcase else []:
@@ -205,7 +205,7 @@ class Run:
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
         photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
-        training = facts(self.config, photos, trainer.position.seconds, srgan.__version__)
+        training = facts(self.config, photos, trainer.position.seconds, self.versions)
         if trainer.origin:
             training["started_from"] = trainer.origin
         return training

@@ -17,7 +17,7 @@ import pytest
 import torch
 from desk import REPO, SHOW, Desk, at_a_desk
 from fake_hub import READ_ONLY, STRANGER, TOKEN, Blob, Repo
-from fresh_process import Result
+from fresh_process import ROOT, Result
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load, load_file, save, save_file
@@ -130,6 +130,18 @@ def test_train_push_that_works(trained: Trained, photos: Path) -> None:
     assert result.code == 0, result.err
     assert f"Published: {hub.url}/{REPO}" in result.out
     assert set(hub.models[REPO].tags) == {"epoch-1", "epoch-2"} and not hub.models[REPO].private
+
+
+def test_two_ranks_publish_once(desk: Desk, photos: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "train.py"]
+    run = ["--data", photos, "--out", desk.folder / "run", *TINY, "--push", REPO]
+    result = desk.run(*torchrun, *run)
+    assert result.code == 0, result.err
+    assert result.out.count(f"Published: {desk.hub.url}/{REPO}") == 1
+    repo = desk.hub.models[REPO]
+    assert "run: detail stage, epoch 2" in repo.messages.values() and set(repo.tags) == {"epoch-1", "epoch-2"}
+    assert len(set(repo.messages.values())) == len(repo.messages)  # nothing twice
+    assert repo.files()["model.safetensors"] == (desk.folder / "run" / "model" / "model.safetensors").read_bytes()
 
 
 # Before the first photo is read

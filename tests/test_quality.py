@@ -11,7 +11,7 @@ from conftest import tiny_model
 from helpers import ROOT, is_one_sentence, make_pairs, make_photos
 from PIL import Image
 
-from srgan.card import add_to_card, facts, write_card
+from srgan.card import add_to_card, facts, versions, write_card
 from srgan.config import Config
 from srgan.model_folder import Model, save_model
 
@@ -24,7 +24,7 @@ import quality
 def folder(tmp_path: Path) -> Path:
     """A model folder as a run leaves it, with a card that names another way to load it."""
     photos = {"train": 9, "held_out": 3, "seen": {"fidelity": 18, "detail": 9}}
-    training = facts(Config(data="photos", crop=64), photos, {"fidelity": 3600, "detail": 1800}, "0")
+    training = facts(Config(data="photos", crop=64), photos, {"fidelity": 3600, "detail": 1800}, versions())
     metrics = {"photos": 3, "figures": {"bicubic": {"psnr_y": 25.0}, "detail 1": {"psnr_y": 27.0}}}
     model = tiny_model()
     model = Model(replace(model.config, training=training), model.weights, metrics)
