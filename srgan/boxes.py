@@ -47,9 +47,14 @@ class Box(NamedTuple):
         """The same box, counted from the corner of another."""
         return Box(self.left - other.left, self.top - other.top, self.right - other.left, self.bottom - other.top)
 
+    def times(self, scale: int) -> "Box":
+        """The same box in a picture that is enlarged so many times."""
+        return Box(*(scale * edge for edge in self))
+
     def of(self, images: Tensor, scale: int = 1) -> Tensor:
         """That part of images at `scale` times the box's resolution. [..., H, W] -> [..., height, width], a view."""
-        return images[..., scale * self.top : scale * self.bottom, scale * self.left : scale * self.right]
+        left, top, right, bottom = self.times(scale)
+        return images[..., top:bottom, left:right]
 
 
 def spans(start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:

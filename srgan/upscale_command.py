@@ -16,10 +16,11 @@ from tqdm import tqdm
 from srgan import ranks
 from srgan.data import find_photos
 from srgan.errors import UserError
+from srgan.faces import detector, draw_faces, find_faces
 from srgan.files import with_ending
 from srgan.formats import FORMATS, check_size, format_of, open_picture, save_picture
 from srgan.models import SCALE
-from srgan.upscaler import Upscaler
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 JOBS = min(4, os.cpu_count() or 1)
 
@@ -31,13 +32,17 @@ GROUP = 1000
 Pair = tuple[Path, Path]
 """A picture, and the file for its enlargement."""
 
-Enlarge = Callable[[Image.Image], Image.Image]
+Enlarge = Callable[[Image.Image], tuple[Image.Image, list[str]]]
+"""Gives the enlargement, and sentences on what is to be said of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
     parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, or the folder for the results")
     parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    parser.add_argument(
+        "--faces", action="store_true", help="have the model that ships draw the faces that are found, with --model"
+    )
     parser.add_argument(
         "--format", choices=FORMATS, help="of results in a folder; jpg and webp at quality 95 (default: png)"
     )
@@ -59,12 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.input, arguments.output
     find_pairs = destinations if source.is_dir() else destination
     pairs = find_pairs(source, target, arguments.format)
-    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
-    upscaler.check_detail(arguments.detail)
-
-    def enlarge(picture: Image.Image) -> Image.Image:
-        return upscaler.enlarge(picture, arguments.detail)
-
+    enlarge = with_faces(arguments) if arguments.faces else plainly(arguments)
     if source.is_dir():
         return run_folder(pairs, enlarge, arguments)
     if ranks.first():
@@ -72,6 +72,27 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"srgan upscale: {source}: {note}", file=sys.stderr)
         print(f"1 picture enlarged to {pairs[0][1]}.")
     return 0
+
+
+def plainly(arguments: argparse.Namespace) -> Enlarge:
+    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    upscaler.check_detail(arguments.detail)
+    return lambda picture: (upscaler.enlarge(picture, arguments.detail), [])
+
+
+def with_faces(arguments: argparse.Namespace) -> Enlarge:
+    if arguments.model == SHIPPED_MODEL:
+        raise UserError("--faces goes with --model: the model that ships is the one for faces, and draws everything.")
+    detector()  # better missed now than after the first picture
+    whole = plainly(arguments)
+    on_faces = Upscaler.load(SHIPPED_MODEL, arguments.device, arguments.precision)
+
+    def enlarge(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+        faces = find_faces(picture)
+        enlarged = draw_faces(whole(picture)[0], on_faces, picture, faces, arguments.detail)
+        return enlarged, [] if faces else ["No face was found."]
+
+    return enlarge
 
 
 def run_folder(pairs: Sequence[Pair], enlarge: Enlarge, arguments: argparse.Namespace) -> int:
@@ -132,7 +153,7 @@ class Report:
     failures: list[str] = field(default_factory=list)
     """a sentence for each picture that could not be enlarged"""
     notes: dict[str, list[Path]] = field(default_factory=dict)
-    """sentences that say what was not kept, and of which pictures"""
+    """sentences that say what was not kept, say, and of which pictures"""
 
     def lines(self) -> Iterator[str]:
         for note, photos in self.notes.items():
@@ -142,12 +163,13 @@ class Report:
 
 
 def enlarge_file(pair: Pair, enlarge: Enlarge) -> list[str]:
-    """Gives a sentence for everything that is not kept. Raises UserError."""
+    """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
     photo, place = pair
     try:
         picture, left_out = open_picture(photo)
         check_size(place, SCALE * picture.width, SCALE * picture.height)  # better refused now than after the work
-        return left_out + save_picture(enlarge(picture), place)
+        enlarged, notes = enlarge(picture)
+        return left_out + notes + save_picture(enlarged, place)
     except MemoryError:
         raise UserError(f"{photo}: there is not enough memory for it.") from None
 

@@ -10,6 +10,7 @@ from fake_hub import LICENSES, Repo
 from huggingface_hub import RepoCard, SpaceHardware
 from packaging.requirements import Requirement
 
+from srgan.faces import DETECTOR
 from srgan.space import ROOT, space_files
 
 SPACE = "alice/page"
@@ -183,6 +184,11 @@ def test_this_repository_is_a_space() -> None:
     assert {name for name, valid in VALID.items() if name not in data or not valid(data[name])} == set()
     assert data.keys() == VALID.keys()
     assert RepoCard(text).text.strip() == RepoCard((ROOT / "README.md").read_text()).text.strip()
+
+
+def test_a_space_gets_the_face_detector_with_its_licence() -> None:
+    folder = DETECTOR.parent.relative_to(ROOT).as_posix()
+    assert {f"{folder}/{DETECTOR.name}", f"{folder}/LICENSE"} <= space_files("").keys()
 
 
 def test_zero_gpu_gets_the_versions_that_it_takes() -> None:

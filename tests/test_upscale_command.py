@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import environment, is_one_sentence, run_python, textured
+from helpers import ROOT, environment, is_one_sentence, run_python, textured
 from PIL import Image
 
 from srgan import formats, ranks, upscale_command
 from srgan.cli import main
-from srgan.upscaler import Upscaler
+from srgan.faces import detector, draw_faces, find_faces
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 
 @pytest.fixture
@@ -214,3 +215,38 @@ def test_every_process_does_its_share_and_no_other(
         monkeypatch.setattr(ranks, "number", lambda number=number: number)
         assert run(folder, tmp_path / f"out{number}", *settings) == 0
         assert files(tmp_path / f"out{number}").keys() == names
+
+
+def test_the_model_that_ships_draws_the_faces_and_where_none_is_it_is_said(
+    tmp_path: Path, model_folder: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(SHIPPED_MODEL, "cpu", "fp32")
+    (tmp_path / "in").mkdir()
+    for name in ("collins.png", "coffee.png"):
+        photo = Image.open(ROOT / "examples" / name).convert("RGB").reduce(5)
+        photo.save(tmp_path / "in" / name)
+    assert run(tmp_path / "in", tmp_path / "out", "--faces", "--detail", 0.5, *settings) == 0
+    assert "srgan upscale: coffee.png: No face was found.\n" in capsys.readouterr().err.replace(f"{tmp_path}/in/", "")
+    for name, count in (("collins.png", 1), ("coffee.png", 0)):
+        photo = Image.open(tmp_path / "in" / name)
+        faces = find_faces(photo)
+        assert len(faces) == count
+        wanted = draw_faces(whole.enlarge(photo, 0.5), on_faces, photo, faces, 0.5)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / name)), np.asarray(wanted))
+
+
+def test_faces_without_a_model_or_a_detector_are_refused(
+    folder: Path,
+    tmp_path: Path,
+    settings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(folder, tmp_path / "out", "--faces") == 2
+    assert capsys.readouterr().err.startswith("srgan upscale: --faces goes with --model")
+    detector.cache_clear()
+    monkeypatch.setattr("srgan.faces.DETECTOR", tmp_path / "gone.onnx")
+    assert run(folder, tmp_path / "out", "--faces", *settings) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("srgan upscale: gone.onnx, which finds faces, cannot be read") and is_one_sentence(said)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,158 @@
+"""Faces in a picture: found by YuNet, framed as the training crops frame theirs, drawn into an enlargement.
+
+A face is restored at the size that it has: bringing it to the training crops' size costs more than it gains
+(benchmarks/faces.md, which has the figures behind the numbers below too).
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from srgan.boxes import Box
+from srgan.errors import UserError
+from srgan.formats import standard
+from srgan.images import flat
+from srgan.models import SCALE
+from srgan.upscaler import Upscaler
+
+DETECTOR = Path(__file__).resolve().parent.parent / "weights" / "face-detector" / "face_detection_yunet_2023mar.onnx"
+DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+LEAST_SCORE = 0.8
+"""Of 1. Below, more and more of what is found is no face."""
+
+LEAST_HEIGHT = 12
+"""Pixels of a face from forehead to chin, half of those that the network has learned from: less shows nothing.
+"""
+LONG_SIDES = (320, 1280)
+"""The picture is searched at two sizes, however large it is: YuNet finds faces of about 10 to 300 pixels."""
+
+ENLARGED = 2
+"""At the larger size it is enlarged at most so many times."""
+
+STRIDE = 32
+"""YuNet takes multiples of it; at one of it alone, OpenCV 4.14 answers with what was in its memory."""
+
+FRAME = 1.14
+"""The training crop's side for a face of height 1; the eyes lie in its middle. Of CelebA's centre crops."""
+
+FADE = 0.25
+"""Of the frame's side: so far around it one enlargement fades into the other."""
+
+detecting = threading.Lock()
+
+
+def find_faces(picture: Image.Image) -> list[Box]:
+    """Squares that frame the faces of the picture, upright, as the training crops frame theirs; the largest first.
+
+    They may stick out of the picture. Raises UserError where OpenCV or the detector's file is missing or damaged.
+    """
+    photo = flat(standard(picture))
+    largest = min(LONG_SIDES[1], ENLARGED * max(photo.size))
+    sides = sorted({LONG_SIDES[0], max(LONG_SIDES[0], largest)})
+    found = sorted((face for side in sides for face in detect(photo, side)), key=lambda face: -face[-1])
+    kept: list[np.ndarray] = []
+    for face in found:
+        if all(shared(face, other) < 0.4 for other in kept):
+            kept.append(face)
+    return sorted(map(frame, kept), key=lambda box: -box.side)
+
+
+def detect(photo: Image.Image, side: int) -> Iterator[np.ndarray]:
+    """What YuNet finds in an RGB picture that is brought to a long side. Of each face, in the picture's pixels: left,
+    top, width, height, x and y of right eye, left eye, nose and the mouth's corners, and score.
+    """
+    ratio = side / max(photo.size)
+    width, height = (max(1, round(length * ratio)) for length in photo.size)
+    canvas = np.zeros((*(max(2, -(-length // STRIDE)) * STRIDE for length in (height, width)), 3), np.uint8)
+    resized = photo.resize((width, height), Image.Resampling.BICUBIC)
+    canvas[:height, :width] = np.asarray(resized)[..., ::-1]  # BGR
+    with detecting:
+        network = detector()
+        network.setInputSize(canvas.shape[1::-1])
+        rows = network.detect(canvas)[1]
+    for row in [] if rows is None else rows:
+        face = np.append(row[:-1] / ratio, row[-1])
+        eyes = middle_of_eyes(face)
+        if np.isfinite(face).all() and face[3] >= LEAST_HEIGHT and ((eyes >= 0) & (eyes < photo.size)).all():
+            yield face
+
+
+@lru_cache(maxsize=1)
+def detector() -> Any:
+    """The one cv2.FaceDetectorYN, which is for one thread at a time."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV 5 warns of its own defaults
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(f"Faces are found by OpenCV: pip install opencv-python-headless ({error}).") from None
+    try:
+        data = DETECTOR.read_bytes()
+    except OSError as error:
+        raise UserError(f"{DETECTOR.name}, which finds faces, cannot be read ({error.strerror}).") from None
+    if hashlib.sha256(data).hexdigest() != DETECTOR_SHA256:
+        raise UserError(f"{DETECTOR.name}, which finds faces, is damaged: take it anew from the repository.")
+    model = np.frombuffer(data, np.uint8)
+    return cv2.FaceDetectorYN.create("onnx", model, np.empty(0, np.uint8), (STRIDE, STRIDE), LEAST_SCORE)
+
+
+def shared(first: np.ndarray, second: np.ndarray) -> float:
+    """The part of the smaller face that lies in the other one."""
+    lengths = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4]) - np.maximum(first[:2], second[:2])
+    return float(lengths.clip(min=0).prod() / min(first[2:4].prod(), second[2:4].prod()))
+
+
+def middle_of_eyes(face: np.ndarray) -> np.ndarray:
+    return (face[4:6] + face[6:8]) / 2
+
+
+def frame(face: np.ndarray) -> Box:
+    side = round(FRAME * face[3])
+    left, top = (round(middle - side / 2) for middle in middle_of_eyes(face))
+    return Box(left, top, left + side, top + side)
+
+
+def draw_faces(
+    enlarged: Image.Image, upscaler: Upscaler, picture: Image.Image, faces: Sequence[Box], detail: float = 1.0
+) -> Image.Image:
+    """The enlargement of a picture with its faces as `upscaler` enlarges them.
+
+    Inside a face's box all is `upscaler`'s, and FADE of its side beyond nothing; between, one becomes the other.
+    """
+    picture, drawn = standard(picture), enlarged.copy()
+    for face in faces:
+        draw_face(drawn, upscaler, picture, face, detail)
+    return drawn
+
+
+def draw_face(drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float) -> None:
+    whole, generator = Box(0, 0, *picture.size), upscaler.generator()
+    fade = max(1, round(FADE * face.side))
+    area = face.grown(fade, whole)
+    seen = area.grown(generator.features_radius + generator.image_radius, whole)  # so that it is as in the whole
+    restored = np.asarray(upscaler.enlarge(picture.crop(seen), detail).crop(area.inside(seen).times(SCALE)))
+    place = area.times(SCALE)
+    there = np.asarray(drawn.crop(place), np.float32)
+    rows = share(area.top, area.bottom, face.top, face.bottom, fade)
+    columns = share(area.left, area.right, face.left, face.right, fade)
+    weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (there.ndim - 2))
+    mixed = np.rint(there + weight * (restored - there)).astype(restored.dtype)
+    drawn.paste(Image.fromarray(mixed), place[:2])
+
+
+def share(start: int, end: int, low: int, high: int, fade: int) -> np.ndarray:
+    """Weights of the enlarged pixels from `start` to `end`: 1 from `low` to `high`, down to 0 over `fade` beyond.
+
+    float32, without a bend at either level.
+    """
+    middles = (np.arange(SCALE * start, SCALE * end, dtype=np.float32) + 0.5) / SCALE
+    beyond = np.maximum(low - middles, middles - high)
+    inner = 1 - (beyond / fade).clip(0, 1)
+    return inner**2 * (3 - 2 * inner)
