@@ -176,7 +176,8 @@ def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
     of cloth a grid changes its sign from one column to the next. Deep features of VGG19 reward grids, which look like
     detail to them. Pixels beyond the last whole span are left out.
     """
-    return sum((grid_height(restored, dim) - grid_height(original, dim)).clamp_min(0).mean() for dim in (-2, -1))
+    excess = [(grid_height(restored, dim) - grid_height(original, dim)).clamp_min(0).mean() for dim in (-2, -1)]
+    return torch.stack(excess).sum()
 
 
 def grid_height(images: Tensor, dim: int) -> Tensor:
