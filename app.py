@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from page.handlers import log
+from page.models import Models, load_models
 from page.parts import PAGE
 from page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
 from srgan import zero
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.hub import epoch_models
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 INTRO = """# Faces from a few pixels
 Enlarge a tiny photo and it turns to blur. Here a neural network that has studied faces draws the missing detail.
@@ -32,31 +32,29 @@ PRIVACY = "<small>Pictures stay on the machine that runs this page, and are dele
 KEPT_SECONDS = 3600
 
 
-def build_demo(upscaler: Upscaler, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
+def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
     """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
-    # A lent GPU is for what visitors ask.
-    first = Upscaler(upscaler.model, upscaler.name, "cpu") if zero.HERE else upscaler
     with gr.Blocks(
         title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
     ) as demo:
         gr.Markdown(INTRO)
         if notice:
             gr.Markdown(f"**{notice}**")
-        build_compare(upscaler, first)
-        build_enlarge(upscaler, first)
-        build_batch(upscaler)
+        build_compare(models)
+        build_enlarge(models)
+        build_batch(models)
         if epochs:
             build_epochs(epochs)
-        build_how(upscaler.model.metrics)
+        build_how(models)
         gr.Markdown(PRIVACY)
     return demo.queue(max_size=32)
 
 
-def health(demo: gr.Blocks, model: str) -> Route:
+def health(demo: gr.Blocks, models: list[str]) -> Route:
     """GET /health, for a load balancer: answered beside the queue, however long that is."""
 
     def answer(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "model": model, "waiting": len(demo._queue)})
+        return JSONResponse({"status": "ok", "models": models, "waiting": len(demo._queue)})
 
     return Route("/health", answer)
 
@@ -65,13 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = OneLineParser(prog="app.py", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--model", default=os.environ.get("SRGAN_MODEL") or str(SHIPPED_MODEL),
+        "--model", default=os.environ.get("SRGAN_MODEL", ""),
         help="model folder, or USER/NAME[@REVISION] on the Hugging Face Hub "
-        "(default: the environment's SRGAN_MODEL, else the model that ships)",
+        "(default: the environment's SRGAN_MODEL, else what ships)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lpips", metavar="FILE", default=os.environ.get("SRGAN_LPIPS", ""),
+        help="LPIPS v0.1 Alex weights, .safetensors: adds that figure (default: the environment's SRGAN_LPIPS)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     try:
-        upscaler, notice = load_or_shipped(arguments.model)
+        models, notice = load_models(arguments.model, arguments.lpips)
     except UserError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
@@ -82,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
     logging.basicConfig(format="%(asctime)s %(message)s")
     log.setLevel(logging.INFO)
-    zero.lend(upscaler)
-    demo = build_demo(upscaler, notice, epoch_models(arguments.model))
+    for upscaler in models.upscalers.values():
+        zero.lend(upscaler)
+    demo = build_demo(models, notice, epoch_models(arguments.model))
     demo.launch(
         theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
         max_file_size="30mb", ssr_mode=False, run_history=False, footer_links=["api", "settings"],
-        app_kwargs={"routes": [health(demo, upscaler.name)]},
+        app_kwargs={"routes": [health(demo, [upscaler.name for upscaler in models.upscalers.values()])]},
     )  # fmt: skip
     return 0
 

@@ -13,16 +13,16 @@ import torch
 from PIL import Image
 
 from page.files import save_png, save_zip
+from page.models import Models
 from srgan import comparison, images, zero
 from srgan.errors import UserError
 from srgan.models import SCALE
 from srgan.upscaler import Upscaler
 
 SIZES = (128, 256, 512, 1024)
+DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """At which a portrait's face is about as large as the faces that the shipped model was trained on."""
-FIRST = (1.0, DEFAULT_SIZE)
-"""Detail and size as the page has them at the start."""
 MOST_PIXELS = 1_000_000
 MOST_FILES = 32
 """Pictures in a batch."""
@@ -33,14 +33,18 @@ Figures = dict[str, Any]
 
 
 def compare(
-    upscaler: Upscaler, picture: str, detail: float = 1.0, size: int = DEFAULT_SIZE
+    models: Models, picture: str, detail: float = DEFAULT_DETAIL, size: int = DEFAULT_SIZE, made_for: str = ""
 ) -> tuple[str, str, str, str, Figures, str]:
     """PNG files of the restored, the bicubic, the original and the low-resolution picture; figures; what was done."""
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     photo = images.open_rgb(picture)
-    found = comparison.compare(upscaler, photo, detail, size)
-    about = {"milliseconds": found.milliseconds, "device": device_name(upscaler.device), "model": upscaler.name}
+    upscaler = models.chosen(made_for)
+    found = comparison.compare(upscaler, photo, detail, size, models.lpips)
+    about = {
+        "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
+        "model": upscaler.name, "revision": upscaler.revision,
+    }  # fmt: skip
     name = Path(picture).stem
     return (
         save_png(found.restored, f"{name}-restored"),
@@ -52,7 +56,9 @@ def compare(
     )
 
 
-def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str, tuple[str, str], str]:
+def enlarge(
+    models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = ""
+) -> tuple[str, tuple[str, str], str]:
     """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done."""
     small = images.open_rgb(picture)
     if small.width * small.height > MOST_PIXELS:
@@ -60,6 +66,7 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
+    upscaler = models.chosen(made_for)
     restored, milliseconds = upscaler.enlarge_timed(small, detail)
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
     name = Path(picture).stem
@@ -73,9 +80,10 @@ def enlarge(upscaler: Upscaler, picture: str, detail: float = 1.0) -> tuple[str,
 
 
 def batch(
-    upscaler: Upscaler,
+    models: Models,
     pictures: Sequence[str],
-    detail: float = 1.0,
+    detail: float = DEFAULT_DETAIL,
+    made_for: str = "",
     progress: Callable[..., Any] = lambda *_, **__: None,
 ) -> tuple[str, list[str], str]:
     """A ZIP of the restored pictures, their PNG files, and what was done; names in it what could not be enlarged."""
@@ -85,7 +93,7 @@ def batch(
     for number, picture in enumerate(pictures):
         progress((number, len(pictures)), desc="Enlarging", unit="pictures")
         try:
-            done.append(enlarge(upscaler, picture, detail)[0])
+            done.append(enlarge(models, picture, detail, made_for)[0])
         except UserError as error:
             refused.append(without_folder(str(error), picture))
     if not done:
@@ -97,12 +105,17 @@ def batch(
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
     """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original."""
     photo = images.open_rgb(picture)
-    found = [comparison.compare(load_epoch(epoch), photo, 1.0, DEFAULT_SIZE) for epoch in (first, second)]
+    found = [comparison.compare(load_epoch(epoch), photo, DEFAULT_DETAIL, DEFAULT_SIZE) for epoch in (first, second)]
     low, original = found[0].low, found[0].original
     name = Path(picture).stem
-    names = ("low", first.split("@")[-1], second.split("@")[-1], "original")
+    names = ("low", tag(first), tag(second), "original")
     pictures = (low, found[0].restored, found[1].restored, original)
     return tuple(save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
+
+
+def tag(epoch: str) -> str:
+    """ "epoch-20" of USER/NAME@epoch-20."""
+    return epoch.split("@")[-1]
 
 
 @lru_cache(maxsize=4)
@@ -131,10 +144,12 @@ def without_folder(sentence: str, picture: str) -> str:
     return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
 
 
-def spoken(function: Callable[..., Any], example: str | None = None, start: Any = None) -> Callable[..., Any]:
+def spoken(
+    function: Callable[..., Any], example: str | None = None, first: tuple[Any, ...] = (), start: Any = None
+) -> Callable[..., Any]:
     """A handler that shows UserErrors on the page as they are.
 
-    Without a picture it takes the example, whose result at the page's first settings is `start`, or does nothing.
+    Without a picture it takes the example, whose result at the page's `first` settings is `start`, or does nothing.
     """
     name = getattr(function, "func", function).__name__
 
@@ -142,7 +157,7 @@ def spoken(function: Callable[..., Any], example: str | None = None, start: Any 
     def handler(picture: str | None, *settings: Any) -> Any:
         if not picture and example is None:
             return gr.skip()
-        if picture is None and settings == FIRST[: len(settings)]:
+        if picture is None and settings == first:
             return start
         picture = picture or example
         outcome, began = "failed", time.perf_counter()

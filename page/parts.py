@@ -8,8 +8,8 @@ import gradio as gr
 from gradio.data_classes import GradioModel, GradioRootModel
 from gradio.processing_utils import move_files_to_cache
 
-from page.handlers import FIRST
-from srgan.upscaler import Upscaler
+from page.handlers import DEFAULT_DETAIL
+from page.models import Models
 
 PAGE = Path(__file__).resolve().parent
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
@@ -39,14 +39,25 @@ def wipe_slider(elem_id: str) -> gr.ImageSlider:
     )
 
 
-def detail_input(upscaler: Upscaler) -> gr.Slider:
+def detail_input(models: Models) -> gr.Slider:
     info = "0: faithful. 1: sharp, partly imagined."
-    if not upscaler.can_blend:
+    if not models.can_blend:
         info = "This model holds one weight set, so there is nothing to choose."
     return gr.Slider(
-        0, 1, FIRST[0], step=0.05, label="Detail", info=info, interactive=upscaler.can_blend,
+        0, 1, DEFAULT_DETAIL, step=0.05, label="Detail", info=info, interactive=models.can_blend,
         buttons=[], scale=2, min_width=240,
     )  # fmt: skip
+
+
+def made_for_input(models: Models) -> list[gr.Radio]:
+    """The choice of a model, where there is one to make."""
+    if len(models.made_for) == 1:
+        return []
+    choice = gr.Radio(
+        models.made_for, value=models.made_for[0], label="Made for", info="What it has learned from.",
+        elem_classes="choice", scale=2, min_width=240,
+    )  # fmt: skip
+    return [choice]
 
 
 def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:

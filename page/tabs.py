@@ -1,5 +1,6 @@
 """The tabs: what a visitor sees, and what happens when something is changed."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,25 +10,50 @@ import gradio as gr
 from PIL import Image
 
 from page.files import save_png, served
-from page.handlers import FIRST, SIZES, batch, compare, compare_epochs, enlarge, spoken
-from page.parts import PAGE, PAIRS, detail_input, linked_panes, picture_input, show_first, wipe, wipe_slider
+from page.handlers import (
+    DEFAULT_SIZE,
+    SIZES,
+    batch,
+    compare,
+    compare_epochs,
+    enlarge,
+    spoken,
+    tag,
+)
+from page.models import Models
+from page.parts import (
+    PAGE,
+    PAIRS,
+    detail_input,
+    linked_panes,
+    made_for_input,
+    picture_input,
+    show_first,
+    wipe,
+    wipe_slider,
+)
 from srgan import images, zero
 from srgan.card import figures_table
 from srgan.report import save_curves
-from srgan.upscaler import Upscaler
 
 EXAMPLES = [
     PAGE.parent / "examples" / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
 ]
 EXAMPLE_SMALL_SIDE = 128
 
-HOW = """The network was shown many small copies of face photos and learned to draw the large ones: first to come as
+HOW = """The network was shown many small copies of photos and learned to draw the large ones: first to come as
 close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
 photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
-It works on everything in a picture, and is best on faces about as large as those it has learned from."""
+It works on everything in a picture, and is best on what it has learned from, at about the same size."""
+
+HOW_TWO = """There are two such networks. The one made for faces has learned from faces alone; the other, from photos of
+anything."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
+
+LPIPS_NOTE = """<small>LPIPS is how far apart the two pictures look to a network that recognises things: lower is
+closer. It minds a blur more than a detail that is a pixel off.</small>"""
 
 BATCH_PROGRESS = gr.Progress()
 
@@ -41,24 +67,24 @@ ON_MODEL = {
 """Events that run the network: one at a time, but where they may wait for a GPU; of a slider's many only the last."""
 
 
-def build_compare(upscaler: Upscaler, first: Upscaler) -> None:
-    """The tab in which the upload is the original. `first` restores the example that is there at the start."""
+def build_compare(models: Models) -> None:
+    """The tab in which the upload is the original."""
     with gr.Tab("Compare"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             slider = wipe_slider("wipe")
             with gr.Row():
                 pair = gr.Radio(
                     PAIRS, value=PAIRS[0], label="Left | right of the line",
-                    elem_classes="pairs", scale=3, min_width=300,
+                    elem_classes="choice", scale=3, min_width=300,
                 )  # fmt: skip
-                detail = detail_input(upscaler)
+                made_for, detail = made_for_input(models), detail_input(models)
             bicubic, restored, original = linked_panes(("bicubic", "restored", "original"))
         with gr.Column(scale=1, min_width=280):
             photo = picture_input("Your photo")
             gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
             with gr.Column(elem_classes="later"):
                 size = gr.Radio(
-                    SIZES, value=FIRST[1], label="Compare at", info="Pixels on the long side", elem_classes="sizes",
+                    SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side", elem_classes="sizes",
                 )  # fmt: skip
                 size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
                 done = gr.Markdown(label="what was done")
@@ -70,15 +96,18 @@ def build_compare(upscaler: Upscaler, first: Upscaler) -> None:
                     apply_default_css=False, elem_classes="figures",
                 )  # fmt: skip
                 gr.Markdown(FIGURES_NOTE)
+                if models.lpips:
+                    gr.Markdown(LPIPS_NOTE)
 
     panes = [restored, bicubic, original]
-    results = [*panes, low, figures, done]
+    results, settings = [*panes, low, figures, done], [detail, size, *made_for]
     example = str(EXAMPLES[0])
-    start = compare(first, example)
+    start = compare(models.at_start(), example)
     show_first([*results, slider, download], [*start, (start[1], start[0]), start[0]])
     shown = gr.on(
-        [photo.change, detail.input, size.input], spoken(partial(compare, upscaler), example, start),
-        [photo, detail, size], results, api_name="compare", show_progress_on=slider, **ON_MODEL,
+        [photo.change, *(setting.input for setting in settings)],
+        spoken(partial(compare, models), example, first_values(settings), start),
+        [photo, *settings], results, api_name="compare", show_progress_on=slider, **ON_MODEL,
     )  # fmt: skip
     shown.success(
         lambda pair, *files: (wipe(pair, *files), files[0]), [pair, *panes], [slider, download],
@@ -86,6 +115,10 @@ def build_compare(upscaler: Upscaler, first: Upscaler) -> None:
     )  # fmt: skip
     pair.input(wipe, [pair, *panes], slider, api_visibility="private", queue=False)
     photo.change(None, photo, js=SHOW.replace("ID", "wipe"))
+
+
+def first_values(settings: Sequence[gr.components.Component]) -> tuple[Any, ...]:
+    return tuple(setting.value for setting in settings)
 
 
 def small_copies(photos: Sequence[Path]) -> list[str]:
@@ -98,34 +131,38 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
     return copies
 
 
-def build_enlarge(upscaler: Upscaler, first: Upscaler) -> None:
+def build_enlarge(models: Models) -> None:
     """The tab in which the upload is enlarged, with no original to compare with."""
     examples = small_copies(EXAMPLES)
     with gr.Tab("Enlarge"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             slider = wipe_slider("enlarged")
-            detail = detail_input(upscaler)
+            with gr.Row():
+                made_for, detail = made_for_input(models), detail_input(models)
         with gr.Column(scale=1, min_width=280):
             small = picture_input("Your small picture")
             gr.Examples([[path] for path in examples], small, label="Or try one of these")
             done = gr.Markdown(label="what was done")
             download = gr.DownloadButton("Download restored", variant="primary", size="sm")
 
-    results = [download, slider, done]
-    start = enlarge(first, examples[0])
+    results, settings = [download, slider, done], [detail, *made_for]
+    start = enlarge(models.at_start(), examples[0])
     show_first(results, start)
     gr.on(
-        [small.change, detail.input], spoken(partial(enlarge, upscaler), examples[0], start), [small, detail], results,
+        [small.change, *(setting.input for setting in settings)],
+        spoken(partial(enlarge, models), examples[0], first_values(settings), start), [small, *settings], results,
         api_name="enlarge", show_progress_on=slider, **ON_MODEL,
     )  # fmt: skip
     small.change(None, small, js=SHOW.replace("ID", "enlarged"))
 
 
-def build_batch(upscaler: Upscaler) -> None:
+def build_batch(models: Models) -> None:
     """The tab that enlarges many files."""
 
-    def run(pictures: list[str] | None, detail: float, progress: gr.Progress = BATCH_PROGRESS) -> Any:
-        return spoken(partial(batch, upscaler, progress=progress))(pictures, detail)
+    def run(
+        pictures: list[str] | None, detail: float, made_for: str = "", progress: gr.Progress = BATCH_PROGRESS
+    ) -> Any:
+        return spoken(partial(batch, models, progress=progress))(pictures, detail, made_for)
 
     with gr.Tab("Many at once"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
@@ -138,12 +175,12 @@ def build_batch(upscaler: Upscaler) -> None:
             )  # fmt: skip
         with gr.Column(scale=1, min_width=280):
             files = gr.File(label="Your small pictures", file_count="multiple", file_types=["image"], height=240)
-            detail = detail_input(upscaler)
+            made_for, detail = made_for_input(models), detail_input(models)
             start = gr.Button("Enlarge them all", variant="primary")
             download = gr.DownloadButton("Download all as ZIP", size="sm")
     # Not in the turn of single pictures, which would wait for all of it.
     start.click(
-        run, [files, detail], [download, gallery, done], api_name="batch", show_progress_on=gallery,
+        run, [files, detail, *made_for], [download, gallery, done], api_name="batch", show_progress_on=gallery,
         concurrency_limit=1, trigger_mode="once",
     )  # fmt: skip
 
@@ -157,25 +194,42 @@ def build_epochs(epochs: Sequence[str]) -> None:
                 first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
                 second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
                 gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
-        panes = linked_panes(("low resolution", "one epoch", "another", "original"))
+        panes = linked_panes(epoch_titles(epochs[0], epochs[-1]))
         gr.on(
-            [photo.change, first.input, second.input], spoken(compare_epochs), [photo, first, second], panes,
+            [photo.change, first.input, second.input], show_epochs, [photo, first, second], panes,
             api_visibility="private", **ON_MODEL,
         )  # fmt: skip
 
 
-def build_how(metrics: dict[str, Any]) -> None:
-    """What the network has learned, with the loaded model's own figures and curves where it has some."""
+def epoch_titles(first: str, second: str) -> list[str]:
+    return ["low resolution", tag(first), tag(second), "original"]
+
+
+def show_epochs(picture: str | None, first: str, second: str) -> list[dict[str, Any]]:
+    """Pictures and titles together; without a photo, titles over empty panes."""
+    files = spoken(compare_epochs)(picture, first, second) if picture else [None] * 4
+    shown = zip(files, epoch_titles(first, second), strict=True)
+    return [gr.update(value=file, label=title, alt_text=title) for file, title in shown]
+
+
+def build_how(models: Models) -> None:
+    """What the networks have learned, with the loaded models' own figures and curves where they have some."""
+    several = len(models.made_for) > 1
     with gr.Accordion("How it works, and how well", open=False):
-        gr.Markdown(HOW)
-        if (figures := metrics.get("figures")) and "photos" in metrics:
-            gr.Markdown(
-                f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}"
-            )
-        if history := metrics.get("history"):
-            path = served("", "curves.png")
-            save_curves(history, path)
-            gr.Image(
-                str(path), label="Its training, epoch by epoch", alt_text="Losses and figures over the epochs",
-                format="png", interactive=False, buttons=["fullscreen"],
-            )  # fmt: skip
+        gr.Markdown(f"{HOW}\n\n{HOW_TWO}" if several else HOW)
+        for title, upscaler in models.upscalers.items():
+            if several:
+                gr.Markdown(f"### Made for: {title}")
+            show_learned(title, upscaler.model.metrics)
+
+
+def show_learned(title: str, metrics: dict[str, Any]) -> None:
+    if (figures := metrics.get("figures")) and "photos" in metrics:
+        gr.Markdown(f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}")
+    if history := metrics.get("history"):
+        path = served(hashlib.sha256(title.encode()).hexdigest(), "curves.png")
+        save_curves(history, path)
+        gr.Image(
+            str(path), label="Its training, epoch by epoch", alt_text="Losses and figures over the epochs",
+            format="png", interactive=False, buttons=["fullscreen"],
+        )  # fmt: skip

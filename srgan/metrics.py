@@ -1,5 +1,6 @@
 """PSNR, SSIM and LPIPS, each with its protocol in its name. RGB images [N, 3, H, W] in, one figure per image out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,6 +136,15 @@ class LPIPS(nn.Module):
                 found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return found
 
+    def against(self, original: Tensor) -> Callable[[Tensor], Tensor]:
+        """`forward` for many pictures restored of one original, which is looked at once."""
+        seen = self.activations(original)
+
+        def distance(restored: Tensor) -> Tensor:
+            pairs = zip(self.activations(restored), seen, self.heads, strict=True)
+            return torch.stack([(head * (a - b).square()).sum(1).mean((-2, -1)) for a, b, head in pairs]).sum(0)
+
+        return distance
+
     def forward(self, restored: Tensor, original: Tensor) -> Tensor:
-        pairs = zip(self.activations(restored), self.activations(original), self.heads, strict=True)
-        return torch.stack([(head * (a - b).square()).sum(1).mean((-2, -1)) for a, b, head in pairs]).sum(0)
+        return self.against(original)(restored)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ class ModelConfig:
         settings = self.training.get("settings")
         side = settings.get("crop") if isinstance(settings, dict) else None
         return side if isinstance(side, int) and side > 0 else 128
+
+    def commit(self) -> str:
+        """The git commit of the program that trained the model; "" where config.json does not say."""
+        versions = self.training.get("versions")
+        commit = versions.get("commit") if isinstance(versions, dict) else None
+        return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit) else ""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every tensor of the network; nothing is allocated."""

@@ -75,6 +75,11 @@ class Upscaler:
         """Whether the model holds both weight sets, so that `detail` can be chosen."""
         return "fidelity" in self.model.weights
 
+    @property
+    def revision(self) -> str:
+        """Seven letters of the Hub's commit, or of the program's that trained a folder's model; "" for neither."""
+        return (self.commit or self.model.config.commit())[:7]
+
     def enlarge(self, picture: Image.Image, detail: float = 1.0) -> Image.Image:
         """The picture at 4 times its width and height, upright, with its colour profile and DPI in `info`.
 

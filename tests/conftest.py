@@ -26,9 +26,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_photos(tmp_path_factory.mktemp("photos"))
 
 
-def tiny_model(kinds: tuple[str, ...] = ("detail", "fidelity")) -> Model:
+def tiny_model(kinds: tuple[str, ...] = ("detail", "fidelity"), seed: int = 1) -> Model:
     """Random weights that show every wrong turn, in the smallest network that has all parts."""
-    weights = {kind: random_generator(seed).state_dict() for seed, kind in enumerate(kinds, start=1)}
+    weights = {kind: random_generator(drawn).state_dict() for drawn, kind in enumerate(kinds, start=seed)}
     return Model(ModelConfig(channels=8, blocks=1, recipe="default"), weights, {"photos": 3})
 
 
@@ -50,6 +50,14 @@ def one_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder without fidelity.safetensors, as the classic recipe leaves one."""
     folder = tmp_path_factory.mktemp("model") / "one-set"
     save_model(folder, tiny_model(("detail",)), "# one-set\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of one weight set with other weights: the second model that a page offers."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-photos"
+    save_model(folder, tiny_model(("detail",), seed=9), "# tiny-photos\n")
     return folder
 
 

@@ -31,6 +31,17 @@ def running_app(model: Path, folder: Path, program: str = "app.py", **settings: 
     return serving(command, os.environ | places | settings, folder)
 
 
+def running_shipped(faces: Path, photos: Path, folder: Path, **settings: str) -> AbstractContextManager[Server]:
+    """`python app.py` where these two model folders are those that ship."""
+    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    program = (
+        "import sys, pathlib, app; from page import models; "
+        "models.SHIPPED_MODEL, models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[1:]); sys.exit(app.main([]))"
+    )
+    command = [sys.executable, "-c", program, str(faces), str(photos)]
+    return serving(command, os.environ | places | settings, folder, cwd=ROOT)
+
+
 @contextmanager
 def serving(command: list[str], environment: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Server]:
     """A command that serves the page, on a free port, until it is no longer needed."""

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from page_support import ROOT, Server, assert_same, make_picture, running_app
+from page_support import ROOT, Server, assert_same, make_picture, running_app, running_shipped
 from PIL import Image
 
 import app
+import page.models
+from page import handlers, tabs
+from page.models import Models
 from srgan import images
 from srgan.upscaler import Upscaler
 
@@ -34,7 +37,9 @@ def results_below_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_detail_cannot_be_moved_where_the_model_has_one_weight_set(one_set_folder: Path, upscaler: Upscaler) -> None:
     for loaded, movable in ((Upscaler.load(one_set_folder), False), (upscaler, True)):
-        sliders = [block for block in app.build_demo(loaded).blocks.values() if isinstance(block, gr.Slider)]
+        sliders = [
+            block for block in app.build_demo(Models({"": loaded})).blocks.values() if isinstance(block, gr.Slider)
+        ]
         assert [slider.interactive for slider in sliders] == [movable] * 3
 
 
@@ -94,6 +99,27 @@ def test_a_refused_picture_over_http_gets_the_sentence_and_the_server_lives(
     assert "Traceback" not in server.errors.read_text()
 
 
+def test_the_model_is_the_last_argument_where_two_ship_and_faces_without_it(
+    upscaler: Upscaler, model_folder: Path, photos_folder: Path, tmp_path: Path
+) -> None:
+    file = handle_file(make_picture(tmp_path / "small.png", 33, 20))
+    photos = Upscaler.load(photos_folder)
+    small = images.open_rgb(tmp_path / "small.png")
+    with running_shipped(model_folder, photos_folder, tmp_path) as server:
+        client = Client(server.url, verbose=False, download_files=tmp_path)
+        endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        for endpoint in endpoints.values():
+            last = endpoint["parameters"][-1]
+            assert (last["parameter_name"], last["parameter_default"]) == ("made_for", "Faces")
+        for options, expected in (({}, upscaler), ({"made_for": "Any photo"}, photos)):
+            assert_same(client.predict(file, **options, api_name="/enlarge")[0], expected.enlarge(small))
+            assert_same(client.predict([file], **options, api_name="/batch")[1][0]["image"], expected.enlarge(small))
+        assert_same(client.predict(file, 1.0, "Any photo", api_name="/enlarge")[0], photos.enlarge(small))
+        with pytest.raises(AppError, match=r"'Sketches'.*Faces.*Any photo"):
+            client.predict(file, made_for="Sketches", api_name="/enlarge")
+        assert httpx.get(f"{server.url}/health").json()["models"] == ["tiny-faces", "tiny-photos"]
+
+
 def readme_example(language: str, after: str, server: Server) -> str:
     """The first code in README.md below a heading, for this server."""
     text = (ROOT / "README.md").read_text().split(f"## {after}\n")[1]
@@ -126,7 +152,7 @@ def test_readmes_shell_calls_the_page(server: Server, upscaler: Upscaler, tmp_pa
 
 def test_health_answers_and_the_log_names_no_file(client: Client, server: Server, tmp_path: Path) -> None:
     answer = httpx.get(f"{server.url}/health")
-    assert answer.json() == {"status": "ok", "model": "tiny-faces", "waiting": 0}
+    assert answer.json() == {"status": "ok", "models": ["tiny-faces"], "waiting": 0}
     before = len(server.errors.read_text().splitlines())
     client.predict(handle_file(make_picture(tmp_path / "secret.png", 6, 6)), api_name="/enlarge")
     (tmp_path / "secret.txt").write_text("no picture")
@@ -145,7 +171,8 @@ def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_pag
 ) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr(gr.Blocks, "launch", lambda demo, **_: shown.append(demo.get_config_file()))
-    monkeypatch.setattr(app, "load_or_shipped", lambda model: (upscaler, f"{model}: it is gone. Taken instead: ours."))
+    taken = "it is gone. Taken instead: ours."
+    monkeypatch.setattr(page.models, "load_or_shipped", lambda model: (upscaler, f"{model}: {taken}"))
     assert app.main(["--model", "alice/faces"]) == 0
     assert "alice/faces: it is gone. Taken instead: ours." in capsys.readouterr().err
     texts = [str(part["props"].get("value")) for part in shown[0]["components"]]
@@ -157,15 +184,32 @@ def test_the_page_tells_the_loaded_models_own_figures_and_curves(upscaler: Upsca
     metrics = {"photos": 7, "figures": {"detail 1": row}, "history": [{"stage": "detail", "epoch": 1, **row}]}
     model = dataclasses.replace(upscaler.model, metrics=metrics)
     for shown, expected in ((upscaler, False), (Upscaler(model, "measured", "cpu"), True)):
-        parts = str(app.build_demo(shown).get_config_file()["components"])
+        parts = str(app.build_demo(Models({"": shown})).get_config_file()["components"])
         assert all((text in parts) == expected for text in ("On 7 photos", "31.25", "Losses and figures over"))
 
 
 def test_the_epochs_tab_is_there_for_a_model_that_has_some(upscaler: Upscaler) -> None:
     epochs = ["alice/faces@epoch-20", "alice/faces@epoch-42"]
     for shown, expected in ((epochs, True), ([], False)):
-        parts = app.build_demo(upscaler, epochs=shown).get_config_file()["components"]
+        parts = app.build_demo(Models({"": upscaler}), epochs=shown).get_config_file()["components"]
         assert ("Epochs" in [part["props"].get("label") for part in parts if part["type"] == "tabitem"]) == expected
+
+
+def test_the_epochs_are_titled_by_their_tags_with_their_pictures(
+    upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "load_epoch", lambda _: upscaler)
+    epochs = ["alice/faces@epoch-20", "alice/faces@epoch-42"]
+    blocks = app.build_demo(Models({"": upscaler}), epochs=epochs).blocks.values()
+    assert {"epoch-20", "epoch-42"} <= {block.label for block in blocks if isinstance(block, gr.Image)}
+    photo = make_picture(tmp_path / "photo.png", 80, 60)
+    titles = ["low resolution", "epoch-42", "epoch-20", "original"]
+    with_photo, without = (tabs.show_epochs(asked, *reversed(epochs)) for asked in (str(photo), None))
+    for shown in (with_photo, without):
+        assert [pane["label"] for pane in shown] == [pane["alt_text"] for pane in shown] == titles
+    names = [Path(pane["value"]).stem for pane in with_photo]
+    assert names == ["photo-low", "photo-epoch-42", "photo-epoch-20", "photo-original"]
+    assert [pane["value"] for pane in without] == [None] * 4
 
 
 def test_a_model_folder_that_is_not_there_is_one_sentence_and_exit_code_2() -> None:
@@ -181,6 +225,71 @@ def test_the_environment_may_name_the_model(
     monkeypatch.setenv("SRGAN_MODEL", "elsewhere")
     assert app.main([]) == 2
     assert capsys.readouterr().err == f"app.py: elsewhere{NO_MODEL}\n"
+
+
+@pytest.mark.parametrize("named", ["--lpips", "SRGAN_LPIPS"])
+def test_what_is_no_lpips_file_is_one_sentence_and_exit_code_2(
+    model_folder: Path, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SRGAN_LPIPS", "elsewhere")
+    options = ["--lpips", "nowhere"] if named == "--lpips" else []
+    assert app.main(["--model", str(model_folder), *options]) == 2
+    place = "nowhere" if options else "elsewhere"
+    error = f"app.py: --lpips {place} cannot be read as LPIPS v0.1 Alex weights (FileNotFoundError).\n"
+    assert capsys.readouterr().err == error
+
+
+@pytest.fixture
+def shipped(
+    model_folder: Path, photos_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any] | None]:
+    """Runs app.py where two models ship, as far as the launch; gives what it would have served, or None."""
+    monkeypatch.setattr(page.models, "SHIPPED_MODEL", model_folder)
+    monkeypatch.setattr(page.models, "PHOTOS_MODEL", photos_folder)
+    monkeypatch.delenv("SRGAN_MODEL", raising=False)
+
+    def run(*arguments: str) -> dict[str, Any] | None:
+        served: list[dict[str, Any]] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(gr.Blocks, "launch", lambda demo, **_: served.append(demo.get_config_file()))
+            code = app.main(arguments)
+        assert code == (0 if served else 2)
+        return served[0] if served else None
+
+    return run
+
+
+def choices(config: dict[str, Any] | None) -> list[Any]:
+    assert config
+    return [part["props"]["choices"] for part in config["components"] if part["props"].get("label") == "Made for"]
+
+
+def test_two_models_are_offered_exactly_where_two_ship_and_none_is_named(
+    shipped: Callable[..., Any], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [("Faces", "Faces"), ("Any photo", "Any photo")]
+    assert choices(shipped()) == [both] * 3
+    assert choices(shipped("--model", str(model_folder))) == []
+    monkeypatch.setenv("SRGAN_MODEL", str(model_folder))
+    assert choices(shipped()) == []
+    monkeypatch.delenv("SRGAN_MODEL")
+    monkeypatch.setattr(page.models, "PHOTOS_MODEL", tmp_path / "photos")
+    assert choices(shipped()) == []
+    (tmp_path / "photos").mkdir()  # an unfinished folder is told of, not left out
+    assert shipped() is None
+
+
+def test_how_it_works_tells_of_each_model(upscaler: Upscaler) -> None:
+    def measured(psnr: float) -> Upscaler:
+        history = [{"stage": "detail", "epoch": 1, "psnr_y": psnr}]
+        metrics = {"photos": 7, "figures": {"detail 1": {"psnr_y": psnr}}, "history": history}
+        return Upscaler(dataclasses.replace(upscaler.model, metrics=metrics), "measured", "cpu")
+
+    demo = app.build_demo(Models({"Faces": measured(31.25), "Any photo": measured(24.5)}))
+    parts = [part["props"] for part in demo.get_config_file()["components"]]
+    assert all(text in str(parts) for text in ("Made for: Faces", "31.25", "Made for: Any photo", "24.50"))
+    curves = [part["value"]["path"] for part in parts if part.get("alt_text") == "Losses and figures over the epochs"]
+    assert len({Path(path).read_bytes() for path in curves}) == 2
 
 
 def test_an_unknown_argument_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

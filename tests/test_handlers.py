@@ -12,15 +12,21 @@ from page_support import assert_same, make_picture
 from PIL import Image
 
 from page import handlers
+from page.models import Models
 from srgan import comparison, images
 from srgan.errors import UserError
-from srgan.metrics import psnr_y, ssim_y
+from srgan.metrics import LPIPS, psnr_y, ssim_y
 from srgan.upscaler import Upscaler
 
 
 @pytest.fixture(scope="module")
 def upscaler(model_folder: Path) -> Upscaler:
     return Upscaler.load(model_folder)
+
+
+@pytest.fixture(scope="module")
+def models(upscaler: Upscaler) -> Models:
+    return Models({"tiny-faces": upscaler})
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +53,15 @@ def bicubic(small: Image.Image) -> Image.Image:
     ],
 )
 def test_compare_shows_what_the_upscaler_makes_of_the_reduced_original(
-    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], size: int, original_size: tuple[int, int]
+    models: Models,
+    upscaler: Upscaler,
+    tmp_path: Path,
+    photo_size: tuple[int, int],
+    size: int,
+    original_size: tuple[int, int],
 ) -> None:
     photo = make_picture(tmp_path / "photo.png", *photo_size)
-    restored, enlarged, original, low, figures, _ = handlers.compare(upscaler, str(photo), 0.25, size)
+    restored, enlarged, original, low, figures, _ = handlers.compare(models, str(photo), 0.25, size)
 
     target = images.open_rgb(original)
     assert target.size == original_size
@@ -63,20 +74,61 @@ def test_compare_shows_what_the_upscaler_makes_of_the_reduced_original(
         assert figures[name]["ssim_y"] == pytest.approx(float(ssim_y(batch(file), batch(original))), abs=0.001)
     assert figures["milliseconds"] >= 0
     assert (figures["model"], figures["device"]) == ("tiny-faces", handlers.device_name(upscaler.device))
+    assert figures["revision"] == upscaler.revision == ""
 
 
-def test_a_photo_that_need_not_be_reduced_is_the_original_pixel_for_pixel(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_lpips_is_among_the_figures_where_its_network_is_given(
+    upscaler: Upscaler, lpips_file: Path, tmp_path: Path
+) -> None:
+    lpips = LPIPS.load(lpips_file)
+    photo = make_picture(tmp_path / "photo.png", 178, 218)
+    for detail in (0.25, 1.0):  # the second time with what is kept of the first
+        found = handlers.compare(Models({"Faces": upscaler}, lpips), str(photo), detail)
+        restored, bicubic, original, _, figures, _ = found
+        for name, file in (("bicubic", bicubic), ("restored", restored)):
+            wanted = float(lpips(images.to_unit(batch(file)), images.to_unit(batch(original))))
+            assert figures[name]["lpips"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_what_does_not_depend_on_the_model_is_done_once_for_a_photo(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enlarged: list[torch.Tensor] = []
+    monkeypatch.setattr(comparison, "enlarge", lambda low: enlarged.append(low) or images.enlarge(low))
+    photo = make_picture(tmp_path / "photo.png", 99, 61)
+    first, second = (handlers.compare(models, str(photo), detail)[4] for detail in (0.5, 0.75))
+    assert len(enlarged) == 1 and first["bicubic"] == second["bicubic"]
+    handlers.compare(models, str(make_picture(tmp_path / "other.png", 97, 61)))
+    assert len(enlarged) == 2
+
+
+def test_the_model_is_chosen_by_what_it_is_made_for(upscaler: Upscaler, photos_folder: Path, tmp_path: Path) -> None:
+    photos = Upscaler.load(photos_folder)
+    models = Models({"Faces": upscaler, "Any photo": photos})
+    file = str(make_picture(tmp_path / "small.png", 40, 36))
+    small = images.open_rgb(file)
+    for made_for, expected in (((), upscaler), (("Faces",), upscaler), (("Any photo",), photos)):
+        assert_same(handlers.enlarge(models, file, 1.0, *made_for)[0], expected.enlarge(small))
+        assert_same(handlers.batch(models, [file], 1.0, *made_for)[1][0], expected.enlarge(small))
+        restored, _, _, low, figures, _ = handlers.compare(models, file, 1.0, 512, *made_for)
+        assert_same(restored, expected.enlarge(images.open_rgb(low)))
+        assert figures["model"] == expected.name
+    with pytest.raises(UserError, match="tiny-photos holds one weight set only"):
+        handlers.enlarge(models, file, 0.5, "Any photo")
+
+
+def test_a_photo_that_need_not_be_reduced_is_the_original_pixel_for_pixel(models: Models, tmp_path: Path) -> None:
     photo = make_picture(tmp_path / "photo.png", 67, 49)
-    original = handlers.compare(upscaler, str(photo))[2]
+    original = handlers.compare(models, str(photo))[2]
     assert_same(original, Image.open(photo).crop((0, 0, 64, 48)))
 
 
-def test_a_sideways_photo_is_shown_upright(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_a_sideways_photo_is_shown_upright(models: Models, tmp_path: Path) -> None:
     photo = Image.open(make_picture(tmp_path / "photo.png", 120, 80))
     exif = photo.getexif()
     exif[0x0112] = 6
     photo.save(tmp_path / "sideways.png", exif=exif)
-    assert Image.open(handlers.compare(upscaler, str(tmp_path / "sideways.png"))[2]).size == (80, 120)
+    assert Image.open(handlers.compare(models, str(tmp_path / "sideways.png"))[2]).size == (80, 120)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +140,10 @@ def test_a_sideways_photo_is_shown_upright(upscaler: Upscaler, tmp_path: Path) -
     ],
 )
 def test_the_page_says_what_was_done_to_the_photo(
-    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], sentence: str
+    models: Models, tmp_path: Path, photo_size: tuple[int, int], sentence: str
 ) -> None:
     photo = make_picture(tmp_path / "photo.png", *photo_size)
-    assert handlers.compare(upscaler, str(photo))[-1].startswith(sentence)
+    assert handlers.compare(models, str(photo))[-1].startswith(sentence)
 
 
 def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
@@ -109,17 +161,19 @@ def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_advice(
-    upscaler: Upscaler, tmp_path: Path, photo_size: tuple[int, int], size: int, advice: str
+    models: Models, tmp_path: Path, photo_size: tuple[int, int], size: int, advice: str
 ) -> None:
     photo = make_picture(tmp_path / "photo.png", *photo_size)
     with pytest.raises(UserError, match=advice):
-        handlers.compare(upscaler, str(photo), 1.0, size)
+        handlers.compare(models, str(photo), 1.0, size)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (37, 21)])
-def test_enlarge_gives_what_the_upscaler_gives(upscaler: Upscaler, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_enlarge_gives_what_the_upscaler_gives(
+    models: Models, upscaler: Upscaler, tmp_path: Path, size: tuple[int, int]
+) -> None:
     file = make_picture(tmp_path / "small.png", *size)
-    restored, pair, sentence = handlers.enlarge(upscaler, str(file), 0.5)
+    restored, pair, sentence = handlers.enlarge(models, str(file), 0.5)
     small = images.open_rgb(file)
     assert_same(restored, upscaler.enlarge(small, 0.5))
     assert_same(pair[0], bicubic(small))
@@ -128,20 +182,20 @@ def test_enlarge_gives_what_the_upscaler_gives(upscaler: Upscaler, tmp_path: Pat
 
 
 def test_enlarge_takes_a_limited_number_of_pixels_and_says_what_else_to_do(
-    upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = make_picture(tmp_path / "large.png", 1001, 1000)
     with pytest.raises(
         UserError, match=r"1001x1000, more than the 1 megapixel .* Compare tab, .* python -m srgan upscale"
     ):
-        handlers.enlarge(upscaler, str(large))
+        handlers.enlarge(models, str(large))
     monkeypatch.setattr(handlers, "MOST_PIXELS", 12)
-    handlers.enlarge(upscaler, str(make_picture(tmp_path / "just.png", 4, 3)))
+    handlers.enlarge(models, str(make_picture(tmp_path / "just.png", 4, 3)))
 
 
-def test_a_detail_outside_its_range_is_refused(upscaler: Upscaler, tmp_path: Path) -> None:
+def test_a_detail_outside_its_range_is_refused(models: Models, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"between 0 .* and 1"):
-        handlers.enlarge(upscaler, str(make_picture(tmp_path / "small.png", 8, 8)), 2.0)
+        handlers.enlarge(models, str(make_picture(tmp_path / "small.png", 8, 8)), 2.0)
 
 
 def broken(folder: Path) -> Path:
@@ -167,10 +221,10 @@ def huge(folder: Path) -> Path:
 @pytest.mark.parametrize("make", [broken, text, huge])
 @pytest.mark.parametrize("handler", [handlers.compare, handlers.enlarge])
 def test_what_is_no_usable_picture_ends_in_a_sentence_with_its_name_alone(
-    upscaler: Upscaler, tmp_path: Path, make: Callable[[Path], Path], handler: Callable[..., Any]
+    models: Models, tmp_path: Path, make: Callable[[Path], Path], handler: Callable[..., Any]
 ) -> None:
     file = make(tmp_path)
-    spoken = handlers.spoken(lambda picture: handler(upscaler, picture))
+    spoken = handlers.spoken(lambda picture: handler(models, picture))
     with pytest.raises(gr.Error) as raised:
         spoken(str(file))
     assert raised.value.message.startswith(f"{file.name}: ")
@@ -180,19 +234,21 @@ def test_what_is_no_usable_picture_ends_in_a_sentence_with_its_name_alone(
 
 def test_without_a_picture_the_page_shows_its_example() -> None:
     assert handlers.spoken(lambda _: pytest.fail("called"))(None) == gr.skip()
-    handler = handlers.spoken(lambda *asked: asked, "example.png", "as at the start")
-    assert handler(None, *handlers.FIRST) == handler(None, handlers.FIRST[0]) == "as at the start"
+    handler = handlers.spoken(lambda *asked: asked, "example.png", (1.0, 512), "as at the start")
+    assert handler(None, 1, 512) == "as at the start"
     assert handler(None, 0.5, 512) == ("example.png", 0.5, 512)
-    assert handler("mine.png", *handlers.FIRST) == ("mine.png", *handlers.FIRST)
+    assert handler("mine.png", 1.0, 512) == ("mine.png", 1.0, 512)
 
 
 def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apart(
-    upscaler: Upscaler, tmp_path: Path
+    models: Models, upscaler: Upscaler, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     files = [make_picture(tmp_path / "a.png", 8, 8), make_picture(tmp_path / "other" / "a.png", 9, 8), text(tmp_path)]
     seen: list[Any] = []
-    archive, results, sentence = handlers.batch(upscaler, list(map(str, files)), 0.5, lambda at, **_: seen.append(at))
+    archive, results, sentence = handlers.batch(
+        models, list(map(str, files)), 0.5, progress=lambda at, **_: seen.append(at)
+    )
     assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
     assert seen == [(0, 3), (1, 3), (2, 3)]
     with zipfile.ZipFile(archive) as zipped:
@@ -205,11 +261,9 @@ def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apa
 
 
 @pytest.mark.parametrize(("count", "sentence"), [(1, "^text.png: not a picture"), (33, "33 pictures; at most 32")])
-def test_a_batch_of_nothing_or_too_much_is_refused(
-    upscaler: Upscaler, tmp_path: Path, count: int, sentence: str
-) -> None:
+def test_a_batch_of_nothing_or_too_much_is_refused(models: Models, tmp_path: Path, count: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        handlers.batch(upscaler, [str(text(tmp_path))] * count)
+        handlers.batch(models, [str(text(tmp_path))] * count)
 
 
 def test_epochs_of_a_model_are_compared_on_one_photo(

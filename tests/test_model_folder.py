@@ -89,6 +89,17 @@ def refusal(folder: Path, named: Path) -> str:
     return text
 
 
+def test_the_revision_is_the_hubs_commit_or_that_of_the_program_that_trained_it(model: Model) -> None:
+    def revision(commit: object, of_the_hub: str = "") -> str:
+        config = dataclasses.replace(model.config, training={"versions": {"commit": commit}})
+        return Upscaler(dataclasses.replace(model, config=config), "", "cpu", commit=of_the_hub).revision
+
+    assert revision("92f2eea") == revision("92f2eea" + "0" * 33) == "92f2eea"
+    assert revision("92f2eea", "0123456789abcdef") == "0123456"
+    assert [revision(odd) for odd in ("", None, 7, "<script>alert(1)</script>", "92f2eeag")] == [""] * 5
+    assert Upscaler(dataclasses.replace(model, config=ModelConfig(training={"versions": []})), "", "cpu").revision == ""
+
+
 def test_missing_files_are_named(folder: Path) -> None:
     assert "no such model folder" in refusal(folder / "missing", folder / "missing")
     for name in ("model.safetensors", "config.json"):

@@ -4,25 +4,26 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from page_support import Server, make_picture, running_app
+from page_support import Server, make_picture, running_app, running_shipped
 from PIL import Image
 
 from srgan import images
 from srgan.upscaler import Upscaler
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, Locator, Page, expect  # noqa: E402
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 QUIET = ("background-networking", "component-update", "gpu", "sync")
 ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 expect.set_options(timeout=60_000)
 
 
@@ -45,8 +46,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with opened_page(browser, server, getattr(request, "param", DESKTOP)) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Iterator[Page]:
     """The page with its first result; what it asks of others and complains about fails the test."""
-    opened = browser.new_page(viewport=getattr(request, "param", DESKTOP))
+    opened = browser.new_page(viewport=viewport)
     opened.set_default_timeout(60_000)
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -91,6 +98,8 @@ def test_the_first_paint_shows_a_result(page: Page) -> None:
     assert natural_sizes(page.locator("#wipe img")) == [[408, 512]] * 2
     assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
     expect(page.locator(".figures table")).to_contain_text("tiny-faces")
+    expect(page.locator(".figures thead")).to_have_text("PSNR SSIM")
+    expect(page.get_by_text("Made for")).to_have_count(0)
     expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
 
 
@@ -331,3 +340,47 @@ def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: P
     page.get_by_role("button", name="collins").first.click()
     expect(page.get_by_text("Your photo is 512x512")).to_be_attached()
     expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)
+
+
+@pytest.fixture(scope="module")
+def two_models(
+    model_folder: Path, photos_folder: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("two")
+    with running_shipped(model_folder, photos_folder, folder, SRGAN_LPIPS=str(lpips_file)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_the_other_model_is_chosen_by_keyboard_in_every_tab(
+    browser: Browser, two_models: Server, viewport: ViewportSize, tmp_path: Path, photos_folder: Path
+) -> None:
+    with opened_page(browser, two_models, viewport) as page:
+        restored = sources(page.locator(".panes img"))[1] or ""
+        chosen = page.get_by_role("group", name="Made for").filter(visible=True)
+        chosen.get_by_role("radio", name="Any photo").press("Space")
+        expect(page.locator(".figures table")).to_contain_text("tiny-photos")
+        expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored)
+        page.get_by_role("tab", name="Enlarge").click()
+        file = make_picture(tmp_path / "tiny.png", 10, 7)
+        upload(page, file, "Your small picture")
+        expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+        before = sources(page.locator("#enlarged img"))[1] or ""
+        chosen.get_by_role("radio", name="Any photo").press("Space")
+        expect(page.locator("#enlarged img").nth(1)).not_to_have_attribute("src", before)
+        expected = Upscaler.load(photos_folder).enlarge(images.open_rgb(file))
+        np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+        for tab in ("Compare", "Enlarge", "Many at once"):
+            page.get_by_role("tab", name=tab).click()
+            expect(chosen).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_lpips_stands_beside_the_picture_and_is_explained(browser: Browser, two_models: Server) -> None:
+    with opened_page(browser, two_models, DESKTOP) as page:
+        heading = page.get_by_role("columnheader", name="LPIPS")
+        expect(heading.locator("abbr")).to_have_attribute("title", re.compile("Lower looks closer"))
+        expect(page.get_by_text("LPIPS is how far apart")).to_be_visible()
+        for name in ("bicubic", "restored"):
+            cells = page.get_by_role("row", name=name).get_by_role("cell")
+            expect(cells.nth(2)).to_have_text(re.compile(r"^\d+\.\d{3}$"))

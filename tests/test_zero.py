@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,8 @@ from helpers import serving, textured
 from page_support import ROOT, Server, make_picture, running_app
 from PIL import Image
 
+import app
+from page import models
 from srgan import images, zero
 from srgan.errors import UserError
 from srgan.model_folder import Model
@@ -153,6 +156,29 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
     with pytest.raises(UserError, match="leave it at 1"):
         one_set.enlarge_timed(picture, 0.5)
     assert len(lent) == 3
+
+
+def test_every_model_of_the_page_is_lent_before_the_launch(
+    model_folder: Path, photos_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent: list[Upscaler] = []
+
+    def gpu(task: Any, duration: Callable[..., int]) -> Callable[..., Any]:
+        lent.append(task.__self__)
+        return lambda *_: pytest.fail("the page takes a GPU for itself")
+
+    def launch(*_: Any, **__: Any) -> None:
+        assert [upscaler.name for upscaler in lent] == ["tiny-faces", "tiny-photos"]
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.delenv("SRGAN_MODEL", raising=False)
+    monkeypatch.setattr(models, "SHIPPED_MODEL", model_folder)
+    monkeypatch.setattr(models, "PHOTOS_MODEL", photos_folder)
+    monkeypatch.setattr(zero, "HERE", True)
+    monkeypatch.setattr(zero, "spaces", SimpleNamespace(GPU=gpu))
+    monkeypatch.setattr(gr.Blocks, "launch", launch)
+    assert app.main([]) == 0
+    assert len(lent) == 2
 
 
 def test_elsewhere_nothing_is_lent(model_folder: Path) -> None:
