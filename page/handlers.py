@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
+from page.faces import close_ups, faces_of
 from page.files import save_png, save_zip
 from page.models import Models
 from srgan import comparison, images, zero
@@ -39,8 +40,8 @@ def compare(
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     photo = images.open_rgb(picture)
-    upscaler = models.chosen(made_for)
-    found = comparison.compare(upscaler, photo, detail, size, models.lpips)
+    upscaler, enlarge_timed = models.chosen(made_for), partial(models.enlarge_timed, made_for=made_for)
+    found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips)
     about = {
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
         "model": upscaler.name, "revision": upscaler.revision,
@@ -56,27 +57,38 @@ def compare(
     )
 
 
-def enlarge(
-    models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = ""
-) -> tuple[str, tuple[str, str], str]:
-    """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done."""
+def restore(models: Models, picture: str, detail: float, made_for: str) -> tuple[Image.Image, Image.Image, int]:
+    """A picture, restored at 4 times its size, and the milliseconds that it took."""
     small = images.open_rgb(picture)
     if small.width * small.height > MOST_PIXELS:
         raise UserError(
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
-    upscaler = models.chosen(made_for)
-    restored, milliseconds = upscaler.enlarge_timed(small, detail)
+    return small, *models.enlarge_timed(small, detail, made_for)
+
+
+def enlarge(
+    models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = ""
+) -> tuple[str, tuple[str, str], str, str, list[str]]:
+    """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done; how
+    many faces were found, and PNG files that show them before and after.
+    """
+    small, restored, milliseconds = restore(models, picture, detail, made_for)
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
+    bicubic = images.to_picture(images.to_pixels(images.enlarge(low))[0])
+    faces, found = faces_of(small)
     name = Path(picture).stem
     file = save_png(restored, f"{name}-x{SCALE}")
-    bicubic = save_png(images.to_picture(images.to_pixels(images.enlarge(low))[0]), f"{name}-bicubic")
+    shown = [
+        save_png(face, f"{name}-face-{number}")
+        for number, face in enumerate(close_ups(faces, bicubic, restored), start=1)
+    ]
     sentence = (
         f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
-        f"{milliseconds} ms on {device_name(upscaler.device)}."
+        f"{milliseconds} ms on {device_name(models.chosen(made_for).device)}."
     )
-    return file, (bicubic, file), sentence
+    return file, (save_png(bicubic, f"{name}-bicubic"), file), sentence, found, shown
 
 
 def batch(
@@ -93,7 +105,8 @@ def batch(
     for number, picture in enumerate(pictures):
         progress((number, len(pictures)), desc="Enlarging", unit="pictures")
         try:
-            done.append(enlarge(models, picture, detail, made_for)[0])
+            _, restored, _ = restore(models, picture, detail, made_for)
+            done.append(save_png(restored, f"{Path(picture).stem}-x{SCALE}"))
         except UserError as error:
             refused.append(without_folder(str(error), picture))
     if not done:
@@ -105,7 +118,10 @@ def batch(
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
     """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original."""
     photo = images.open_rgb(picture)
-    found = [comparison.compare(load_epoch(epoch), photo, DEFAULT_DETAIL, DEFAULT_SIZE) for epoch in (first, second)]
+    found = [
+        comparison.compare(load_epoch(epoch).enlarge_timed, photo, DEFAULT_DETAIL, DEFAULT_SIZE)
+        for epoch in (first, second)
+    ]
     low, original = found[0].low, found[0].original
     name = Path(picture).stem
     names = ("low", tag(first), tag(second), "original")

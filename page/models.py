@@ -1,13 +1,22 @@
 """The models that visitors of the page may choose from."""
 
+import time
 from dataclasses import dataclass
+from functools import cached_property
 
+from PIL import Image
+
+from page.faces import faces_of
 from srgan import zero
+from srgan.faces import draw_faces
 from srgan.metrics import LPIPS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 PHOTOS_MODEL = SHIPPED_MODEL.parent / "photos"
 """Of photos of anything; it ships with some versions."""
+
+FACES, ANY_PHOTO = "Faces", "Any photo"
+"""What the models that ship are made for."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,30 @@ class Models:
     def chosen(self, made_for: str = "") -> Upscaler:
         return self.upscalers[made_for or self.made_for[0]]
 
+    @cached_property
+    def for_faces(self) -> Upscaler | None:
+        """Draws the faces in what another one enlarges. They are small: a lent GPU is not asked for again."""
+        upscaler = self.upscalers.get(FACES)
+        return on_cpu(upscaler) if upscaler and zero.HERE else upscaler
+
+    def enlarge_timed(self, picture: Image.Image, detail: float = 1.0, made_for: str = "") -> tuple[Image.Image, int]:
+        """`Upscaler.enlarge_timed` of an RGB picture, whose faces are drawn by the model that is made for them."""
+        enlarged, milliseconds = self.chosen(made_for).enlarge_timed(picture, detail)
+        if (made_for or self.made_for[0]) == FACES or not self.for_faces:
+            return enlarged, milliseconds
+        faces, _ = faces_of(picture)
+        start = time.perf_counter()
+        drawn = draw_faces(enlarged, self.for_faces, picture, faces, detail)
+        return drawn, milliseconds + round((time.perf_counter() - start) * 1000)
+
     def at_start(self) -> "Models":
         """The first one, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
         title, upscaler = next(iter(self.upscalers.items()))
-        if zero.HERE:
-            upscaler = Upscaler(upscaler.model, upscaler.name, "cpu", commit=upscaler.commit)
-        return Models({title: upscaler}, self.lpips)
+        return Models({title: on_cpu(upscaler) if zero.HERE else upscaler}, self.lpips)
+
+
+def on_cpu(upscaler: Upscaler) -> Upscaler:
+    return Upscaler(upscaler.model, upscaler.name, "cpu", commit=upscaler.commit)
 
 
 def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
@@ -47,9 +74,9 @@ def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
         upscaler, notice = load_or_shipped(model)
         upscalers = {upscaler.name: upscaler}
     else:
-        upscalers = {"Faces": Upscaler.load(SHIPPED_MODEL)}
+        upscalers = {FACES: Upscaler.load(SHIPPED_MODEL)}
         if PHOTOS_MODEL.is_dir():
-            upscalers["Any photo"] = Upscaler.load(PHOTOS_MODEL)
+            upscalers[ANY_PHOTO] = Upscaler.load(PHOTOS_MODEL)
     judge = LPIPS.load(lpips) if lpips else None
     if judge and not zero.HERE:  # there it would need a lent GPU
         judge = judge.to(next(iter(upscalers.values())).device)

@@ -82,6 +82,17 @@ def pane(name: str) -> gr.Image:
     )  # fmt: skip
 
 
+def faces_shown() -> tuple[gr.Markdown, gr.Gallery]:
+    """A sentence on the faces that were found, and each of them close up."""
+    with gr.Column(elem_classes=["faces", "later"]):
+        found = gr.Markdown(label="how many faces were found")
+        gallery = gr.Gallery(
+            label="Faces, before and after", show_label=False, format="png", object_fit="contain", height="auto",
+            interactive=False, buttons=["fullscreen"], allow_preview=True,
+        )  # fmt: skip
+    return found, gallery
+
+
 def show_first(components: Sequence[gr.components.Component], values: Sequence[Any]) -> None:
     """What they show before anything is asked of the page. Its files are never deleted."""
     for component, value in zip(components, values, strict=True):

@@ -25,6 +25,7 @@ from page.parts import (
     PAGE,
     PAIRS,
     detail_input,
+    faces_shown,
     linked_panes,
     made_for_input,
     picture_input,
@@ -47,7 +48,7 @@ photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
 HOW_TWO = """There are two such networks. The one made for faces has learned from faces alone; the other, from photos of
-anything."""
+anything, and leaves the faces that are found to the first."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
@@ -139,13 +140,14 @@ def build_enlarge(models: Models) -> None:
             slider = wipe_slider("enlarged")
             with gr.Row():
                 made_for, detail = made_for_input(models), detail_input(models)
+            found, faces = faces_shown()
         with gr.Column(scale=1, min_width=280):
             small = picture_input("Your small picture")
             gr.Examples([[path] for path in examples], small, label="Or try one of these")
             done = gr.Markdown(label="what was done")
             download = gr.DownloadButton("Download restored", variant="primary", size="sm")
 
-    results, settings = [download, slider, done], [detail, *made_for]
+    results, settings = [download, slider, done, found, faces], [detail, *made_for]
     start = enlarge(models.at_start(), examples[0])
     show_first(results, start)
     gr.on(

@@ -12,7 +12,6 @@ from srgan.errors import UserError
 from srgan.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
 from srgan.metrics import LPIPS, psnr_y, ssim_y
 from srgan.models import SCALE
-from srgan.upscaler import Upscaler
 
 LEAST_SIDE = 32
 """Pixels on each side that a photo needs to be compared: less leaves nothing to see, and SSIM no window."""
@@ -20,6 +19,9 @@ LEAST_SIDE = 32
 
 Figures = dict[str, float | None]
 """psnr_y [dB; None where nothing differs], ssim_y and, where its network was given, lpips."""
+
+Enlarge = Callable[[Image.Image, float], tuple[Image.Image, int]]
+"""(picture, detail) -> its enlargement, and the milliseconds that it took: `Upscaler.enlarge_timed`, say."""
 
 KEPT_TRIALS = 4
 """So many photos: who moves Detail has the rest of the work done. LPIPS keeps 43 MB of each at 1024 px."""
@@ -51,11 +53,13 @@ class Trial:
     """of uint8 [1, 3, H, W], against the photo"""
 
 
-def compare(upscaler: Upscaler, photo: Image.Image, detail: float, size: int, lpips: LPIPS | None = None) -> Comparison:
+def compare(
+    enlarge_timed: Enlarge, photo: Image.Image, detail: float, size: int, lpips: LPIPS | None = None
+) -> Comparison:
     """`photo` is RGB; `size` is the original's long side in pixels, at most. Raises UserError for a photo too small."""
     original = fit(photo, size)
     trial = prepare(original.size, original.tobytes(), lpips)
-    restored, milliseconds = upscaler.enlarge_timed(trial.low, detail)
+    restored, milliseconds = enlarge_timed(trial.low, detail)
     figures = {"bicubic": dict(trial.figures), "restored": trial.measure(to_tensor(restored).unsqueeze(0))}
     return Comparison(original, trial.low, trial.bicubic, restored, figures, milliseconds)
 

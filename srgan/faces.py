@@ -46,6 +46,9 @@ FRAME = 1.14
 FADE = 0.25
 """Of the frame's side: so far around it one enlargement fades into the other."""
 
+AROUND = 12
+"""So many pixels more the network sees on each side. It looks at 40, and none of them is worth a grey level."""
+
 detecting = threading.Lock()
 
 
@@ -133,10 +136,10 @@ def draw_faces(
 
 
 def draw_face(drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float) -> None:
-    whole, generator = Box(0, 0, *picture.size), upscaler.generator()
+    whole = Box(0, 0, *picture.size)
     fade = max(1, round(FADE * face.side))
     area = face.grown(fade, whole)
-    seen = area.grown(generator.features_radius + generator.image_radius, whole)  # so that it is as in the whole
+    seen = area.grown(AROUND, whole)
     restored = np.asarray(upscaler.enlarge(picture.crop(seen), detail).crop(area.inside(seen).times(SCALE)))
     place = area.times(SCALE)
     there = np.asarray(drawn.crop(place), np.float32)

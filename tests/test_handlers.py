@@ -173,7 +173,7 @@ def test_enlarge_gives_what_the_upscaler_gives(
     models: Models, upscaler: Upscaler, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     file = make_picture(tmp_path / "small.png", *size)
-    restored, pair, sentence = handlers.enlarge(models, str(file), 0.5)
+    restored, pair, sentence, *_ = handlers.enlarge(models, str(file), 0.5)
     small = images.open_rgb(file)
     assert_same(restored, upscaler.enlarge(small, 0.5))
     assert_same(pair[0], bicubic(small))

@@ -342,6 +342,26 @@ def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: P
     expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)
 
 
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Page) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    shown = page.locator(".faces img")
+    expect(page.get_by_text("1 face was found; before (bicubic) and after:")).to_be_visible()
+    expect(shown).to_have_count(1)  # of the example that is there at the start
+    [[width, height]] = natural_sizes(shown)
+    place = shown.bounding_box()
+    assert place and place["width"] / place["height"] == pytest.approx(2, abs=0.05)
+    assert width / height == pytest.approx(2, abs=0.05) and width >= place["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+    page.get_by_role("button", name="coffee").filter(visible=True).click()
+    expect(page.get_by_text("No face was found: the whole picture was restored.")).to_be_visible()
+    expect(shown).to_have_count(0)
+    expect(page.locator(".faces .block").filter(visible=True)).to_have_count(1)  # no empty frame
+    page.get_by_role("button", name="collins").filter(visible=True).click()
+    expect(shown).to_be_visible()
+
+
 @pytest.fixture(scope="module")
 def two_models(
     model_folder: Path, photos_folder: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory
