@@ -31,14 +31,21 @@ def running_app(model: Path, folder: Path, program: str = "app.py", **settings: 
     return serving(command, os.environ | places | settings, folder)
 
 
-def running_shipped(faces: Path, photos: Path, folder: Path, **settings: str) -> AbstractContextManager[Server]:
+AS_SHIPPED = """
+import pathlib, runpy, sys
+from page import models
+models.SHIPPED_MODEL, models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[2:])
+sys.argv = sys.argv[1:2]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def running_shipped(
+    faces: Path, photos: Path, folder: Path, program: str = "app.py", **settings: str
+) -> AbstractContextManager[Server]:
     """`python app.py` where these two model folders are those that ship."""
-    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
-    program = (
-        "import sys, pathlib, app; from page import models; "
-        "models.SHIPPED_MODEL, models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[1:]); sys.exit(app.main([]))"
-    )
-    command = [sys.executable, "-c", program, str(faces), str(photos)]
+    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "SRGAN_MODEL": ""}
+    command = [sys.executable, "-c", AS_SHIPPED, program, str(faces), str(photos)]
     return serving(command, os.environ | places | settings, folder, cwd=ROOT)
 
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from helpers import serving, textured
-from page_support import ROOT, Server, make_picture, running_app
+from page_support import ROOT, Server, make_picture, running_shipped
 from PIL import Image
 
 import app
@@ -63,14 +63,16 @@ def scheduler() -> Iterator[Scheduler]:
 
 
 @pytest.fixture(scope="module")
-def server(scheduler: Scheduler, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    scheduler: Scheduler, model_folder: Path, photos_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("zero")
     (folder / "cgroup").write_text("0::/space\n")
     settings = {
         "SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": scheduler.url, "HOME": str(folder),
         "ZEROGPU_PROC_SELF_CGROUP_PATH": str(folder / "cgroup"),
     }  # fmt: skip
-    with running_app(model_folder, folder, program="tests/zero_gpu.py", **settings) as running:
+    with running_shipped(model_folder, photos_folder, folder, "tests/zero_gpu.py", **settings) as running:
         yield running
 
 
@@ -86,7 +88,7 @@ def pixels(path: str | Path) -> np.ndarray:
 
 @needs_cuda_build
 def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
-    scheduler: Scheduler, client: Client, model_folder: Path, tmp_path: Path
+    scheduler: Scheduler, client: Client, model_folder: Path, photos_folder: Path, tmp_path: Path
 ) -> None:
     upscaler = Upscaler.load(model_folder, "cpu", "fp32")
     assert scheduler.calls == [("/startup-report", {})]
@@ -103,6 +105,11 @@ def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
 
     client.predict(handle_file(photo), 0.5, api_name="/compare")
     assert len(scheduler.lent()) == 3  # what has been restored before is shown without a GPU
+
+    restored, _, _, low, *_ = client.predict(handle_file(photo), made_for="Any photo", api_name="/compare")
+    wanted = np.asarray(Upscaler.load(photos_folder, "cpu", "fp32").enlarge(images.open_rgb(low))).astype(int)
+    assert np.abs(pixels(restored) - wanted).max() <= 2  # bfloat16
+    assert len(scheduler.lent()) == 4
 
 
 @needs_cuda_build
