@@ -23,16 +23,23 @@ KEPT_PICTURES = 8
 
 
 def faces_of(picture: Image.Image) -> tuple[tuple[Box, ...], str]:
-    """The faces of an RGB picture, the largest first; a sentence on how many, or on why none can be found."""
+    """The faces of an RGB picture, the largest first; or none, and a sentence on why they cannot be found."""
     try:
-        faces = find_once(picture.size, picture.tobytes())
+        return find_once(picture.size, picture.tobytes()), ""
     except UserError as error:
         return (), f"Faces cannot be looked for, so the whole picture was restored: {error}"
+
+
+def how_many(faces: Sequence[Box]) -> str:
+    return "1 face was found" if len(faces) == 1 else f"{len(faces)} faces were found"
+
+
+def what_is_shown(faces: Sequence[Box]) -> str:
+    """Above the close-ups."""
     if not faces:
-        return (), "No face was found: the whole picture was restored."
-    count = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
-    shown = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""
-    return faces, f"{count} found; {shown}before (bicubic) and after:"
+        return "No face was found: the whole picture was restored."
+    largest = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""
+    return f"{how_many(faces)}; {largest}before (bicubic) and after:"
 
 
 @lru_cache(maxsize=KEPT_PICTURES)

@@ -12,7 +12,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from page.faces import close_ups, faces_of
+from page.faces import close_ups, faces_of, how_many, what_is_shown
 from page.files import save_png, save_zip
 from page.models import Models
 from srgan import comparison, images, zero
@@ -53,7 +53,7 @@ def compare(
         save_png(found.original, f"{name}-original"),
         save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
         {**found.figures, **about},
-        what_was_done(photo, found.original, found.low, size),
+        what_was_done(photo, found.original, found.low, size) + who_drew_faces(models, found.low, made_for),
     )
 
 
@@ -77,7 +77,7 @@ def enlarge(
     small, restored, milliseconds = restore(models, picture, detail, made_for)
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
     bicubic = images.to_picture(images.to_pixels(images.enlarge(low))[0])
-    faces, found = faces_of(small)
+    faces, problem = faces_of(small)
     name = Path(picture).stem
     file = save_png(restored, f"{name}-x{SCALE}")
     shown = [
@@ -88,7 +88,7 @@ def enlarge(
         f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
         f"{milliseconds} ms on {device_name(models.chosen(made_for).device)}."
     )
-    return file, (save_png(bicubic, f"{name}-bicubic"), file), sentence, found, shown
+    return file, (save_png(bicubic, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
 
 
 def batch(
@@ -101,18 +101,20 @@ def batch(
     """A ZIP of the restored pictures, their PNG files, and what was done; names in it what could not be enlarged."""
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
-    done, refused = [], []
+    done, refused, problems = [], [], set()
     for number, picture in enumerate(pictures):
         progress((number, len(pictures)), desc="Enlarging", unit="pictures")
         try:
-            _, restored, _ = restore(models, picture, detail, made_for)
+            small, restored, _ = restore(models, picture, detail, made_for)
+            if models.leaves_faces(made_for):
+                problems.add(faces_of(small)[1])
             done.append(save_png(restored, f"{Path(picture).stem}-x{SCALE}"))
         except UserError as error:
             refused.append(without_folder(str(error), picture))
     if not done:
         raise UserError(" ".join(refused))
     sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
-    return save_zip(done), done, "\n\n".join([sentence, *refused])
+    return save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *refused])
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
@@ -149,6 +151,14 @@ def what_was_done(photo: Image.Image, original: Image.Image, small: Image.Image,
         f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**, "
         "which is all that the two enlargements have seen."
     )
+
+
+def who_drew_faces(models: Models, low: Image.Image, made_for: str) -> str:
+    """A sentence to add, where it was not the chosen model."""
+    if not models.leaves_faces(made_for):
+        return ""
+    faces, problem = faces_of(low)
+    return f" {problem or how_many(faces) + ', and drawn by the model made for faces.'}" if faces or problem else ""
 
 
 def device_name(device: torch.device) -> str:

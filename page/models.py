@@ -39,20 +39,23 @@ class Models:
         return self.upscalers[made_for or self.made_for[0]]
 
     @cached_property
-    def for_faces(self) -> Upscaler | None:
+    def for_faces(self) -> Upscaler:
         """Draws the faces in what another one enlarges. They are small: a lent GPU is not asked for again."""
-        upscaler = self.upscalers.get(FACES)
-        return on_cpu(upscaler) if upscaler and zero.HERE else upscaler
+        return on_cpu(self.upscalers[FACES]) if zero.HERE else self.upscalers[FACES]
 
     def enlarge_timed(self, picture: Image.Image, detail: float = 1.0, made_for: str = "") -> tuple[Image.Image, int]:
         """`Upscaler.enlarge_timed` of an RGB picture, whose faces are drawn by the model that is made for them."""
         enlarged, milliseconds = self.chosen(made_for).enlarge_timed(picture, detail)
-        if (made_for or self.made_for[0]) == FACES or not self.for_faces:
+        if not self.leaves_faces(made_for):
             return enlarged, milliseconds
         faces, _ = faces_of(picture)
         start = time.perf_counter()
         drawn = draw_faces(enlarged, self.for_faces, picture, faces, detail)
         return drawn, milliseconds + round((time.perf_counter() - start) * 1000)
+
+    def leaves_faces(self, made_for: str = "") -> bool:
+        """Whether a model has its faces drawn by the one made for them."""
+        return FACES in self.upscalers and (made_for or self.made_for[0]) != FACES
 
     def at_start(self) -> "Models":
         """The first one, for what the page shows before it is asked: a lent GPU is for what visitors ask."""

@@ -110,6 +110,10 @@ def check_answers(server: Server, folder: Path) -> str:
     assert figures["restored"]["psnr_y"] > figures["bicubic"]["psnr_y"] - 3
     enlarged, *_ = client.predict(handle_file(small), api_name="/enlarge")
     assert Image.open(enlarged).size == (80, 64)
+    with Image.open(ROOT / "examples" / "collins.png") as portrait:
+        portrait.reduce(4).save(small)
+    *_, found, faces = client.predict(handle_file(small), api_name="/enlarge")
+    assert found.startswith("1 face was found") and len(faces) == 1
     return f"{figures['model']} on {figures['device']}"
 
 

@@ -12,9 +12,9 @@ import app
 import page.faces
 import srgan.faces
 from page import handlers
-from page.faces import GAP, close_ups, faces_of
+from page.faces import GAP, close_ups, what_is_shown
 from page.models import Models
-from srgan import images
+from srgan import images, zero
 from srgan.boxes import Box
 from srgan.faces import draw_faces, find_faces
 from srgan.model_folder import Model
@@ -56,10 +56,9 @@ def reduced(name: str, folder: Path) -> Path:
         (9, "9 faces were found; the 8 largest, before (bicubic) and after:"),
     ],
 )
-def test_it_is_said_how_many_faces_were_found(count: int, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_said_how_many_faces_were_found(count: int, sentence: str) -> None:
     found = [Box(0, 0, 20 - number, 20 - number) for number in range(count)]
-    monkeypatch.setattr(page.faces, "find_faces", lambda _: found)
-    assert faces_of(textured(0)) == (tuple(found), sentence)
+    assert what_is_shown(found) == sentence
     assert len(close_ups(found, textured(1, 384, 320), textured(2, 384, 320))) == min(count, 8)
 
 
@@ -120,9 +119,10 @@ def test_in_any_photo_the_model_for_faces_draws_them_wherever_it_is_enlarged(two
     assert_same(handlers.enlarge(two, file, 0.25, "Any photo")[0], wanted)
     assert_same(handlers.batch(two, [file], 0.25, "Any photo")[1][0], wanted)
     photo = str(ROOT / "examples" / "collins.png")
-    restored, _, _, low, figures, _ = handlers.compare(two, photo, 0.25, 512, "Any photo")
+    restored, _, _, low, figures, done = handlers.compare(two, photo, 0.25, 512, "Any photo")
     assert_same(restored, drawn(images.open_rgb(low)))
-    assert figures["model"] == "photos"
+    assert figures["model"] == "photos" and done.endswith("1 face was found, and drawn by the model made for faces.")
+    assert "made for faces" not in handlers.compare(two, photo, 0.25, 512)[-1]
     assert_same(handlers.enlarge(two, file, 0.25, "Faces")[0], two.upscalers["Faces"].enlarge(small, 0.25))
 
 
@@ -133,5 +133,28 @@ def test_without_its_detector_the_page_restores_the_whole_and_says_why(
     srgan.faces.detector.cache_clear()
     restored, _, _, said, shown = handlers.enlarge(two, str(portrait), 1.0, "Any photo")
     assert_same(restored, two.upscalers["Any photo"].enlarge(images.open_rgb(portrait)))
-    assert shown == [] and said.startswith("Faces cannot be looked for, so the whole picture was restored: gone.onnx, ")
+    reason = (
+        "Faces cannot be looked for, so the whole picture was restored: gone.onnx, which finds faces, cannot be read"
+    )
+    assert shown == [] and said.startswith(reason)
+    assert reason in handlers.compare(two, str(portrait), 1.0, 512, "Any photo")[-1]
+    assert handlers.batch(two, [str(portrait)] * 2, 1.0, "Any photo")[-1].count(reason) == 1
+    assert "Faces cannot" not in handlers.batch(two, [str(portrait)])[-1]
     assert "gone.onnx, which finds faces, cannot be read" in str(app.build_demo(two).get_config_file()["components"])
+
+
+def test_on_zero_gpu_faces_take_no_second_gpu(two: Models, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lent(title: str, upscaler: Upscaler) -> None:
+        enlarge_timed = upscaler.enlarge_timed
+        monkeypatch.setattr(upscaler, "enlarge_timed", lambda *given: asked.append(title) or enlarge_timed(*given))
+
+    for title, upscaler in two.upscalers.items():
+        lent(title, upscaler)
+    monkeypatch.setattr(two.upscalers["Faces"], "enlarge", lambda *_: pytest.fail("without the GPU that it is on"))
+    small = images.open_rgb(portrait)
+    monkeypatch.setattr(zero, "HERE", True)
+    restored, _ = two.enlarge_timed(small, 1.0, "Any photo")
+    assert asked == ["Any photo"]
+    assert np.any(np.asarray(restored) != np.asarray(two.upscalers["Any photo"].enlarge(small)))
