@@ -1,20 +1,25 @@
 """The Gradio page, as a Hugging Face Space runs it: python app.py [--model MODEL]
 
 GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare, /enlarge and
-/batch, and ask /health whether it is up.
+/batch, and ask /health whether it is up; with --mcp, language models have these three as tools.
 """
 
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import gradio as gr
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from page import tools  # noqa: F401 - mends Gradio's MCP server
+from page.api import CALL_ERRORS, MOST_BYTES, refuse_clearly
+from page.files import keep_swept, own_folder
 from page.handlers import log
 from page.models import Models, load_models
 from page.parts import PAGE
@@ -29,14 +34,15 @@ Enlarge a tiny photo and it turns to blur. Here a neural network that has studie
 Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
 
 PRIVACY = "<small>Pictures stay on the machine that runs this page, and are deleted within two hours.</small>"
-KEPT_SECONDS = 3600
+
+MOST_WAITING = 64
+KEPT_SESSIONS = 256
+"""Gradio holds a copy of the page's state for each, a tenth of a megabyte, and every call by HTTP alone is one."""
 
 
 def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
     """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
-    with gr.Blocks(
-        title="Faces from a few pixels", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)
-    ) as demo:
+    with gr.Blocks(title="Faces from a few pixels", analytics_enabled=False) as demo:
         gr.Markdown(INTRO)
         if notice:
             gr.Markdown(f"**{notice}**")
@@ -47,7 +53,9 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
             build_epochs(epochs)
         build_how(models)
         gr.Markdown(PRIVACY)
-    return demo.queue(max_size=32)
+    # Those who wait are told how long once a second; "auto" would tell all of them at every request. With the API open,
+    # /run/enlarge would pass by the queue.
+    return demo.queue(max_size=MOST_WAITING, status_update_rate=1, api_open=False)
 
 
 def health(demo: gr.Blocks, models: list[str]) -> Route:
@@ -71,7 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--lpips", metavar="FILE", default=os.environ.get("SRGAN_LPIPS", ""),
         help="LPIPS v0.1 Alex weights, .safetensors: adds that figure (default: the environment's SRGAN_LPIPS)",
     )  # fmt: skip
+    parser.add_argument(
+        "--mcp", action="store_true", default=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
+        help="serve the calls to language models too, as tools (default: the environment's GRADIO_MCP_SERVER)",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
+    if arguments.mcp and not find_spec("mcp"):
+        print("app.py: --mcp takes the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
+        return 2
     try:
         models, notice = load_models(arguments.model, arguments.lpips)
     except UserError as error:
@@ -86,12 +101,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     for upscaler in models.upscalers.values():
         zero.lend(upscaler)
-    demo = build_demo(models, notice, epoch_models(arguments.model))
-    demo.launch(
-        theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
-        max_file_size="30mb", ssr_mode=False, run_history=False, footer_links=["api", "settings"],
-        app_kwargs={"routes": [health(demo, [upscaler.name for upscaler in models.upscalers.values()])]},
-    )  # fmt: skip
+    names = [upscaler.name for upscaler in models.upscalers.values()]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what visitors have sent is deleted then too
+    with own_folder() as folder:
+        demo = build_demo(models, notice, epoch_models(arguments.model))
+        refuse_clearly(demo)
+        keep_swept(folder, demo)
+        demo.launch(
+            theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
+            max_file_size=MOST_BYTES, ssr_mode=False, run_history=False, footer_links=["api", "settings"],
+            state_session_capacity=KEPT_SESSIONS, mcp_server=arguments.mcp,
+            app_kwargs={"routes": [health(demo, names)], "exception_handlers": CALL_ERRORS},
+        )  # fmt: skip
     return 0
 
 

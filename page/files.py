@@ -1,15 +1,69 @@
-"""The files that the page gives out."""
+"""The files that the page takes in and gives out, and how long they stay."""
 
+import contextlib
 import hashlib
+import os
+import shutil
+import tempfile
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
+from threading import Thread
 
 import gradio as gr
 from PIL import Image
 
 from srgan.files import write_whole
+
+KEPT_SECONDS = 3600
+"""Files are looked through as often, and go when they have not been asked for in that time: two hours at the most."""
+FOLDER = "srgan-page-"
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder below GRADIO_TEMP_DIR that Gradio takes for all of this page's files, and that goes when it ends.
+
+    Goes too what another page has left that was killed: a page that runs touches its folder (`sweep`).
+    """
+    parent = Path(gr.utils.get_upload_folder()).resolve()
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{FOLDER}*"):
+        if left.stat().st_mtime < time.time() - 3 * KEPT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=parent, ignore_cleanup_errors=True) as name:
+        os.environ["GRADIO_TEMP_DIR"] = gr.mcp.DEFAULT_TEMP_DIR = name
+        yield Path(name)
+
+
+def keep_swept(folder: Path, demo: gr.Blocks) -> None:
+    """Starts to delete what visitors have sent and got; what is there now belongs to the page.
+
+    Gradio's own delete_cache forgets uploads that were refused or broken off, leaves folders behind, and ends for good
+    where a request comes while it looks through its list.
+    """
+    kept = set(folder.rglob("*"))
+
+    def run() -> None:
+        while True:
+            time.sleep(KEPT_SECONDS)
+            sweep(folder, kept)
+            for files in demo.temp_file_sets:
+                files.clear()  # Gradio's list, for which nothing else has a use
+
+    Thread(target=run, daemon=True).start()
+
+
+def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
+    """Deletes old files; and folders that have been empty for as long, as one may just have been made to be filled."""
+    os.utime(folder)
+    oldest = time.time() - KEPT_SECONDS
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with contextlib.suppress(OSError):  # not empty, or gone
+            if path not in kept and path.stat().st_ctime < oldest:
+                path.rmdir() if path.is_dir() else path.unlink()
 
 
 def served(folder: str, name: str) -> Path:

@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,22 @@ Figures = dict[str, Any]
 def compare(
     models: Models, picture: str, detail: float = DEFAULT_DETAIL, size: int = DEFAULT_SIZE, made_for: str = ""
 ) -> tuple[str, str, str, str, Figures, str]:
-    """PNG files of the restored, the bicubic, the original and the low-resolution picture; figures; what was done."""
+    """Shows how well small pictures of this kind are enlarged: a photo is reduced to a quarter of its width and height,
+    the network and plain bicubic enlarge that copy, and both are measured against the photo.
+
+    A picture that is small already is for `enlarge`.
+
+    Args:
+        picture: the photo, of at least 32x32 pixels and at most 30 MB
+        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
+        size: pixels on the long side at which the photo is compared: 128, 256, 512 or 1024
+        made_for: what kind of photo it is, where there is a network for each; the first by default
+
+    Returns:
+        PNG files of the restored picture, the bicubic one, the original and the small copy
+        figures: PSNR in dB, SSIM and perhaps LPIPS of both, milliseconds, device, model
+        what was done, in a sentence
+    """
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     photo = images.open_rgb(picture)
@@ -71,8 +87,20 @@ def restore(models: Models, picture: str, detail: float, made_for: str) -> tuple
 def enlarge(
     models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = ""
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """PNG files of the restored picture, and of the pair bicubic and restored, all 4 times as large; what was done; how
-    many faces were found, and PNG files that show them before and after.
+    """Enlarges a small picture four times in width and height by a neural network that draws the missing detail.
+
+    That detail is a likely guess and no evidence: nobody may be identified by it.
+
+    Args:
+        picture: the small picture, of at most 1 megapixel and 30 MB
+        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
+        made_for: what kind of picture it is, where there is a network for each; the first by default
+
+    Returns:
+        PNG file of the enlarged picture
+        PNG files of the pair of bicubic enlargement and enlarged picture
+        what was done, in a sentence
+        how many faces were found, and PNG files that show them before and after
     """
     small, restored, milliseconds = restore(models, picture, detail, made_for)
     low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
@@ -96,14 +124,23 @@ def batch(
     pictures: Sequence[str],
     detail: float = DEFAULT_DETAIL,
     made_for: str = "",
-    progress: Callable[..., Any] = lambda *_, **__: None,
-) -> tuple[str, list[str], str]:
-    """A ZIP of the restored pictures, their PNG files, and what was done; names in it what could not be enlarged."""
+) -> Iterator[tuple[Any, list[str], str]]:
+    """Enlarges up to 32 small pictures as `enlarge` does, and packs the results.
+
+    Args:
+        pictures: the small pictures, each of at most 1 megapixel and 30 MB
+        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
+        made_for: what kind of pictures they are, where there is a network for each; the first by default
+
+    Returns:
+        ZIP file of the enlarged pictures
+        their PNG files, one by one
+        what was done, and for each picture that could not be enlarged, why
+    """
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
     done, refused, problems = [], [], set()
-    for number, picture in enumerate(pictures):
-        progress((number, len(pictures)), desc="Enlarging", unit="pictures")
+    for number, picture in enumerate(pictures, start=1):
         try:
             small, restored, _ = restore(models, picture, detail, made_for)
             if models.leaves_faces(made_for):
@@ -111,10 +148,11 @@ def batch(
             done.append(save_png(restored, f"{Path(picture).stem}-x{SCALE}"))
         except UserError as error:
             refused.append(without_folder(str(error), picture))
+        yield gr.skip(), list(done), f"{number} of {len(pictures)}"  # where nobody waits any more, this is the end
     if not done:
         raise UserError(" ".join(refused))
     sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
-    return save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *refused])
+    yield save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *refused])
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
@@ -170,6 +208,24 @@ def without_folder(sentence: str, picture: str) -> str:
     return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
 
 
+@contextmanager
+def answering(name: str, picture: str | list[str]) -> Iterator[None]:
+    """Shows a UserError on the page as it is, and logs what has become of the request."""
+    outcome, began = "failed", time.perf_counter()
+    try:
+        yield
+        outcome = "done"
+    except UserError as error:
+        outcome = "refused"
+        sentence = str(error) if isinstance(picture, list) else without_folder(str(error), picture)
+        raise gr.Error(sentence, print_exception=False) from None
+    except GeneratorExit:
+        outcome = "left"
+        raise
+    finally:  # neither the picture nor its name
+        log.info("%s %s in %.0f ms", name, outcome, 1000 * (time.perf_counter() - began))
+
+
 def spoken(
     function: Callable[..., Any], example: str | None = None, first: tuple[Any, ...] = (), start: Any = None
 ) -> Callable[..., Any]:
@@ -177,7 +233,7 @@ def spoken(
 
     Without a picture it takes the example, whose result at the page's `first` settings is `start`, or does nothing.
     """
-    name = getattr(function, "func", function).__name__
+    named = getattr(function, "func", function)
 
     @wraps(function)
     def handler(picture: str | None, *settings: Any) -> Any:
@@ -186,16 +242,8 @@ def spoken(
         if picture is None and settings == first:
             return start
         picture = picture or example
-        outcome, began = "failed", time.perf_counter()
-        try:
-            result = function(picture, *settings)
-            outcome = "done"
-            return result
-        except UserError as error:
-            outcome = "refused"
-            sentence = str(error) if isinstance(picture, list) else without_folder(str(error), picture)
-            raise gr.Error(sentence, print_exception=False) from None
-        finally:  # neither the picture nor its name
-            log.info("%s %s in %.0f ms", name, outcome, 1000 * (time.perf_counter() - began))
+        with answering(named.__name__, picture):
+            return function(picture, *settings)
 
+    handler.__name__, handler.__doc__ = named.__name__, named.__doc__  # what a language model reads
     return handler

@@ -1,7 +1,7 @@
 """The tabs: what a visitor sees, and what happens when something is changed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from page.files import save_png, served
 from page.handlers import (
     DEFAULT_SIZE,
     SIZES,
+    answering,
     batch,
     compare,
     compare_epochs,
@@ -55,8 +56,6 @@ A sharp picture can score lower than a blurred one: guessed detail a pixel off c
 
 LPIPS_NOTE = """<small>LPIPS is how far apart the two pictures look to a network that recognises things: lower is
 closer. It minds a blur more than a detail that is a pixel off.</small>"""
-
-BATCH_PROGRESS = gr.Progress()
 
 SHOW = "(picture) => picture && document.getElementById('ID').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 """On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
@@ -161,11 +160,14 @@ def build_enlarge(models: Models) -> None:
 def build_batch(models: Models) -> None:
     """The tab that enlarges many files."""
 
-    def run(
-        pictures: list[str] | None, detail: float, made_for: str = "", progress: gr.Progress = BATCH_PROGRESS
-    ) -> Any:
-        return spoken(partial(batch, models, progress=progress))(pictures, detail, made_for)
+    def run(pictures: list[str] | None, detail: float, made_for: str = "") -> Iterator[Any]:
+        if not pictures:
+            yield gr.skip()
+            return
+        with answering("batch", pictures):
+            yield from batch(models, pictures, detail, made_for)
 
+    run.__name__, run.__doc__ = batch.__name__, batch.__doc__
     with gr.Tab("Many at once"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             gallery = gr.Gallery(

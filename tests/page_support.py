@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -83,3 +84,9 @@ def assert_same(file: str | IO[bytes], picture: Image.Image) -> None:
     with Image.open(file) as found:
         assert found.format == "PNG"
         np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))
+
+
+def upload(server: Server, picture: Path) -> dict[str, Any]:
+    """Sends a file. Gives what stands for it in a call by HTTP."""
+    answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": (picture.name, picture.read_bytes())})
+    return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}

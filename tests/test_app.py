@@ -4,7 +4,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,36 +117,6 @@ def test_the_model_is_the_last_argument_where_two_ship_and_faces_without_it(
         with pytest.raises(AppError, match=r"'Sketches'.*Faces.*Any photo"):
             client.predict(file, made_for="Sketches", api_name="/enlarge")
         assert httpx.get(f"{server.url}/health").json()["models"] == ["tiny-faces", "tiny-photos"]
-
-
-def readme_example(language: str, after: str, server: Server) -> str:
-    """The first code in README.md below a heading, for this server."""
-    text = (ROOT / "README.md").read_text().split(f"## {after}\n")[1]
-    code = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert code and "http://127.0.0.1:7860" in code[1]
-    return code[1].replace("http://127.0.0.1:7860", server.url)
-
-
-def test_readmes_python_calls_the_page(server: Server, upscaler: Upscaler, tmp_path: Path) -> None:
-    small, photo = make_picture(tmp_path / "small.png", 20, 16), make_picture(tmp_path / "photo.png", 300, 200)
-    found: dict[str, Any] = {}
-    code = readme_example("python", "From other programs", server)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        exec(code, found)
-    assert_same(found["enlarged"], upscaler.enlarge(images.open_rgb(small), 0.8))
-    assert Image.open(found["original"]).size == (256, 168) and found["figures"]["model"] == "tiny-faces"
-    with zipfile.ZipFile(found["archive"]) as archive:
-        assert archive.namelist() == ["small-x4.png", "photo-x4.png"]
-        with archive.open("photo-x4.png") as file:
-            assert_same(file, upscaler.enlarge(images.open_rgb(photo)))
-
-
-def test_readmes_shell_calls_the_page(server: Server, upscaler: Upscaler, tmp_path: Path) -> None:
-    small = make_picture(tmp_path / "small.png", 20, 16)
-    code = readme_example("sh", "From other programs", server)
-    subprocess.run(["sh", "-euc", code], cwd=tmp_path, check=True, timeout=60)
-    assert_same(str(tmp_path / "large.png"), upscaler.enlarge(images.open_rgb(small), 0.8))
 
 
 def test_health_answers_and_the_log_names_no_file(client: Client, server: Server, tmp_path: Path) -> None:

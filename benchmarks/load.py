@@ -1,0 +1,120 @@
+"""Many clients at once on a page: whether each gets its own picture, how long it waits, and what memory that takes.
+
+    python benchmarks/load.py                                  # 32 clients with 32 requests each
+    python benchmarks/load.py --clients 8 --requests 3 --model runs/mine
+
+Every client is a gradio_client in a thread. All pictures differ, and every answer is compared with what the same model
+makes of that picture in this process, to one level of 255. Ends with exit code 1 where an answer is wrong or missing.
+"""
+
+import argparse
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from gradio_client import Client, handle_file
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from srgan.card import hardware
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def page(model: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """Its address and process id. What it says goes to page.log."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder)}
+    command = [sys.executable, "-u", str(ROOT / "app.py"), "--model", model]
+    with (folder / "page.log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | places, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        if not any("Running on" in line for line in iter(process.stdout.readline, "")):
+            raise RuntimeError(f"app.py did not start: {(folder / 'page.log').read_text()}")
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def make_picture(path: Path, seed: int) -> Path:
+    """16 to 32 pixels a side, of no others' content."""
+    draw = random.Random(seed)
+    coarse = Image.frombytes("RGB", (4, 4), draw.randbytes(48))
+    coarse.resize((draw.randrange(16, 33), draw.randrange(16, 33)), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def visit(url: str, folder: Path, number: int, requests: int) -> list[tuple[Path, str, float]]:
+    """Of each request the picture, the answer's file ("" with a message on the screen for none) and the seconds."""
+    folder = folder / f"client-{number}"
+    folder.mkdir()
+    client = Client(url, verbose=False, download_files=folder, analytics_enabled=False)
+    done = []
+    for turn in range(requests):
+        picture = make_picture(folder / f"{turn}.png", number * requests + turn)
+        began = time.perf_counter()
+        try:
+            answer = client.predict(handle_file(picture), api_name="/enlarge")[0]
+        except Exception as error:  # of any kind: it is a request that failed
+            print(f"client {number}, request {turn}: {error!r}", file=sys.stderr)
+            answer = ""
+        done.append((picture, answer, time.perf_counter() - began))
+    return done
+
+
+def is_right(upscaler: Upscaler, picture: Path, answer: str) -> bool:
+    if not answer:
+        return False
+    expected, found = upscaler.enlarge(Image.open(picture)), Image.open(answer)
+    return found.size == expected.size and np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= 1
+
+
+def memory(pid: int) -> float:
+    """MB that a process holds now. Linux alone."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=32, help="of each client, one after the other")
+    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py")
+    arguments = parser.parse_args()
+    upscaler = Upscaler.load(arguments.model)
+    with tempfile.TemporaryDirectory() as name, page(arguments.model, Path(name)) as (url, pid):
+        visit(url, Path(name), arguments.clients, 1)
+        before, began = memory(pid), time.perf_counter()
+        with ThreadPoolExecutor(arguments.clients) as pool:
+            visits = [
+                pool.submit(visit, url, Path(name), number, arguments.requests) for number in range(arguments.clients)
+            ]
+            done = [request for client in visits for request in client.result()]
+        seconds, after = time.perf_counter() - began, memory(pid)
+        right = sum(is_right(upscaler, picture, answer) for picture, answer, _ in done)
+    waited = [wait for *_, wait in done]
+    print(f"{hardware()}; {arguments.clients} clients, {arguments.requests} requests each")
+    print(f"right answers      {right} of {len(done)}")
+    print(f"requests a second  {len(done) / seconds:.1f}")
+    print(f"seconds to wait    median {statistics.median(waited):.2f}, 95 % within {np.percentile(waited, 95):.2f}")
+    print(f"the page's memory  {before:.0f} MB after the first picture, {after:.0f} MB at the end")
+    return 0 if right == len(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

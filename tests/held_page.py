@@ -1,0 +1,28 @@
+"""app.py, but its network waits while the file HOLD is there, and files stay KEPT seconds."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import app
+from page import files
+from srgan.upscaler import Upscaler
+
+enlarge_timed = Upscaler.enlarge_timed
+
+
+def held(*arguments: Any) -> Any:
+    while Path(os.environ["HOLD"]).exists():
+        time.sleep(0.02)
+    return enlarge_timed(*arguments)
+
+
+Upscaler.enlarge_timed = held
+files.KEPT_SECONDS = float(os.environ.get("KEPT", files.KEPT_SECONDS))
+
+if __name__ == "__main__":
+    sys.exit(app.main())
