@@ -29,8 +29,8 @@ LEAST_SCORE = 0.8
 """Of 1. Below, more and more of what is found is no face."""
 
 LEAST_HEIGHT = 12
-"""Pixels of a face from forehead to chin, half of those that the network has learned from: less shows nothing.
-"""
+"""Pixels of a face from forehead to chin, half of those that the network has learned from: less shows nothing."""
+
 LONG_SIDES = (320, 1280)
 """The picture is searched at two sizes, however large it is: YuNet finds faces of about 10 to 300 pixels."""
 
@@ -48,6 +48,9 @@ FADE = 0.25
 
 AROUND = 12
 """So many pixels more the network sees on each side. It looks at 40, and none of them is worth a grey level."""
+
+MIXED = 256
+"""Pixels of the picture a side that are mixed at once: in a large photo, all of a face would take gigabytes."""
 
 detecting = threading.Lock()
 
@@ -140,14 +143,16 @@ def draw_face(drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face
     fade = max(1, round(FADE * face.side))
     area = face.grown(fade, whole)
     seen = area.grown(AROUND, whole)
-    restored = np.asarray(upscaler.enlarge(picture.crop(seen), detail).crop(area.inside(seen).times(SCALE)))
-    place = area.times(SCALE)
-    there = np.asarray(drawn.crop(place), np.float32)
-    rows = share(area.top, area.bottom, face.top, face.bottom, fade)
-    columns = share(area.left, area.right, face.left, face.right, fade)
-    weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (there.ndim - 2))
-    mixed = np.rint(there + weight * (restored - there)).astype(restored.dtype)
-    drawn.paste(Image.fromarray(mixed), place[:2])
+    restored = upscaler.enlarge(picture.crop(seen), detail)
+    for part in area.parts(MIXED):
+        place = part.times(SCALE)
+        there = np.asarray(drawn.crop(place), np.float32)
+        theirs = np.asarray(restored.crop(part.inside(seen).times(SCALE)))
+        rows = share(part.top, part.bottom, face.top, face.bottom, fade)
+        columns = share(part.left, part.right, face.left, face.right, fade)
+        weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (there.ndim - 2))
+        mixed = np.rint(there + weight * (theirs - there)).astype(theirs.dtype)
+        drawn.paste(Image.fromarray(mixed), place[:2])
 
 
 def share(start: int, end: int, low: int, high: int, fade: int) -> np.ndarray:

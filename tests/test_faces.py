@@ -1,6 +1,7 @@
 """Faces: found, framed as the training crops frame theirs, and drawn into an enlargement without a seam."""
 
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -183,6 +184,22 @@ def test_faces_that_overlap_leave_no_gap_and_no_order(everywhere: Upscaler, on_f
         seen = face.times(4)
         assert np.abs(pixels(drawn.crop(seen)) - pixels(theirs.crop(seen))).max() <= 1
     assert np.abs(pixels(drawn) - pixels(draw_faces(ours, on_faces, picture, pair[::-1]))).max() <= 1
+
+
+def test_a_large_face_is_mixed_in_parts_which_leave_no_trace_and_little_in_memory(
+    everywhere: Upscaler, on_faces: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, face = textured(8, 200, 170), Box(30, -10, 180, 140)
+    ours = everywhere.enlarge(picture)
+    drawn, peaks = [], []
+    for side in (1000, 24):
+        monkeypatch.setattr(faces, "MIXED", side)
+        tracemalloc.start()
+        drawn.append(draw_faces(ours, on_faces, picture, [face]))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (pixels(drawn[0]) == pixels(drawn[1])).all()
+    assert peaks[1] < peaks[0] / 4
 
 
 def test_without_faces_the_enlargement_stays_as_it_is_and_detail_goes_to_the_faces(
