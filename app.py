@@ -30,10 +30,11 @@ from srgan.errors import UserError
 from srgan.hub import epoch_models
 
 INTRO = """# Faces from a few pixels
-Enlarge a tiny photo and it turns to blur. Here a neural network that has studied faces draws the missing detail.
+Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.
 Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
 
-PRIVACY = "<small>Pictures stay on the machine that runs this page, and are deleted within two hours.</small>"
+PRIVACY = """<small>Pictures stay on the machine that runs this page. Their files are deleted within two hours; the last
+few may stay in its memory until others come.</small>"""
 
 MOST_WAITING = 64
 KEPT_SESSIONS = 256
