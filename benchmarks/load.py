@@ -32,6 +32,9 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PATIENCE = 120
+"""Seconds until a client gives a request up; its own 5 are short where it shares the page's cores."""
+
 
 @contextmanager
 def page(model: str, folder: Path) -> Iterator[tuple[str, int]]:
@@ -60,19 +63,22 @@ def make_picture(path: Path, seed: int) -> Path:
     return path
 
 
-def visit(url: str, folder: Path, number: int, requests: int) -> list[tuple[Path, str, float]]:
-    """Of each request the picture, the answer's file ("" with a message on the screen for none) and the seconds."""
-    folder = folder / f"client-{number}"
+def connect(url: str, folder: Path) -> Client:
     folder.mkdir()
-    client = Client(url, verbose=False, download_files=folder, analytics_enabled=False)
+    options = {"timeout": PATIENCE}
+    return Client(url, verbose=False, download_files=folder, analytics_enabled=False, httpx_kwargs=options)
+
+
+def visit(client: Client, seeds: range) -> list[tuple[Path, str, float]]:
+    """Of each request the picture, the answer's file ("" with a message on the screen for none) and the seconds."""
     done = []
-    for turn in range(requests):
-        picture = make_picture(folder / f"{turn}.png", number * requests + turn)
+    for seed in seeds:
+        picture = make_picture(Path(client.output_dir) / f"{seed}.png", seed)
         began = time.perf_counter()
         try:
             answer = client.predict(handle_file(picture), api_name="/enlarge")[0]
         except Exception as error:  # of any kind: it is a request that failed
-            print(f"client {number}, request {turn}: {error!r}", file=sys.stderr)
+            print(f"request {seed}: {error!r}", file=sys.stderr)
             answer = ""
         done.append((picture, answer, time.perf_counter() - began))
     return done
@@ -98,13 +104,15 @@ def main() -> int:
     arguments = parser.parse_args()
     upscaler = Upscaler.load(arguments.model)
     with tempfile.TemporaryDirectory() as name, page(arguments.model, Path(name)) as (url, pid):
-        visit(url, Path(name), arguments.clients, 1)
+        clients = [connect(url, Path(name) / str(number)) for number in range(arguments.clients)]
+        seeds = range(arguments.clients * arguments.requests)
+        visit(clients[0], range(len(seeds), len(seeds) + 1))
         before, began = memory(pid), time.perf_counter()
         with ThreadPoolExecutor(arguments.clients) as pool:
-            visits = [
-                pool.submit(visit, url, Path(name), number, arguments.requests) for number in range(arguments.clients)
-            ]
-            done = [request for client in visits for request in client.result()]
+            visits = pool.map(
+                visit, clients, [seeds[number :: arguments.clients] for number in range(arguments.clients)]
+            )
+            done = [request for visited in visits for request in visited]
         seconds, after = time.perf_counter() - began, memory(pid)
         right = sum(is_right(upscaler, picture, answer) for picture, answer, _ in done)
     waited = [wait for *_, wait in done]

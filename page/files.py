@@ -31,8 +31,9 @@ def own_folder() -> Iterator[Path]:
     parent = Path(gr.utils.get_upload_folder()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{FOLDER}*"):
-        if left.stat().st_mtime < time.time() - 3 * KEPT_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another page that starts may be quicker
+            if left.stat().st_mtime < time.time() - 3 * KEPT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=parent, ignore_cleanup_errors=True) as name:
         os.environ["GRADIO_TEMP_DIR"] = gr.mcp.DEFAULT_TEMP_DIR = name
         yield Path(name)

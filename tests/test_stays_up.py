@@ -1,5 +1,6 @@
 """The page under many visitors, with a full queue, with visitors who leave; and what it keeps of them."""
 
+import os
 import re
 import socket
 import time
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
@@ -16,6 +18,7 @@ from helpers import textured
 from page_support import Server, assert_same, make_picture, running_app, upload
 
 from app import MOST_WAITING
+from page import files
 from srgan import images
 from srgan.upscaler import Upscaler
 
@@ -144,3 +147,20 @@ def test_what_visitors_send_and_get_is_deleted_on_a_schedule_and_at_the_end(
         until(lambda: not half_files(files_of_page))
         assert "event: complete" in httpx.get(event(server, "enlarge", None, 1)).text  # the example is still there
     assert not list(files_of_page.glob("srgan-page-*"))
+
+
+def test_what_a_killed_page_has_left_is_deleted_and_what_a_running_one_has_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(gr.mcp, "DEFAULT_TEMP_DIR", str(tmp_path))
+    left, running, other = (tmp_path / name for name in ("srgan-page-left", "srgan-page-runs", "other-program"))
+    for folder in (left, running, other):
+        folder.mkdir()
+        make_picture(folder / "picture.png", 4, 4)
+        os.utime(folder, (0, 0))
+    files.sweep(running)
+    with files.own_folder() as own:
+        make_picture(own / "mine.png", 4, 4)
+        assert not left.exists() and pictures_in(running) == pictures_in(other) == {"picture.png"}
+    assert not own.exists()
