@@ -67,8 +67,8 @@ class Config:
         "conv5_4 alone (MSE, after it; classic), or pixels (MSE)",
     )
     adversarial_weight: float = setting(0.1, "weight of the adversarial loss (classic: 1e-3)")
-    pixel_weight: float = setting(1.0, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
-    grid_weight: float = setting(5.0, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
+    pixel_weight: float = setting(0.3, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
+    grid_weight: float = setting(2.5, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
     shift: int = setting(
         8,
         "pixels by which the window that VGG19 and the discriminator see is smaller than the crop; its place is "

@@ -61,11 +61,24 @@ class ModelConfig:
         commit = versions.get("commit") if isinstance(versions, dict) else None
         return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit) else ""
 
+    def seen(self) -> tuple[int, float]:
+        """Photos and hours of the training, with those of the model it started from; what is not stated counts 0."""
+        data, hours, before = (self.training.get(name) for name in ("data", "hours", "started_from"))
+        photos = data.get("seen") if isinstance(data, dict) else None
+        before = before if isinstance(before, dict) else {}
+        return round(total(photos) + total({"": before.get("photos")})), total(hours) + total({"": before.get("hours")})
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every tensor of the network; nothing is allocated."""
         with torch.device("meta"):
             network = Generator(self.channels, self.blocks)
         return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def total(table: object) -> float:
+    """Of the numbers in a table from a file that may hold anything."""
+    values = table.values() if isinstance(table, dict) else ()
+    return sum(value for value in values if isinstance(value, int | float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)

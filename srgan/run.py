@@ -80,10 +80,7 @@ def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[st
     for name in ("channels", "blocks"):
         if (found := getattr(model.config, name)) != getattr(config, name):
             raise UserError(f"--init {config.init} has {found} {name}: give {flag(name)} {found} as well.")
-    training = model.config.training
-    before = training.get("started_from", {})
-    photos = sum(training.get("data", {}).get("seen", {}).values()) + (before.get("photos") or 0)
-    hours = sum(training.get("hours", {}).values()) + (before.get("hours") or 0)
+    photos, hours = model.config.seen()
     return model.weights, {"model": source.name, "photos": photos, "hours": round(hours, 2)}
 
 

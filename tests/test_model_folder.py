@@ -224,3 +224,13 @@ def test_the_format_is_told_by_the_name_while_writing(tmp_path: Path) -> None:
 
     write_whole(tmp_path / "new" / "picture.webp", write)
     assert seen == [".webp"] and (tmp_path / "new" / "picture.webp").exists()
+
+
+def test_what_a_model_has_seen_is_told_from_whatever_its_file_says() -> None:
+    training = {
+        "data": {"seen": {"fidelity": 100, "detail": 20}}, "hours": {"fidelity": 1.5, "detail": 0.25},
+        "started_from": {"model": "m", "photos": 1000, "hours": 2},
+    }  # fmt: skip
+    assert ModelConfig(training=training).seen() == (1120, 3.75)
+    for odd in ({}, {"data": 3, "hours": [1], "started_from": "m"}, {"data": {"seen": {"fidelity": "many"}}}):
+        assert ModelConfig(training=odd).seen() == (0, 0)
