@@ -117,7 +117,8 @@ def test_in_any_photo_the_model_for_faces_draws_them_wherever_it_is_enlarged(two
     wanted = drawn(small)
     assert np.any(np.asarray(wanted) != np.asarray(two.upscalers["Any photo"].enlarge(small, 0.25)))
     assert_same(handlers.enlarge(two, file, 0.25, "Any photo")[0], wanted)
-    assert_same(handlers.batch(two, [file], 0.25, "Any photo")[1][0], wanted)
+    *_, (_, results, _) = handlers.batch(two, [file], 0.25, "Any photo")
+    assert_same(results[0], wanted)
     photo = str(ROOT / "examples" / "collins.png")
     restored, _, _, low, figures, done = handlers.compare(two, photo, 0.25, 512, "Any photo")
     assert_same(restored, drawn(images.open_rgb(low)))
@@ -138,8 +139,10 @@ def test_without_its_detector_the_page_restores_the_whole_and_says_why(
     )
     assert shown == [] and said.startswith(reason)
     assert reason in handlers.compare(two, str(portrait), 1.0, 512, "Any photo")[-1]
-    assert handlers.batch(two, [str(portrait)] * 2, 1.0, "Any photo")[-1].count(reason) == 1
-    assert "Faces cannot" not in handlers.batch(two, [str(portrait)])[-1]
+    *_, (_, _, said) = handlers.batch(two, [str(portrait)] * 2, 1.0, "Any photo")
+    assert said.count(reason) == 1
+    *_, (_, _, said) = handlers.batch(two, [str(portrait)])
+    assert "Faces cannot" not in said
     assert "gone.onnx, which finds faces, cannot be read" in str(app.build_demo(two).get_config_file()["components"])
 
 
