@@ -26,6 +26,7 @@ from page.parts import PAGE
 from page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
 from srgan import zero
 from srgan.config import OneLineParser
+from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
 
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="serve the calls to language models too, as tools (default: the environment's GRADIO_MCP_SERVER)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
+    share_memory()  # the network runs in whichever of Gradio's 40 threads is free
     if arguments.mcp and not find_spec("mcp"):
         print("app.py: --mcp takes the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """glibc's numbers for them, mallopt(3)."""
 
 
@@ -68,6 +68,14 @@ def keep_memory(device: torch.device) -> None:
     if device.type == "cpu" and (libc := glibc()):
         libc.mallopt(M_TRIM_THRESHOLD, 128 << 20)
         libc.mallopt(M_MMAP_THRESHOLD, 64 << 20)
+
+
+def share_memory() -> None:
+    """Has this process's threads take memory from two heaps. glibc would give each of them its own, up to eight a core,
+    and `keep_memory` would keep some in every one.
+    """
+    if libc := glibc():
+        libc.mallopt(M_ARENA_MAX, 2)
 
 
 def free_memory(device: torch.device) -> None:
