@@ -148,7 +148,8 @@ def batch(
             done.append(save_png(restored, f"{Path(picture).stem}-x{SCALE}"))
         except UserError as error:
             refused.append(without_folder(str(error), picture))
-        yield gr.skip(), list(done), f"{number} of {len(pictures)}"  # where nobody waits any more, this is the end
+        bar = "▰" * number + "▱" * (len(pictures) - number)
+        yield gr.skip(), list(done), f"{number} of {len(pictures)} {bar}"  # the end where nobody waits any more
     if not done:
         raise UserError(" ".join(refused))
     sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."

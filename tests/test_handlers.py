@@ -249,7 +249,7 @@ def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apa
     *seen, (archive, results, sentence) = handlers.batch(models, list(map(str, files)), 0.5)
     assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
     assert [(shown, said) for _, shown, said in seen] == [
-        (results[:1], "1 of 3"), (results, "2 of 3"), (results, "3 of 3"),
+        (results[:1], "1 of 3 ▰▱▱"), (results, "2 of 3 ▰▰▱"), (results, "3 of 3 ▰▰▰"),
     ]  # fmt: skip
     with zipfile.ZipFile(archive) as zipped:
         assert zipped.namelist() == ["a-x4.png", "a-x4-2.png"]
