@@ -166,11 +166,14 @@ def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
 
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, settings: list[str]) -> None:
     (tmp_path / "in").mkdir()
-    for number in range(150):  # more than are done before the signal comes, on a busy machine too
-        textured(number, 100, 100).save(tmp_path / "in" / f"{number:03}.png")
+    for number in range(40):
+        textured(number, 100, 100).save(tmp_path / "in" / f"{number:02}.png")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "srgan", "upscale", tmp_path / "in", out, "--jobs", "2", *settings]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
+    )  # fmt: skip
     while process.poll() is None and not list(out.glob("*.png")):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -178,12 +181,12 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, sett
     assert process.returncode == 1, said
     assert "goes on" in said and "Traceback" not in said
     there = list(out.iterdir())
-    assert 1 <= len(there) < 150
+    assert 1 <= len(there) < 40
     for path in there:
         assert path.suffix == ".png" and not path.name.startswith(".")
         Image.open(path).load()
     assert run(tmp_path / "in", out, *settings) == 0
-    assert len(list(out.iterdir())) == 150
+    assert len(list(out.iterdir())) == 40
 
 
 def test_torchrun_splits_a_folder_and_all_of_it_is_done(
