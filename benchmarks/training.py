@@ -6,7 +6,7 @@
 Every row is this trainer with one thing changed, in a process of its own, and takes turns with the trainer as it is:
 some steps of the one, some of the other, --rounds times. So a row's ratio holds although other work may slow the
 machine down. "plain loop" is the training loop as the well-known repositories write it: fp32, NCHW, a DataLoader that
-decodes JPEG and augments with PIL, losses read every step, three passes of the discriminator; same networks and losses.
+decodes JPEG and augments with PIL, losses read every step; same networks and losses.
 """
 
 import argparse
@@ -43,9 +43,10 @@ from srgan.card import hardware
 from srgan.config import Config
 from srgan.data import find_photos, load_crops, read_crop
 from srgan.device import choose_device, peak_memory
+from srgan.discriminators import make_discriminator
 from srgan.files import write_whole
-from srgan.losses import VGG19, adversarial_loss, content_loss, discriminator_loss, load_vgg19
-from srgan.models import Discriminator, Generator
+from srgan.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
+from srgan.models import Generator
 from srgan.training import Trainer
 
 Step = Callable[[], float]
@@ -66,19 +67,16 @@ def unfolded() -> contextlib.AbstractContextManager:
     return mock.patch.object(Generator, "to_image", lambda self, x: torch.tanh(self.tail(self.upsample(x))))
 
 
-class InHalves(nn.Module):
-    """A discriminator that takes originals and restored photos in two passes."""
-
-    def __init__(self, whole: nn.Module, batch: int) -> None:
-        super().__init__()
-        self.whole, self.batch = whole, batch
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([self.whole(part) for part in images.split(self.batch)])
-
-
 def in_halves(trainer: Trainer) -> None:
-    trainer.discriminator = InHalves(trainer.discriminator, trainer.config.batch_size)
+    """The discriminator takes originals and restored photos in two passes."""
+    whole, batch = trainer.discriminator.forward, trainer.config.batch_size
+
+    def forward(features: Features) -> Features:
+        count = len(next(iter(features.values()))) // batch  # 1 where it is the generator's turn
+        parts = [whole({name: value.chunk(count)[part] for name, value in features.items()}) for part in range(count)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    trainer.discriminator.forward = forward
 
 
 def compiled(trainer: Trainer, **options: Any) -> None:
@@ -203,7 +201,7 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
     config = settings_of(options, row)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = Generator(config.channels, config.blocks).to(device)
-    discriminator = Discriminator().to(device)
+    discriminator = make_discriminator(config.judges_features()).to(device)
     content = content_loss(config.content, load_vgg19(config.vgg19)).to(device)
     of_generator = torch.optim.Adam(generator.parameters(), 1e-4)
     of_discriminator = torch.optim.Adam(discriminator.parameters(), 1e-4)
@@ -216,15 +214,23 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
         low, high = low.to(device), high.to(device)
         restored = generator(low)
         loss = F.l1_loss(restored, high)
-        if stage == "detail":
-            adversarial = adversarial_loss(discriminator(restored))
-            loss = config.pixel_weight * loss + content(restored, high) + config.adversarial_weight * adversarial
+        if stage == "fidelity":
+            loss = loss + config.ssim_weight * ssim_loss(restored, high)
+        else:
+            views = content.views(restored, high)
+            adversarial = discriminator.fool(*views)
+            loss = (
+                content.distance(*views)
+                + config.adversarial_weight * adversarial
+                + config.pixel_weight * loss
+                + config.grid_weight * grid_loss(restored, high)
+            )
         of_generator.zero_grad()
         loss.backward()
         of_generator.step()
         losses = [loss.item()]
         if stage == "detail":
-            judged = discriminator_loss(discriminator(high), discriminator(restored.detach()))
+            judged, *_ = discriminator.tell_apart(*views)
             of_discriminator.zero_grad()
             judged.backward()
             of_discriminator.step()

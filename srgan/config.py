@@ -66,8 +66,14 @@ class Config:
         "what the GAN stage compares: VGG19 features of several depths (L1, before activation), "
         "conv5_4 alone (MSE, after it; classic), or pixels (MSE)",
     )
+    discriminator: Literal["auto", "features", "patches"] = setting(
+        "auto",
+        "what it judges: VGG19's features of a restored photo against those of its original, or patches of each by "
+        "themselves (classic); auto: features with --content perceptual, which they need, else patches",
+    )
+    ssim_weight: float = setting(0.1, "weight of 1 - SSIM beside the L1 loss of the fidelity stage")
     adversarial_weight: float = setting(0.1, "weight of the adversarial loss (classic: 1e-3)")
-    pixel_weight: float = setting(0.3, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
+    pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
     grid_weight: float = setting(2.5, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
     shift: int = setting(
         8,
@@ -82,13 +88,21 @@ class Config:
     fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
     lr: float = setting(2e-4, "learning rate of the generator in the GAN stage (classic: 1e-4)")
     discriminator_lr: float = setting(
-        5e-4, "learning rate of the discriminator; with --optimizer adam, 1e-4 is good (classic: 1e-4)"
+        1e-3,
+        "learning rate of the discriminator; with --discriminator patches 5e-4 is good, and with --optimizer adam 1e-4 "
+        "(classic: 1e-4)",
     )
-    schedule: Literal["one-cycle", "constant"] = setting(
-        "one-cycle", "learning rate over a stage: up for 5 %% of it and down to 0 along a cosine, or constant (classic)"
+    fidelity_schedule: Literal["one-cycle", "warm-up", "constant"] = setting(
+        "one-cycle",
+        "learning rate over the fidelity stage: up for 5 %% of it and down to 0 along a cosine; or as below",
+    )
+    schedule: Literal["warm-up", "one-cycle", "constant"] = setting(
+        "warm-up",
+        "learning rate over the GAN stage: up for 5 %% of it and then constant, as the average of the weights settles "
+        "better while they move; or as above; or constant from the start (classic)",
     )
     ema_half_life: int = setting(
-        3000,
+        10_000,
         "photos after which a weight has half its influence on the averaged generator, which is the one that is kept; "
         "0: no average (classic)",
     )
@@ -112,6 +126,7 @@ class Config:
         for name in (
             "fidelity_epochs",
             "jitter",
+            "ssim_weight",
             "adversarial_weight",
             "pixel_weight",
             "grid_weight",
@@ -122,6 +137,8 @@ class Config:
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
         for name in ("epochs", "lr", "discriminator_lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
+        features = self.discriminator != "features" or self.content == "perceptual"
+        self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
         self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
@@ -138,6 +155,9 @@ class Config:
 
     def run_folder(self) -> Path:
         return Path(self.out or Path("runs") / f"{data_name(self.data)}-{self.recipe}")
+
+    def judges_features(self) -> bool:
+        return self.content == "perceptual" and self.discriminator != "patches"
 
     def stage_epochs(self) -> dict[str, float]:
         """Epochs of the stages, in order; a stage of none is left out."""

@@ -1,6 +1,7 @@
 """What training minimises: pixel, VGG19 and adversarial losses. Images are RGB in [-1, 1], [N, 3, H, W]."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +9,21 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from srgan.errors import UserError
+from srgan.metrics import luma, structural_similarity
 from srgan.models import SCALE
 
 VGG19_WIDTHS = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512)
 """VGG19 up to conv5_4 (Simonyan & Zisserman 2015, configuration E); "M": 2x2 max pooling."""
 
-PERCEPTUAL_LAYERS = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
+VGG19_CHANNELS = {"conv1_2": 64, "conv2_2": 128, "conv3_4": 256, "conv4_4": 512, "conv5_4": 512}
+"""Of the last layer before each pooling."""
+
+PERCEPTUAL_LAYERS = tuple(VGG19_CHANNELS)
 """Depths of the perceptual loss: those of Real-ESRGAN (Wang et al. 2021), with equal weights. The two shallow ones hold
 the restored image to the original's pixels where the deep ones would let it drift."""
+
+Features = dict[str, Tensor]
+"""Of a layer's name: [N, C, h, w]."""
 
 
 class VGG19(nn.Module):
@@ -39,7 +47,7 @@ class VGG19(nn.Module):
         self.register_buffer("deviation", (deviation * 2).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
-    def forward(self, images: Tensor, layers: frozenset[str]) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, layers: frozenset[str]) -> Features:
         x = (images - self.mean) / self.deviation
         if self.bgr255:
             x = x.flip(1)
@@ -121,7 +129,22 @@ def fill_vgg19(network: VGG19, weights: dict[str, Tensor], source: str) -> VGG19
     return network
 
 
-class PerceptualLoss(nn.Module):
+class ContentLoss(nn.Module):
+    """A distance between views of restored and original photos, in which a discriminator may judge them too."""
+
+    def views(self, restored: Tensor, original: Tensor) -> tuple[Any, Any]:
+        """Of both; the original's without a gradient."""
+        return restored.float(), original
+
+    def distance(self, restored: Any, original: Any) -> Tensor:
+        """MSE of pixels, unless a subclass knows better."""
+        return F.mse_loss(restored, original)
+
+    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
+        return self.distance(*self.views(restored, original))
+
+
+class PerceptualLoss(ContentLoss):
     """L1 between VGG19 features of several depths before activation (Wang et al. 2018, ESRGAN section 3.3).
 
     Each depth is divided by the mean magnitude of the original's features there, so that the depths, and the two scales
@@ -132,35 +155,44 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.vgg19 = vgg19
 
-    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
+    def views(self, restored: Tensor, original: Tensor) -> tuple[Features, Features]:
         layers = frozenset(PERCEPTUAL_LAYERS)
         with torch.no_grad():
             wanted = self.vgg19(original, layers)
         found = self.vgg19(restored, layers)
-        terms = [relative_l1(found[name].float(), wanted[name].float()) for name in PERCEPTUAL_LAYERS]
+        scales = {name: magnitude(value) for name, value in wanted.items()}
+        return tuple({name: value / scales[name] for name, value in view.items()} for view in (found, wanted))
+
+    def distance(self, restored: Features, original: Features) -> Tensor:
+        terms = [F.l1_loss(restored[name].float(), original[name].float()) for name in PERCEPTUAL_LAYERS]
         return torch.stack(terms).mean()
 
 
-def relative_l1(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean |found - wanted| over mean |wanted| of each photo [N, C, H, W], whatever it shares its batch with."""
-    distances = F.l1_loss(found, wanted, reduction="none").mean(dim=(1, 2, 3))
-    return (distances / wanted.abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)).mean()
+def magnitude(features: Tensor) -> Tensor:
+    """Mean absolute value of each photo, whatever it shares its batch with. [N, C, h, w] -> [N, 1, 1, 1]."""
+    return features.float().abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6).to(features.dtype)
 
 
-class VGG54Loss(nn.Module):
+class VGG54Loss(ContentLoss):
     """MSE between VGG19 conv5_4 features after activation, divided by 12.75 (SRGAN paper, equation 5, section 3.2)."""
 
     def __init__(self, vgg19: VGG19) -> None:
         super().__init__()
         self.vgg19 = vgg19
 
+    def views(self, restored: Tensor, original: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            wanted = self.features(original)
+        return self.features(restored), wanted
+
     def features(self, images: Tensor) -> Tensor:
         return F.relu(self.vgg19(images, frozenset({"conv5_4"}))["conv5_4"].float()) / 12.75
 
-    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = self.features(original)
-        return F.mse_loss(self.features(restored), wanted)
+
+def ssim_loss(restored: Tensor, original: Tensor) -> Tensor:
+    """1 - SSIM of the luma: beside L1 it keeps structure that is faint (Zhao et al. 2017, "Loss functions for image
+    restoration with neural networks", which has several scales of it)."""
+    return 1 - structural_similarity(*(luma((images + 1) * 127.5) for images in (restored, original))).mean()
 
 
 GRID_SPAN = 32
@@ -188,10 +220,10 @@ def grid_height(images: Tensor, dim: int) -> Tensor:
     return (positions - positions.mean(dim=-1, keepdim=True)).abs()
 
 
-def content_loss(kind: str, vgg19: VGG19 | None) -> nn.Module:
+def content_loss(kind: str, vgg19: VGG19 | None) -> ContentLoss:
     """The loss behind a `--content` choice; all but "mse" need the network."""
     if kind == "mse":
-        return nn.MSELoss()
+        return ContentLoss()
     assert vgg19 is not None
     return {"perceptual": PerceptualLoss, "vgg54": VGG54Loss}[kind](vgg19)
 

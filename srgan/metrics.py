@@ -40,9 +40,11 @@ FIGURES = {
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """BT.601 luma as MATLAB's rgb2ycbcr gives it, 16 to 235, unrounded. uint8 [N, 3, H, W] -> float64 [N, 1, H, W]."""
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=pixels.device) / 255
-    return (pixels.double() * weights.view(1, 3, 1, 1)).sum(1, keepdim=True) + 16
+    """BT.601 luma as MATLAB's rgb2ycbcr gives it, 16 to 235, unrounded. RGB in 0 to 255, [N, 3, H, W] -> [N, 1, H, W],
+    of uint8 as float64."""
+    pixels = pixels if pixels.is_floating_point() else pixels.double()
+    weights = pixels.new_tensor([65.481, 128.553, 24.966]) / 255
+    return (pixels * weights.view(1, 3, 1, 1)).sum(1, keepdim=True) + 16
 
 
 def inner_luma(pixels: Tensor) -> Tensor:
@@ -64,13 +66,16 @@ def psnr_rgb(restored: Tensor, original: Tensor) -> Tensor:
 
 
 def ssim_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of the luma (Wang et al. 2004), 4 px cut from each border. uint8 -> float64 [N].
+    """Structural similarity of the luma, 4 px cut from each border. uint8, 19 px or more a side -> float64 [N]."""
+    return structural_similarity(inner_luma(restored), inner_luma(original))
 
-    Gaussian window of 11x11 with deviation 1.5, where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255. So images
-    need 19 px or more a side.
+
+def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM (Wang et al. 2004) of one channel in 0 to 255: [N, 1, H, W], 11 px or more a side -> [N].
+
+    Gaussian window of 11x11 with deviation 1.5, where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255.
     """
-    x, y = inner_luma(restored), inner_luma(original)
-    offsets = torch.arange(11, dtype=torch.float64, device=x.device) - 5
+    offsets = torch.arange(11, dtype=x.dtype, device=x.device) - 5
     line = torch.exp(-offsets.square() / (2 * 1.5**2))
     line = line / line.sum()
 

@@ -1,4 +1,4 @@
-"""The two networks of SRGAN (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
+"""SRGAN's generator (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
 
 import torch
 import torch.nn.functional as F
@@ -90,32 +90,3 @@ def fold_shuffle(weight: Tensor) -> Tensor:
     shifted = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]
     taps = torch.stack(shifted, dim=1).view(outputs, 4, channels, 5, 2, 5, 2)
     return taps.permute(0, 1, 2, 4, 6, 3, 5).reshape(4 * outputs, 4 * channels, 5, 5)
-
-
-class Discriminator(nn.Module):
-    """Judges patches. RGB in [-1, 1], [N, 3, H, W] -> logits [N, 1, ceil(H/16), ceil(W/16)]; positive means "real".
-
-    Eight 3x3 convolutions (paper, figure 4), then the two dense layers on the channel axis of every position,
-    which is what a 1x1 convolution is: the network is fully convolutional and takes images of any size.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for width, stride in ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)):
-            layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.LeakyReLU(0.2)]
-            channels = width
-        layers += [nn.Conv2d(channels, 1024, 1), nn.LeakyReLU(0.2), nn.Conv2d(1024, 1, 1)]
-        self.layers = nn.Sequential(*layers)
-        # Without normalisation the signal keeps its size through ten layers only if they start so (He et al. 2015,
-        # equation 15); torch's default loses nine tenths of it every four layers. The last one starts undecided.
-        convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-        for layer in convolutions:
-            nn.init.kaiming_normal_(layer.weight, 0.2)
-            nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            convolutions[-1].weight.mul_(0.1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)

@@ -59,16 +59,18 @@ def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.f
     return (x.mT if tall else x).to(matrices.dtype)
 
 
+PIXEL_CHANNELS = 3
 ADAM_SHARE = 0.25
 """Adam's learning rate beside Muon's."""
 
 
 def make_optimizers(network: nn.Module, kind: str, lr: float, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
-    """ "adam": one optimiser for all. "muon": Muon for the kernels between the first convolution and the last; Adam, at
-    a quarter of the learning rate, for these two, slopes and biases."""
+    """ "adam": one optimiser for all. "muon": Muon for the kernels from features to features; Adam, at a quarter of the
+    learning rate, for those that take or give pixels or logits, and for slopes and biases."""
     if kind == "adam":
         return [adam(network, lr)]
-    hidden = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)][1:-1]
+    kernels = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hidden = [kernel for kernel in kernels if min(kernel.shape[:2]) > PIXEL_CHANNELS]
     known = {id(kernel) for kernel in hidden}
     rest = [value for value in network.parameters() if id(value) not in known]
     return [Muon(hidden, lr, dtype=dtype), Adam(rest, lr * ADAM_SHARE, fused=True)]

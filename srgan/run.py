@@ -15,13 +15,14 @@ from srgan.card import counted, facts, versions, write_card
 from srgan.config import Config, flag
 from srgan.data import Crops, Photos, find_photos
 from srgan.device import choose_device, choose_dtype
+from srgan.discriminators import make_discriminator
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.files import remove_partial, write_whole
 from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.model_folder import Model, ModelConfig, load_model, save_model
-from srgan.models import Discriminator, Generator
+from srgan.models import Generator
 from srgan.pairs import CropPictures
 from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
 from srgan.report_page import Report, save_page
@@ -50,7 +51,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
         f"{len(train):,} {counted(vars(config))}, {len(held_out.names):,} held out ({first} to {last})",
         *stages,
         f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
-        f"discriminator {parameters(Discriminator()):,}",
+        f"discriminator {parameters(make_discriminator(config.judges_features())):,}",
         f"on {processes}{device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
         f"run folder {config.run_folder()}",
     ]

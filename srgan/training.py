@@ -22,16 +22,22 @@ from srgan.augment import DRAWS, random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops, Photos
 from srgan.device import autocast, choose_device, choose_dtype, free_memory, is_out_of_memory, send
+from srgan.discriminators import make_discriminator
 from srgan.errors import UserError
 from srgan.evaluation import evaluate, means, show
 from srgan.files import write_whole
-from srgan.losses import adversarial_loss, content_loss, discriminator_loss, grid_loss, load_vgg19
+from srgan.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.metrics import LPIPS
-from srgan.models import Discriminator, Generator
+from srgan.models import Generator
 from srgan.optimizers import adam, make_optimizers
 from srgan.pairs import CropPictures
 from srgan.progress import Contest, Log, Meter, Position
 from srgan.ranks import Share
+
+EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
+"""Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance
+and never reach it: an average over the round does (Yazici et al. 2019, "The unusual effectiveness of averaging in GAN
+training")."""
 
 
 class Stopped(Exception):
@@ -59,7 +65,7 @@ class Trainer:
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
         torch.manual_seed(config.seed)
         self.generator = Generator(config.channels, config.blocks)
-        self.discriminator = Discriminator()
+        self.discriminator = make_discriminator(config.judges_features())
         for network in (self.generator, self.discriminator, self.content):
             network.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
@@ -247,9 +253,12 @@ class Trainer:
         """weight: of this rank's gradients in their mean."""
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
-        loss = F.l1_loss(restored.float(), high)
+        pixel = F.l1_loss(restored.float(), high)
+        loss = pixel
+        if self.config.ssim_weight:
+            loss = loss + self.config.ssim_weight * ssim_loss(restored.float(), high)
         update(self.optimizers["generator"], loss, weight)
-        return {"pixel": loss.detach()}
+        return {"pixel": pixel.detach()}
 
     def detail_step(self, low: Tensor, high: Tensor, random: torch.Generator, weight: float = 1.0) -> dict[str, Tensor]:
         """Generator, then discriminator, both on the networks as they were before the step."""
@@ -258,9 +267,10 @@ class Trainer:
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
             seen, truth = random_window((restored, high), config.shift, random)
-            fake = self.discriminator(seen)
-            content = self.content(seen if config.content != "mse" else seen.float(), truth)
-        adversarial = adversarial_loss(fake)
+            views = self.content.views(seen, truth)
+            content = self.content.distance(*views)
+            judged = views if config.judges_features() else (seen, truth)
+            adversarial = self.discriminator.fool(*judged)
         loss = content + config.adversarial_weight * adversarial
         if config.pixel_weight:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
@@ -270,25 +280,23 @@ class Trainer:
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
-            logits = self.discriminator(torch.cat([truth.to(seen.dtype), seen.detach()]))
-        real, fake = logits.float().chunk(2)
-        discriminator = discriminator_loss(real, fake)
+            discriminator, d_real, d_fake = self.discriminator.tell_apart(*judged)
         update(self.optimizers["discriminator"], discriminator, weight)
         return {
             "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
-            "discriminator": discriminator.detach(),
-            "d_real": real.detach().sigmoid().mean(), "d_fake": fake.detach().sigmoid().mean(),
+            "discriminator": discriminator.detach(), "d_real": d_real, "d_fake": d_fake,
         }  # fmt: skip
 
     def set_rates(self) -> None:
-        factor = rate_factor(self.position.total / self.stage_photos(), self.config.schedule)
+        schedule = self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule
+        factor = rate_factor(self.position.total / self.stage_photos(), schedule)
         for group in self.rate_groups():
             group["lr"] = group["full_lr"] * factor
 
     @torch.no_grad()
     def update_average(self, photos: int) -> None:
         """Exponential average with a half-life in photos that grows with the stage (Karras et al. 2022, EDM)."""
-        half_life = min(self.config.ema_half_life, self.position.total * 0.1)
+        half_life = min(self.config.ema_half_life, self.position.total * EMA_GROWTH[self.position.stage])
         keep = 0.5 ** (photos / half_life) if half_life else 0.0
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
 
@@ -387,6 +395,8 @@ def rate_factor(progress: float, schedule: str) -> float:
     warm_up = 0.05
     if progress < warm_up:
         return 0.04 + 0.96 * progress / warm_up
+    if schedule == "warm-up":
+        return 1.0
     return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
 
 

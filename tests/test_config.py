@@ -36,6 +36,7 @@ def test_every_setting_arrives_from_the_command_line() -> None:
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
         "seed": 11, "held_out": 4, "crop": 64, "crop_at": "centre", "blocks": 2, "channels": 24,
         "jitter": 0.25, "content": "mse",
+        "discriminator": "patches", "ssim_weight": 0.25, "fidelity_schedule": "warm-up",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "shift": 4, "discriminator_lr": 0.03,
         "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
         "schedule": "one-cycle", "ema_half_life": 10, "checkpoint_every": 3, "save_minutes": 1.5, "vgg19": "v",
@@ -63,6 +64,7 @@ def test_classic_is_the_documented_recipe() -> None:
         "ema_half_life": 0, "checkpoint_every": 20,
     }  # fmt: skip
     assert {name: getattr(config, name) for name in documented} == documented
+    assert not config.judges_features()
     assert config.stage_epochs() == {"detail": 60}
 
 
@@ -120,7 +122,8 @@ IMPOSSIBLE: list[tuple[str, Any]] = [
     ("fidelity_epochs", -1), ("held_out", 0), ("held_out", -3),
     ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")),
     ("adversarial_weight", -1.0), ("adversarial_weight", float("inf")), ("pixel_weight", -1.0),
-    ("pixel_weight", float("nan")), ("grid_weight", -1.0), ("shift", -1), ("shift", 33), ("discriminator_lr", 0.0),
+    ("pixel_weight", float("nan")), ("ssim_weight", -0.1),
+    ("grid_weight", -1.0), ("shift", -1), ("shift", 33), ("discriminator_lr", 0.0),
     ("ema_half_life", -1), ("save_minutes", -1.0), ("save_minutes", float("inf")),
     ("lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("lr", float("inf")), ("fidelity_lr", 0.0),
     ("seed", -1), ("seed", 2**63), ("crop", 12), ("crop", 0), ("crop", 130), ("crop", -128),

@@ -1,11 +1,11 @@
-"""The two networks: shapes, sizes, ranges, and that the fast way of computing them is the plain one."""
+"""The generator: shapes, sizes, ranges, and that the fast way of computing it is the plain one."""
 
 import pytest
 import torch
 from helpers import randomise
 from torch import nn
 
-from srgan.models import Discriminator, Generator, fold_shuffle, sub_pixel
+from srgan.models import Generator, fold_shuffle, sub_pixel
 
 
 def parameters(network: nn.Module) -> int:
@@ -17,13 +17,6 @@ def test_generator_has_the_papers_parameters() -> None:
     # after them 3*3*64*64 + 64 = 36,928; each doubling: 3*3*64*256 + 256 and 64 slopes = 147,776, two of them;
     # tail: 9*9*64*3 + 3 = 15,555. Batch normalisation would add 2*64 a layer, a shared slope take 63 away.
     assert parameters(Generator()) == 15_680 + 16 * 73_792 + 36_928 + 2 * 147_776 + 15_555 == 1_544_387
-
-
-def test_discriminator_has_the_papers_parameters() -> None:
-    widths = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
-    convolutions = sum(9 * a * b + b for a, b in widths)
-    # The dense layers see the channels of one position, 512 -> 1024 -> 1, not the whole 8x8x512 map.
-    assert parameters(Discriminator()) == convolutions + 512 * 1024 + 1024 + 1024 + 1 == 5_211_713
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (5, 3), (32, 32), (7, 24)])
@@ -100,29 +93,3 @@ def test_image_radius_is_how_far_the_enlarging_part_looks() -> None:
     features = torch.randn(1, 4, 2 * centre + 1, 2 * centre + 1, dtype=torch.float64, requires_grad=True)
     inside = slice(4 * centre, 4 * centre + 4)
     assert reach(network.to_image(features)[..., inside, inside], features, centre) == network.image_radius
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "rows", "columns"),
-    [(128, 128, 8, 8), (16, 16, 1, 1), (17, 33, 2, 3), (1, 1, 1, 1), (31, 50, 2, 4)],
-)
-def test_discriminator_judges_patches_of_any_image(height: int, width: int, rows: int, columns: int) -> None:
-    logits = Discriminator()(torch.zeros(1, 3, height, width))
-    assert logits.shape == (1, 1, rows, columns)
-
-
-def test_the_discriminator_hears_its_input_from_the_start() -> None:
-    torch.manual_seed(0)
-    network = Discriminator()
-    features = network.layers[:-1](torch.randn(8, 3, 64, 64))
-    spread = features.std(dim=(0, 2, 3)).mean() / features.abs().mean()
-    assert spread > 0.5  # between positions and images; biases alone, as torch draws them, would drown it
-    assert network(torch.randn(8, 3, 64, 64)).abs().mean() < 0.3  # and it does not judge yet
-
-
-def test_discriminator_gives_logits_and_not_probabilities() -> None:
-    network = Discriminator()
-    last = network.layers[-1]
-    nn.init.zeros_(last.weight)
-    nn.init.constant_(last.bias, -7.0)
-    assert network(torch.randn(2, 3, 16, 32)).unique().tolist() == [-7.0]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.optim import Adam
 
+from srgan.discriminators import FeatureDiscriminator
 from srgan.models import Generator
 from srgan.optimizers import Muon, adam, make_optimizers, orthogonalise
 
@@ -118,6 +119,14 @@ def test_muon_has_the_hidden_kernels_and_adam_the_rest() -> None:
         "body.0.body.0.weight", "body.0.body.2.weight", "body.1.body.0.weight", "body.1.body.2.weight",
         "body.2.weight", "upsample.0.0.weight", "upsample.1.0.weight",
     }  # fmt: skip
+
+
+def test_of_a_discriminators_heads_adam_has_those_that_give_logits() -> None:
+    network = FeatureDiscriminator()
+    muon, rest = make_optimizers(network, "muon", 1e-3)
+    kernels = [len([value for value in one.param_groups[0]["params"] if value.dim() == 4]) for one in (muon, rest)]
+    assert kernels == [4 * 3, 4]
+    assert all(value.shape[0] == 1 for value in rest.param_groups[0]["params"] if value.dim() == 4)
 
 
 def test_adam_is_the_documented_one() -> None:

@@ -60,6 +60,13 @@ def test_one_cycle_rises_for_a_twentieth_and_falls_to_zero() -> None:
     assert factors[:51] == sorted(factors[:51]) and factors[50:] == sorted(factors[50:], reverse=True)
 
 
+def test_warm_up_rises_and_stays() -> None:
+    assert [rate_factor(step / 1000, "warm-up") for step in range(50)] == [
+        rate_factor(step / 1000, "one-cycle") for step in range(50)
+    ]
+    assert {rate_factor(progress, "warm-up") for progress in (0.05, 0.5, 1.0)} == {1.0}
+
+
 def test_constant_schedule_is_constant() -> None:
     assert {rate_factor(progress, "constant") for progress in (0.0, 0.01, 0.5, 1.0)} == {1.0}
 
@@ -149,7 +156,7 @@ def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, 
 
 
 def test_the_fidelity_stage_learns(photos: Path, tmp_path: Path) -> None:
-    one = trainer(photos, tmp_path, schedule="constant")
+    one = trainer(photos, tmp_path, fidelity_schedule="constant")
     pixels = one.train.batch(range(8))
     losses = [one.step(pixels)["pixel"].item() for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.75 * losses[0]
@@ -417,9 +424,9 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_last_state(photos: Path, stop
 
 def test_a_full_disk_under_the_statistics_is_one_sentence(photos: Path, tmp_path: Path) -> None:
     run = start(photos, tmp_path / "run")
-    (run.folder / "stats.jsonl").write_text("{}\n" * 100)
+    (run.folder / "stats.jsonl").write_text("{}\n" * 20_000)  # more than the progress bar writes into pytest's file
     with pytest.raises(UserError) as caught:
-        full_disk(run.train, 300)
+        full_disk(run.train, 60_000)
     assert is_one_sentence(str(caught.value))
 
 
