@@ -13,6 +13,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms.functional import normalize
 
 from srgan.errors import UserError
+from srgan.images import to_unit
 from srgan.losses import (
     PERCEPTUAL_LAYERS,
     VGG19,
@@ -23,8 +24,10 @@ from srgan.losses import (
     discriminator_loss,
     grid_loss,
     load_vgg19,
+    ssim_loss,
     vgg19_names,
 )  # fmt: skip
+from srgan.metrics import ssim_y
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,19 @@ def test_texture_without_a_grid_costs_little() -> None:
 def test_grid_loss_takes_crops_smaller_than_its_span() -> None:
     stripes = torch.tensor([0.25, -0.25]).repeat(8)
     assert grid_loss(torch.zeros(1, 3, 16, 16) + stripes, torch.zeros(1, 3, 16, 16)).item() == pytest.approx(0.25)
+
+
+# Structure
+
+
+def test_ssim_loss_is_one_less_the_metric() -> None:
+    random = torch.Generator().manual_seed(0)
+    original = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8, generator=random)
+    restored = (original.float() * 0.8 + 20).to(torch.uint8)
+    inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))  # the metric cuts 4 pixels off, the loss does not
+    loss = ssim_loss(*(to_unit(images)[inner] for images in (restored, original))).item()
+    assert loss == pytest.approx(1 - ssim_y(restored, original).mean().item(), abs=1e-5)
+    assert 0.01 < loss < 0.5
 
 
 # Adversarial losses

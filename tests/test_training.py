@@ -38,6 +38,7 @@ from srgan.config import Config
 from srgan.data import load_crops
 from srgan.errors import UserError
 from srgan.losses import grid_loss
+from srgan.metrics import structural_similarity
 from srgan.progress import Log, Meter, Position
 from srgan.run import expected_memory, plan
 from srgan.training import Trainer, rate_factor, step_generator
@@ -186,6 +187,57 @@ def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -
     assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # on both networks as they were before
     assert found["d_real"] == pytest.approx(real.sigmoid().mean().item(), rel=1e-4)
     assert found["d_fake"] == pytest.approx(fake.sigmoid().mean().item(), rel=1e-4)
+
+
+def test_features_are_judged_on_the_networks_as_they_were(photos: Path, tmp_path: Path, vgg19_file: Path) -> None:
+    one = detail_trainer(
+        photos, tmp_path, content="perceptual", vgg19=str(vgg19_file), adversarial_weight=0.25, shift=6
+    )
+    low, high = torch.rand(4, 3, 8, 8) * 2 - 1, torch.rand(4, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        restored = one.generator(low)
+        views = one.content.views(*random_window((restored, high), 6, torch.Generator().manual_seed(3)))
+        content, fooled = one.content.distance(*views).item(), one.discriminator.fool(*views).item()
+        judged, d_real, _ = one.discriminator.tell_apart(*views)
+    l1, grid = F.l1_loss(restored, high).item(), grid_loss(restored, high).item()
+    found = {name: value.item() for name, value in one.detail_step(low, high, torch.Generator().manual_seed(3)).items()}
+    wanted = {"content": content, "adversarial": fooled, "discriminator": judged.item(), "d_real": d_real.item()}
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert found["generator"] == pytest.approx(content + 0.25 * fooled + 0.1 * l1 + 2.5 * grid, rel=1e-4)
+
+
+def test_a_run_that_judges_features_goes_on_exactly(photos: Path, tmp_path: Path, vgg19_file: Path) -> None:
+    settings = {"content": "perceptual", "vgg19": str(vgg19_file), "optimizer": "muon", "lr": 1e-3}
+    one = detail_trainer(photos, tmp_path, **settings)
+    pixels = one.train.batch(range(4))
+    one.step(pixels)
+    one.save()
+    other = detail_trainer(photos, tmp_path, **settings)
+    other.load()
+    for each in (one, other):
+        each.step(pixels)
+    for name, network in one.networks().items():
+        for value, again in zip(network.parameters(), other.networks()[name].parameters(), strict=True):
+            assert torch.equal(value, again), name
+
+
+def test_the_fidelity_stage_weighs_structure_beside_pixels(photos: Path, tmp_path: Path) -> None:
+    """The update follows the gradient of both."""
+    one = trainer(photos, tmp_path, ssim_weight=0.5)
+    low, high = torch.rand(2, 3, 8, 8) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
+    restored = one.generator(low)
+    pixel, structure = F.l1_loss(restored, high), 1 - structural_similarity(luma_of(restored), luma_of(high)).mean()
+    wanted = torch.autograd.grad(pixel + 0.5 * structure, list(one.generator.parameters()))
+    found = one.fidelity_step(low, high)
+    assert found["pixel"].item() == pytest.approx(pixel.item(), rel=1e-5)  # what is logged is L1 alone
+    for value, gradient in zip(one.generator.parameters(), wanted, strict=True):
+        torch.testing.assert_close(value.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def luma_of(images: torch.Tensor) -> torch.Tensor:
+    """0 to 255, by the three weights of BT.601 in MATLAB's form."""
+    red, green, blue = ((images + 1) / 2).unbind(1)
+    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue)[:, None]
 
 
 def test_the_discriminator_learns_to_tell_originals_from_restored(photos: Path, tmp_path: Path) -> None:
