@@ -86,11 +86,9 @@ class Config:
         "(classic: adam)",
     )
     fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
-    lr: float = setting(2e-4, "learning rate of the generator in the GAN stage (classic: 1e-4)")
+    lr: float = setting(1e-4, "learning rate of the generator in the GAN stage")
     discriminator_lr: float = setting(
-        1e-3,
-        "learning rate of the discriminator; with --discriminator patches 5e-4 is good, and with --optimizer adam 1e-4 "
-        "(classic: 1e-4)",
+        5e-4, "learning rate of the discriminator; with --optimizer adam, 1e-4 is good (classic: 1e-4)"
     )
     fidelity_schedule: Literal["one-cycle", "warm-up", "constant"] = setting(
         "one-cycle",
