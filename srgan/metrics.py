@@ -42,9 +42,8 @@ FIGURES = {
 def luma(pixels: Tensor) -> Tensor:
     """BT.601 luma as MATLAB's rgb2ycbcr gives it, 16 to 235, unrounded. RGB in 0 to 255, [N, 3, H, W] -> [N, 1, H, W],
     of uint8 as float64."""
-    pixels = pixels if pixels.is_floating_point() else pixels.double()
-    weights = pixels.new_tensor([65.481, 128.553, 24.966]) / 255
-    return (pixels * weights.view(1, 3, 1, 1)).sum(1, keepdim=True) + 16
+    red, green, blue = (pixels if pixels.is_floating_point() else pixels.double()).split(1, dim=1)
+    return (65.481 * red + 128.553 * green + 24.966 * blue) / 255 + 16
 
 
 def inner_luma(pixels: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.f
 
 
 PIXEL_CHANNELS = 3
+
 ADAM_SHARE = 0.25
 """Adam's learning rate beside Muon's."""
 
@@ -73,7 +74,8 @@ def make_optimizers(network: nn.Module, kind: str, lr: float, dtype: torch.dtype
     hidden = [kernel for kernel in kernels if min(kernel.shape[:2]) > PIXEL_CHANNELS]
     known = {id(kernel) for kernel in hidden}
     rest = [value for value in network.parameters() if id(value) not in known]
-    return [Muon(hidden, lr, dtype=dtype), Adam(rest, lr * ADAM_SHARE, fused=True)]
+    muon: list[Optimizer] = [Muon(hidden, lr, dtype=dtype)] if hidden else []
+    return [*muon, Adam(rest, lr * ADAM_SHARE, fused=True)]
 
 
 def adam(network: nn.Module, lr: float) -> Adam:

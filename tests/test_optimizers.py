@@ -100,9 +100,10 @@ def test_muon_goes_on_from_its_saved_state() -> None:
     assert torch.equal(second, whole)
 
 
+@pytest.mark.parametrize("channels", [1, 8])  # with one, no kernel is left for Muon
 @pytest.mark.parametrize("kind", ["muon", "adam"])
-def test_each_parameter_has_exactly_one_optimiser(kind: str) -> None:
-    network = Generator(8, 2)
+def test_each_parameter_has_exactly_one_optimiser(kind: str, channels: int) -> None:
+    network = Generator(channels, 2)
     optimizers = make_optimizers(network, kind, 1e-3)
     covered = [id(value) for one in optimizers for group in one.param_groups for value in group["params"]]
     assert len(covered) == len(set(covered))
