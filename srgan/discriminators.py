@@ -51,7 +51,7 @@ class FeatureDiscriminator(nn.Module):
 
     The game is relativistic and paired: each place of a restored photo is judged against the same place of its
     original, so that nothing but the restoring tells them apart (Jolicoeur-Martineau 2019, "The relativistic
-    discriminator", section 3; Huang et al. 2024, "The GAN is dead; long live the GAN!"). D(real) is how often, in its
+    discriminator"; Huang et al. 2024, "The GAN is dead; long live the GAN!"). D(real) is how often, in its
     opinion, the original is the better one of the two.
     """
 
@@ -80,10 +80,9 @@ class FeatureDiscriminator(nn.Module):
     def tell_apart(self, restored: Features, original: Features) -> Verdict:
         logits = self({name: torch.cat([original[name], restored[name].detach()]) for name in self.LAYERS})
         real, fake = ({name: value.chunk(2)[part] for name, value in logits.items()} for part in (0, 1))
-        certain = torch.stack(
-            [(real[name] - fake[name]).detach().float().sigmoid().mean() for name in self.LAYERS]
-        ).mean()
-        return 2 * relativistic_loss(real, fake), certain, 1 - certain  # twice, as the other game has two terms
+        leads = [(real[name] - fake[name]).detach().float().sigmoid().mean() for name in self.LAYERS]
+        d_real = torch.stack(leads).mean()
+        return 2 * relativistic_loss(real, fake), d_real, 1 - d_real  # twice, as the other game has two terms
 
 
 def make_discriminator(of_features: bool) -> "PatchDiscriminator | FeatureDiscriminator":

@@ -54,6 +54,14 @@ def test_windows_of_a_stream_are_refused() -> None:
         read("--data", "d.tar", "--photos-per-epoch", "9", "--crop-at", "random")
 
 
+def test_features_are_judged_where_vgg19_looks_at_them() -> None:
+    assert read().judges_features()
+    assert not read("--content", "mse").judges_features()
+    assert not read("--discriminator", "patches").judges_features()
+    with pytest.raises(UserError, match=r"--content is 'mse'.*perceptual for --discriminator features"):
+        read("--content", "mse", "--discriminator", "features")
+
+
 def test_classic_is_the_documented_recipe() -> None:
     config = read("--recipe", "classic")
     documented = {
