@@ -131,6 +131,7 @@ def begin(*command_lines: tuple[str | Path, ...]) -> list[subprocess.Popen[str]]
 def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str, list[str]]:
     """Exit codes, all that was printed, and the sentences that train.py ended with."""
     said = [process.communicate(timeout=200) for process in processes]
+    assert -signal.SIGABRT not in [process.returncode for process in processes], said
     assert not any("Traceback" in complaints for _, complaints in said), said
     sentences = chain.from_iterable(complaints.splitlines() for _, complaints in said)
     last = [line for line in sentences if line.startswith("train.py: ")]
