@@ -61,6 +61,11 @@ class Config:
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
+    degrade: float = setting(
+        0.0,
+        "share of the photos, 0 to 1, whose small copy is blurred and noised a little and goes through JPEG, so that "
+        "small photos are restored as they are found; clean ones come a little less close to the original then",
+    )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
         "what the GAN stage compares: VGG19 features of several depths (L1, before activation), "
@@ -124,6 +129,7 @@ class Config:
         for name in (
             "fidelity_epochs",
             "jitter",
+            "degrade",
             "ssim_weight",
             "adversarial_weight",
             "pixel_weight",
@@ -138,6 +144,7 @@ class Config:
         features = self.discriminator != "features" or self.content == "perceptual"
         self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
+        self._require("degrade", self.degrade <= 1, "at most 1")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
         self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
         self._require("shift", 0 <= self.shift <= self.crop // 4, "0 or more, and at most a quarter of --crop")

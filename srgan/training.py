@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from srgan import ranks
+from srgan import degradation, ranks
 from srgan.augment import DRAWS, random_window, training_pair
 from srgan.config import Config
 from srgan.data import Crops, Photos
@@ -240,6 +240,10 @@ class Trainer:
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
         turn = self.config.crop_at == "random"
         low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
+        if self.config.degrade:
+            draws = torch.rand(degradation.DRAWS, share.photos, generator=random)[:, share.part]
+            noise = torch.randn(share.photos, *low.shape[1:], generator=random)[share.part]
+            low = degradation.degrade(low, self.config.degrade, send(draws, self.device), send(noise, self.device))
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.position.stage == "fidelity":

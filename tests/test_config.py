@@ -35,7 +35,7 @@ def test_every_setting_arrives_from_the_command_line() -> None:
         "data": "d.tar", "photos_per_epoch": 100, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
         "seed": 11, "held_out": 4, "crop": 64, "crop_at": "centre", "blocks": 2, "channels": 24,
-        "jitter": 0.25, "content": "mse",
+        "jitter": 0.25, "degrade": 0.5, "content": "mse",
         "discriminator": "patches", "ssim_weight": 0.25, "fidelity_schedule": "warm-up",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "shift": 4, "discriminator_lr": 0.03,
         "optimizer": "adam", "fidelity_lr": 0.125, "lr": 0.0625,
@@ -128,7 +128,7 @@ def test_the_cards_command_repeats_the_run(arguments: list[str]) -> None:
 IMPOSSIBLE: list[tuple[str, Any]] = [
     ("epochs", 0), ("epochs", -1), ("batch_size", 0), ("blocks", 0), ("channels", 0), ("checkpoint_every", 0),
     ("fidelity_epochs", -1), ("held_out", 0), ("held_out", -3),
-    ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")),
+    ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")), ("degrade", -0.1), ("degrade", 1.1),
     ("adversarial_weight", -1.0), ("adversarial_weight", float("inf")), ("pixel_weight", -1.0),
     ("pixel_weight", float("nan")), ("ssim_weight", -0.1),
     ("grid_weight", -1.0), ("shift", -1), ("shift", 33), ("discriminator_lr", 0.0),
@@ -151,8 +151,8 @@ def test_impossible_values_are_refused_in_one_sentence(name: str, value: Any) ->
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0.5), ("fidelity_epochs", 0), ("held_out", 1), ("jitter", 0.0), ("jitter", 0.5), ("seed", 2**63 - 1),
-     ("crop", 32), ("save_minutes", 0.0), ("ema_half_life", 0), ("adversarial_weight", 0.0)],
+    [("epochs", 0.5), ("fidelity_epochs", 0), ("held_out", 1), ("jitter", 0.0), ("jitter", 0.5), ("degrade", 1.0),
+     ("seed", 2**63 - 1), ("crop", 32), ("save_minutes", 0.0), ("ema_half_life", 0), ("adversarial_weight", 0.0)],
 )  # fmt: skip
 def test_values_at_the_edge_are_taken(name: str, value: Any) -> None:
     assert getattr(Config(**{name: value}), name) == value

@@ -1,0 +1,104 @@
+"""What has happened to a small photo before somebody enlarges it: a little blur, noise, and JPEG. On the device."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from srgan.images import round_to_8_bits
+
+DRAWS = 5
+"""Random numbers that a photo needs."""
+
+BLUR = (0.2, 0.8)
+"""Deviation of a Gaussian, in pixels of the small photo."""
+
+NOISE = (0.0, 4.0)
+"""Deviation of normal noise, of 256 levels."""
+
+QUALITY = (50.0, 95.0)
+"""Of JPEG, as libjpeg counts it."""
+
+BLOCK = 8
+
+LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99), (47, 66, 99, 99, 99, 99, 99, 99), *((99,) * 8,) * 4,
+)  # fmt: skip
+"""Quantisation of 8x8 coefficients at quality 50 (ITU-T T.81, tables K.1 and K.2)."""
+
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+"""RGB -> Y, Cb - 128, Cr - 128 (JFIF 1.02)."""
+
+
+def degrade(images: Tensor, chance: float, draws: Tensor, noise: Tensor) -> Tensor:
+    """Blurs, noises and compresses each image with the given chance, by amounts drawn from the ranges above.
+
+    A mild first-order case of the chain in Wang et al. 2021 (Real-ESRGAN, section 3.1). [N, 3, H, W] in [-1, 1], on the
+    256 levels before and after. draws: [DRAWS, N] between 0 and 1; noise: normal, as large as the images.
+    """
+    hit, width, strength, quality, halved = draws.view(DRAWS, -1, 1, 1, 1)
+    found = gaussian_blur(images, between(BLUR, width)) + between(NOISE, strength) / 127.5 * noise
+    found = jpeg(round_to_8_bits(found), between(QUALITY, quality), halved < 0.5)
+    return torch.where(hit < chance, found, images)
+
+
+def between(ends: tuple[float, float], draw: Tensor) -> Tensor:
+    return ends[0] + (ends[1] - ends[0]) * draw
+
+
+def gaussian_blur(images: Tensor, deviation: Tensor, reach: int = 3) -> Tensor:
+    """Each of [N, C, H, W] by its own deviation, of [N, 1, 1, 1], in pixels; borders repeat their last pixel."""
+    count, channels = images.shape[:2]
+    steps = torch.arange(-reach, reach + 1, device=images.device)
+    taps = torch.softmax(-(steps**2) / (2 * deviation.view(-1, 1) ** 2), dim=1)
+    taps = taps.repeat_interleave(channels, 0).view(count * channels, 1, 1, -1)
+    padded = F.pad(images, (reach,) * 4, mode="replicate").flatten(0, 1).unsqueeze(0)  # a convolution for each plane
+    across = F.conv2d(padded, taps, groups=count * channels)
+    return F.conv2d(across, taps.transpose(2, 3), groups=count * channels).view_as(images)
+
+
+def jpeg(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
+    """What comes back from a JPEG file: [N, 3, H, W] in [-1, 1] -> the same, on the 256 levels.
+
+    quality: [N, 1, 1, 1], 1 to 100. halved: [N, 1, 1, 1], whether colour is kept at half the size (4:2:0).
+    """
+    height, width = images.shape[-2:]
+    pad = (0, -width % (2 * BLOCK), 0, -height % (2 * BLOCK))
+    matrix = torch.tensor(TO_YCC, device=images.device)
+    ycc = torch.einsum("ij,njhw->nihw", matrix, F.pad((images + 1) * 127.5, pad, mode="replicate"))
+    luma, chroma = ycc.round().split((1, 2), dim=1)
+    luma = through_tables(luma - 128, table(LUMA_TABLE, quality))
+    tables = table(CHROMA_TABLE, quality)
+    small = F.interpolate(through_tables(F.avg_pool2d(chroma, 2).round(), tables), scale_factor=2, mode="bilinear")
+    chroma = torch.where(halved, small.round(), through_tables(chroma, tables))
+    rgb = torch.einsum("ij,njhw->nihw", matrix.inverse(), torch.cat([luma + 128, chroma], dim=1))
+    return round_to_8_bits(rgb[..., :height, :width] / 127.5 - 1)
+
+
+def table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
+    """libjpeg's scaling of a table: [N, 1, 1, 1] -> [N, 1, 1, 1, 8, 8]."""
+    percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).floor().view(-1, 1, 1, 1, 1, 1)
+    return ((torch.tensor(base, device=quality.device) * percent + 50) / 100).floor().clamp(1, 255)
+
+
+def through_tables(plane: Tensor, steps: Tensor) -> Tensor:
+    """Each 8x8 block's cosine transform, rounded to multiples of `steps`: [N, C, H, W] around 0 -> the same."""
+    cosines = cosine_matrix(plane.device)
+    blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
+    coefficients = (cosines @ blocks @ cosines.T / steps).round() * steps
+    back = (cosines.T @ coefficients @ cosines).transpose(-3, -2)
+    return back.flatten(-2).flatten(-3, -2).round().clamp(-128, 127)
+
+
+def cosine_matrix(device: torch.device) -> Tensor:
+    """The orthonormal DCT-II of 8 values (ITU-T T.81, A.3.3): [8, 8], a row for each frequency."""
+    place = torch.arange(BLOCK, dtype=torch.float32, device=device)
+    rows = torch.cos((2 * place + 1) * place.view(-1, 1) * torch.pi / (2 * BLOCK)) * (2 / BLOCK) ** 0.5
+    rows[0] /= 2**0.5
+    return rows
