@@ -12,6 +12,7 @@ decodes JPEG and augments with PIL, losses read every step; same networks and lo
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import math
 import multiprocessing
@@ -47,7 +48,7 @@ from srgan.discriminators import make_discriminator
 from srgan.files import write_whole
 from srgan.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.models import Generator
-from srgan.training import Trainer
+from srgan.training import PENALTY_EVERY, Trainer
 
 Step = Callable[[], float]
 """Takes a training step and gives the seconds that it has waited for data."""
@@ -206,6 +207,7 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
     of_generator = torch.optim.Adam(generator.parameters(), 1e-4)
     of_discriminator = torch.optim.Adam(discriminator.parameters(), 1e-4)
     batches = endless_loader(Augmented(find_photos(config.data), config.crop, config.jitter), options)
+    numbers, random = itertools.count(), torch.Generator(device)
 
     def step() -> float:
         start = time.perf_counter()
@@ -231,6 +233,8 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
         losses = [loss.item()]
         if stage == "detail":
             judged, *_ = discriminator.tell_apart(*views)
+            if config.judges_features() and next(numbers) % PENALTY_EVERY == 0:
+                judged = judged + config.penalty_weight * discriminator.steepness(*views, random)
             of_discriminator.zero_grad()
             judged.backward()
             of_discriminator.step()
@@ -397,7 +401,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=["fidelity", "detail"], default=["fidelity", "detail"])
     parser.add_argument("--batch-size", type=int, default=30 if cuda else 16)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each of the two that are compared")
-    parser.add_argument("--steps", type=int, default=50 if cuda else 3, help="steps of a turn")
+    parser.add_argument("--steps", type=int, default=PENALTY_EVERY * (6 if cuda else 1), help="steps of a turn")
     parser.add_argument("--warm-up", type=int, default=20 if cuda else 2, help="steps before the first turn")
     parser.add_argument("--workers", type=int, default=min(8, multiprocessing.cpu_count()), help="of the DataLoaders")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: its own choice)")

@@ -80,6 +80,9 @@ class Config:
     adversarial_weight: float = setting(0.1, "weight of the adversarial loss (classic: 1e-3)")
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
     grid_weight: float = setting(2.5, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
+    penalty_weight: float = setting(
+        10.0, "weight of the gradient penalty of --discriminator features, which keeps the game steady; 0: none"
+    )
     shift: int = setting(
         8,
         "pixels by which the window that VGG19 and the discriminator see is smaller than the crop; its place is "
@@ -134,6 +137,7 @@ class Config:
             "adversarial_weight",
             "pixel_weight",
             "grid_weight",
+            "penalty_weight",
             "ema_half_life",
             "save_minutes",
             "workers",

@@ -57,6 +57,8 @@ class FeatureDiscriminator(nn.Module):
 
     LAYERS = PERCEPTUAL_LAYERS[1:]  # of the first one it would learn pixels, as the other discriminator does
     WIDTH = 128
+    NUDGE = 0.1
+    """Deviation of the noise in `steepness`; the features' mean magnitude is 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,6 +86,18 @@ class FeatureDiscriminator(nn.Module):
         d_real = torch.stack(leads).mean()
         return 2 * relativistic_loss(real, fake), d_real, 1 - d_real  # twice, as the other game has two terms
 
+    def steepness(self, restored: Features, original: Features, random: torch.Generator) -> Tensor:
+        """How far the logits move when the features do, by a little noise, the same for every photo: mean square.
+
+        Kept low it is the gradient penalty R1 and R2, without which a relativistic game need not settle (Huang et al.
+        2024, section 3), by a difference instead of a second derivative (Lin et al. 2025, "Diffusion adversarial
+        post-training for one-step video generation", the approximated R1). `random` lies on the features' device.
+        """
+        there = {name: torch.cat([original[name], restored[name].detach()]) for name in self.LAYERS}
+        beside = {name: value + self.NUDGE * noise_like(value[:1], random) for name, value in there.items()}
+        moved = zip(self(there).values(), self(beside).values(), strict=True)
+        return torch.stack([(one.float() - other.float()).square().mean() for one, other in moved]).mean()
+
 
 def make_discriminator(of_features: bool) -> "PatchDiscriminator | FeatureDiscriminator":
     return FeatureDiscriminator() if of_features else PatchDiscriminator()
@@ -93,6 +107,10 @@ def relativistic_loss(better: Features, worse: Features) -> Tensor:
     """Cross-entropy of "the first is the better one" at every place, averaged over places, photos and layers."""
     terms = [F.softplus(worse[name].float() - better[name].float()).mean() for name in better]
     return torch.stack(terms).mean()
+
+
+def noise_like(values: Tensor, random: torch.Generator) -> Tensor:
+    return torch.randn(values.shape, generator=random, device=values.device).to(values.dtype)
 
 
 def start_undecided(layers: nn.Sequential) -> nn.Sequential:

@@ -40,6 +40,10 @@ and never reach it: an average over the round does (Yazici et al. 2019, "The unu
 training")."""
 
 
+PENALTY_EVERY = 8
+"""Steps from one gradient penalty to the next."""
+
+
 class Stopped(Exception):
     """The run was asked to stop and has saved its state."""
 
@@ -285,11 +289,22 @@ class Trainer:
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
             discriminator, d_real, d_fake = self.discriminator.tell_apart(*judged)
-        update(self.optimizers["discriminator"], discriminator, weight)
+            penalty = self.penalty(*judged, random)
+        update(self.optimizers["discriminator"], discriminator + penalty, weight)
         return {
             "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
             "discriminator": discriminator.detach(), "d_real": d_real, "d_fake": d_fake,
         }  # fmt: skip
+
+    def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
+        """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
+        section 3.2: lazy regularisation)."""
+        config, step = self.config, self.position.total // self.config.batch_size
+        if not (config.judges_features() and config.penalty_weight) or step % PENALTY_EVERY:
+            return 0.0
+        seed = int(torch.randint(2**62, (), generator=random))
+        nudges = torch.Generator(self.device).manual_seed(seed)  # too many numbers to bring them from the CPU
+        return PENALTY_EVERY * config.penalty_weight * self.discriminator.steepness(restored, original, nudges)
 
     def set_rates(self) -> None:
         schedule = self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule

@@ -122,6 +122,28 @@ def test_the_same_photo_is_a_draw(views: Views) -> None:
     assert loss.item() == pytest.approx(2 * math.log(2)) and d_real.item() == d_fake.item() == 0.5
 
 
+@pytest.mark.parametrize("name", FeatureDiscriminator.LAYERS)
+def test_steepness_of_a_plane_is_its_gradient(views: Views, name: str) -> None:
+    """A head that weighs channels by w moves by w . noise: in the mean square by |w|^2 times the noise's."""
+    network = FeatureDiscriminator()
+    for other, head in network.heads.items():
+        network.heads[other] = plane = nn.Conv2d(head[0].in_channels, 1, 1)
+        if other != name:
+            nn.init.zeros_(plane.weight)
+    restored, original = ({name: value.clone().requires_grad_() for name, value in view.items()} for view in views)
+    found = [network.steepness(restored, original, seeded(seed)) for seed in range(60)]
+    slope = network.heads[name].weight.square().sum().item()
+    wanted = network.NUDGE**2 * slope / len(network.LAYERS)
+    assert torch.stack(found).mean().item() == pytest.approx(wanted, rel=0.2)  # 3x3 places and 60 noises at the least
+    assert torch.equal(network.steepness(restored, original, seeded(0)), found[0])
+    found[0].backward()
+    assert restored[name].grad is None and network.heads[name].weight.grad.abs().max() > 0
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def test_judging_features_is_learned(views: Views) -> None:
     network = FeatureDiscriminator()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)

@@ -207,6 +207,28 @@ def test_features_are_judged_on_the_networks_as_they_were(photos: Path, tmp_path
     assert found["generator"] == pytest.approx(content + 0.25 * fooled + 0.1 * l1 + 2.5 * grid, rel=1e-4)
 
 
+def test_the_penalty_holds_the_discriminator_back_every_eighth_step(
+    photos: Path, tmp_path: Path, vgg19_file: Path
+) -> None:
+    settings = {"content": "perceptual", "vgg19": str(vgg19_file)}
+    steps = {}
+    for weight in (0.0, 10.0, 20.0):
+        one = detail_trainer(photos, tmp_path / str(weight), penalty_weight=weight, **settings)
+        views = one.content.views(*torch.rand(2, 4, 3, 32, 32))
+        penalties = []
+        for one.position.total in (0, 4, 28, 32):  # photos, of four a step
+            penalties.append(one.penalty(*views, torch.Generator().manual_seed(3)))
+        one.position.total = 0
+        one.step(one.train.batch(range(4)))
+        steps[weight] = penalties, torch.cat([value.flatten() for value in one.discriminator.parameters()])
+    assert steps[0.0][0] == [0, 0, 0, 0]
+    first, *between, again = steps[10.0][0]
+    assert between == [0, 0] and first > 0 and torch.equal(first, again)
+    torch.testing.assert_close(steps[20.0][0][0], 2 * first)
+    assert not torch.equal(steps[0.0][1], steps[10.0][1])
+    assert detail_trainer(photos, tmp_path / "patches", discriminator="patches", **settings).penalty(*views, None) == 0
+
+
 def test_a_run_that_judges_features_goes_on_exactly(photos: Path, tmp_path: Path, vgg19_file: Path) -> None:
     settings = {"content": "perceptual", "vgg19": str(vgg19_file), "optimizer": "muon", "lr": 1e-3}
     one = detail_trainer(photos, tmp_path, **settings)
