@@ -194,10 +194,18 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
 - It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
   else's. Lower `detail` where that matters.
-- It was trained on clean bicubic reductions of {settings["crop"]}x{settings["crop"]} crops. Noise, JPEG blocks and blur
-  in a small picture are enlarged with it.
+- It was trained on {learned_from(settings)}
 - It knows what its training photos show, and in the pose in which they show it.
 """
+
+
+def learned_from(settings: Mapping[str, Any]) -> str:
+    """Which small pictures the model can be expected to restore."""
+    crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
+    if not settings.get("degrade"):
+        return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
+    mended = f"{settings['degrade']:.0%} of them blurred and noised a little and sent through JPEG"
+    return f"{crops},\n  {mended}. What is worse than that in a small picture is enlarged with it."
 
 
 def origin_line(origin: dict[str, Any] | None) -> str:

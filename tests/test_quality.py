@@ -33,6 +33,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
+@pytest.mark.parametrize(
+    ("degrade", "said", "unsaid"), [(0.0, "clean bicubic", "of them"), (0.5, "50% of them blurred", "clean")]
+)
+def test_the_card_says_which_small_pictures_the_model_can_take(degrade: float, said: str, unsaid: str) -> None:
+    training = facts(Config(data="photos", degrade=degrade), {"train": 9, "held_out": 3, "seen": {}}, {}, {})
+    _, limits = write_card("faces", training, {"photos": 3, "figures": {}}, []).split("## Limits")
+    assert said in limits and unsaid not in limits and "JPEG" in limits
+
+
 def gone() -> peers.Peer:
     raise peers.Absent("its package is not installed")
 
