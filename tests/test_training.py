@@ -293,8 +293,9 @@ def test_a_step_in_bf16_keeps_weights_and_losses_in_fp32(photos: Path, tmp_path:
 @pytest.mark.parametrize("stage", ["fidelity", "detail"])
 def test_a_step_never_waits_for_the_gpu(photos: Path, tmp_path: Path, vgg19_file: Path, stage: str) -> None:
     one = trainer(
-        photos, tmp_path, device="cuda", precision="bf16", content="perceptual", vgg19=str(vgg19_file), jitter=0.05
-    )
+        photos, tmp_path, device="cuda", precision="bf16", content="perceptual", vgg19=str(vgg19_file), jitter=0.05,
+        degrade=0.5,
+    )  # fmt: skip
     one.start_stage(stage)
     batches = one.train.batches(0, 0, 0, 8, 4)
     one.step(next(batches))  # the first one sets up what the others use
