@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
         rows = evaluate(systems, tqdm(pictures, name, leave=False), lpips.to(upscaler.device), upscaler.device)
         tables[name] = {
-            "photos": len(rows["bicubic"]), "pictures": pictures.what, "low_resolution": pictures.copies,
+            "data": name, "photos": len(rows["bicubic"]), "pictures": pictures.what, "low_resolution": pictures.copies,
             "left_out": pictures.left_out, "figures": means(rows),
         }  # fmt: skip
         print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)

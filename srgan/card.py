@@ -131,7 +131,7 @@ def insert(card: str, title: str, text: str, before: str) -> str:
 def peers_text(peers: dict[str, Any]) -> str:
     return f"""{figures_table(peers["figures"])}
 
-{peers["photos"]} pictures ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
+{peers["photos"]} pictures of {peers["data"]} ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
 
 ![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
