@@ -129,9 +129,10 @@ def insert(card: str, title: str, text: str, before: str) -> str:
 
 
 def peers_text(peers: dict[str, Any]) -> str:
+    pictures = f"{peers['photos']} pictures of {peers['data']} ({peers['pictures']})"
     return f"""{figures_table(peers["figures"])}
 
-{peers["photos"]} pictures of {peers["data"]} ({peers["pictures"]}), the same for all, {peers["date"]}; measured as above.
+{pictures}, the same for all, {peers["date"]}; measured as above.
 
 ![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
