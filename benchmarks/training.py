@@ -234,7 +234,7 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
         if stage == "detail":
             judged, *_ = discriminator.tell_apart(*views)
             if config.judges_features() and next(numbers) % PENALTY_EVERY == 0:
-                judged = judged + config.penalty_weight * discriminator.steepness(*views, random)
+                judged = judged + PENALTY_EVERY * config.penalty_weight * discriminator.steepness(*views, random)
             of_discriminator.zero_grad()
             judged.backward()
             of_discriminator.step()

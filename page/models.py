@@ -13,7 +13,7 @@ from srgan.metrics import LPIPS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 PHOTOS_MODEL = SHIPPED_MODEL.parent / "photos"
-"""Of photos of anything; it ships with some versions."""
+"""Of photos of anything; a Space may leave it out."""
 
 FACES, ANY_PHOTO = "Faces", "Any photo"
 """What the models that ship are made for."""

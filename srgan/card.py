@@ -132,7 +132,7 @@ def peers_text(peers: dict[str, Any]) -> str:
     pictures = f"{peers['photos']} pictures of {peers['data']} ({peers['pictures']})"
     return f"""{figures_table(peers["figures"])}
 
-{pictures}, the same for all, {peers["date"]}; measured as above.
+{pictures}, the same for all, {peers["date"]}; low-resolution copies: {peers["low_resolution"]}.
 
 ![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
@@ -205,7 +205,7 @@ def learned_from(settings: Mapping[str, Any]) -> str:
     crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
     if not settings.get("degrade"):
         return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
-    mended = f"{settings['degrade']:.0%} of them blurred and noised a little and sent through JPEG"
+    mended = f"{settings['degrade'] * 100:.2g}% of them blurred and noised a little and sent through JPEG"
     return f"{crops},\n  {mended}. What is worse than that in a small picture is enlarged with it."
 
 

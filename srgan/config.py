@@ -64,7 +64,7 @@ class Config:
     degrade: float = setting(
         0.0,
         "share of the photos, 0 to 1, whose small copy is blurred and noised a little and goes through JPEG, so that "
-        "small photos are restored as they are found; clean ones come a little less close to the original then",
+        "small photos are restored as they are found; clean ones, of which the figures are, come less close then",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
@@ -208,6 +208,10 @@ FREE_ON_RESUME = frozenset(
 position in the data count photos, so a step may have another number of them."""
 
 
+BEFORE = {"penalty_weight": 0.0}
+"""What a run did that was begun before there was such a setting, where that is not today's default."""
+
+
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -278,7 +282,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
     """The settings saved in a run's folder, with those that may change replaced by the given ones."""
     path = folder / "settings.json"
     try:
-        saved = Config(**json.loads(path.read_text()))
+        saved = Config(**{**BEFORE, **json.loads(path.read_text())})
     except FileNotFoundError:
         raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:

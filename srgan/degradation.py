@@ -40,8 +40,8 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 def degrade(images: Tensor, chance: float, draws: Tensor, noise: Tensor) -> Tensor:
     """Blurs, noises and compresses each image with the given chance, by amounts drawn from the ranges above.
 
-    A mild first-order case of the chain in Wang et al. 2021 (Real-ESRGAN, section 3.1). [N, 3, H, W] in [-1, 1], on the
-    256 levels before and after. draws: [DRAWS, N] between 0 and 1; noise: normal, as large as the images.
+    A mild form of the chain in Wang et al. 2021 (Real-ESRGAN, section 3.1), after the reduction alone.
+    [N, 3, H, W] in [-1, 1], on the 256 levels before and after. draws: [DRAWS, N] between 0 and 1; noise: normal, as large as the images.
     """
     hit, width, strength, quality, halved = draws.view(DRAWS, -1, 1, 1, 1)
     found = gaussian_blur(images, between(BLUR, width)) + between(NOISE, strength) / 127.5 * noise

@@ -90,7 +90,7 @@ class FeatureDiscriminator(nn.Module):
         """How far the logits move when the features do, by a little noise, the same for every photo: mean square.
 
         Kept low it is the gradient penalty R1 and R2, without which a relativistic game need not settle (Huang et al.
-        2024, section 3), by a difference instead of a second derivative (Lin et al. 2025, "Diffusion adversarial
+        2024), by a difference instead of a second derivative (Lin et al. 2025, "Diffusion adversarial
         post-training for one-step video generation", the approximated R1). `random` lies on the features' device.
         """
         there = {name: torch.cat([original[name], restored[name].detach()]) for name in self.LAYERS}

@@ -298,7 +298,7 @@ class Trainer:
 
     def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
         """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
-        section 3.2: lazy regularisation)."""
+        section 3.1: lazy regularisation)."""
         config, step = self.config, self.position.total // self.config.batch_size
         if not (config.judges_features() and config.penalty_weight) or step % PENALTY_EVERY:
             return 0.0

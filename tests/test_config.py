@@ -222,6 +222,14 @@ def test_saved_settings_come_back(run: Path) -> None:
     assert resume_config({"data": "photos"}, run) == read("--epochs", "5", "--recipe", "classic")
 
 
+def test_a_run_from_before_the_penalty_goes_on_without_it(run: Path) -> None:
+    path = run / "settings.json"
+    saved = json.loads(path.read_text())
+    del saved["penalty_weight"]
+    path.write_text(json.dumps(saved))
+    assert resume_config({}, run).penalty_weight == 0.0
+
+
 def test_where_things_lie_and_what_fits_may_change_on_resume(run: Path) -> None:
     given = {
         "data": "elsewhere", "out": "o", "vgg19": "v", "lpips": "l", "showcase": "s", "data_terms": "t", "license": "m",
