@@ -41,7 +41,8 @@ def degrade(images: Tensor, chance: float, draws: Tensor, noise: Tensor) -> Tens
     """Blurs, noises and compresses each image with the given chance, by amounts drawn from the ranges above.
 
     A mild form of the chain in Wang et al. 2021 (Real-ESRGAN, section 3.1), after the reduction alone.
-    [N, 3, H, W] in [-1, 1], on the 256 levels before and after. draws: [DRAWS, N] between 0 and 1; noise: normal, as large as the images.
+    [N, 3, H, W] in [-1, 1], on the 256 levels before and after. draws: [DRAWS, N] between 0 and 1; noise: normal, as
+    large as the images.
     """
     hit, width, strength, quality, halved = draws.view(DRAWS, -1, 1, 1, 1)
     found = gaussian_blur(images, between(BLUR, width)) + between(NOISE, strength) / 127.5 * noise
