@@ -63,8 +63,6 @@ def main() -> int:
         finally:
             publisher.wait()
         ranks.leave()
-        if not ranks.first():
-            return 0
         print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
     except UserError as error:
         say_last(str(error))

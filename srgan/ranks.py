@@ -4,6 +4,7 @@ Every rank holds the same weights and takes every step, on its share of the step
 and speaks.
 """
 
+import contextlib
 import datetime
 import os
 import sys
@@ -60,11 +61,19 @@ def join() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
 
 
-def leave() -> None:
-    """Where nothing is left to be done together, and all ranks have come here."""
-    if count() > 1:
-        wait()
+def leave(code: int = 0) -> None:
+    """Where nothing is left to be done together, and all ranks have come here. All but the first end here, with `code`."""
+    if count() == 1:
+        return
+    wait()
+    if first():
+        _place.store.set("left", "")
         dist.destroy_process_group()
+        return
+    with contextlib.suppress(RuntimeError):
+        _place.store.wait(["left"])
+    sys.stderr.flush()
+    os._exit(code)  # no destructors: gloo's have been seen to abort where two processes take it down at once
 
 
 def count() -> int:

@@ -113,8 +113,9 @@ def run_folder(pairs: Sequence[Pair], enlarge: Enlarge, arguments: argparse.Name
         f"{done} of {done + failed} pictures enlarged to {arguments.output}"
         + (f"; {there} were there already (--overwrite does them again)." if there else ".")
     )
-    ranks.leave()
-    return 1 if failed else 0
+    code = 1 if failed else 0
+    ranks.leave(code)
+    return code
 
 
 # Names
