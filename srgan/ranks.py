@@ -62,7 +62,7 @@ def join() -> None:
 
 
 def leave(code: int = 0) -> None:
-    """Where nothing is left to be done together, and all ranks have come here. All but the first end here, with `code`."""
+    """Where nothing is left to be done together, and all ranks have come here. All but the first end here."""
     if count() == 1:
         return
     wait()
@@ -72,6 +72,7 @@ def leave(code: int = 0) -> None:
         return
     with contextlib.suppress(RuntimeError):
         _place.store.wait(["left"])
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # no destructors: gloo's have been seen to abort where two processes take it down at once
 

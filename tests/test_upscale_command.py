@@ -213,7 +213,7 @@ def test_every_process_does_its_share_and_no_other(
     (folder / "below" / "broken.jpg").unlink()
     monkeypatch.setattr(ranks, "count", lambda: 2)
     monkeypatch.setattr(ranks, "add_up", lambda counts: counts)
-    monkeypatch.setattr(ranks, "leave", lambda: None)
+    monkeypatch.setattr(ranks, "leave", lambda code: None)
     for number, names in ((0, {"a.png", "c.png"}), (1, {"below/b.png"})):
         monkeypatch.setattr(ranks, "number", lambda number=number: number)
         assert run(folder, tmp_path / f"out{number}", *settings) == 0
