@@ -115,9 +115,11 @@ def photos(config: Config) -> tuple[Photos, Crops]:
         train, held_out = open_stream(config)
         tell_skipped(held_out.skipped)
         return train, held_out
-    load = load_windows if config.crop_at == "random" else load_crops
     with ranks.one_a_machine():
-        crops = load(config.data, config.crop)
+        if config.crop_at == "random":
+            crops = load_windows(config.data, config.crop, config.reduce)
+        else:
+            crops = load_crops(config.data, config.crop)
     tell_skipped(crops.skipped)
     return crops.split(config.held_out)
 

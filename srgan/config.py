@@ -14,6 +14,9 @@ from srgan.errors import UserError
 from srgan.models import LARGEST, SCALE
 
 
+LARGEST_REDUCTION = 16
+
+
 def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
@@ -61,10 +64,15 @@ class Config:
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
-    degrade: float = setting(
-        0.0,
-        "share of the photos, 0 to 1, whose small copy is blurred and noised a little and goes through JPEG, so that "
-        "small photos are restored as they are found; clean ones, of which the figures are, come less close then",
+    reduce: float = setting(
+        1.0,
+        "with --crop-at random: each window shows up to this many times the width and height of --crop, by a random "
+        "factor, and is reduced to --crop, so that things of every size are learned; 1: none is reduced",
+    )
+    degrade: Literal["clean", "web", "old", "any"] = setting(
+        "clean",
+        "how the small copies are worn that the model learns to restore: clean: bicubic copies alone; web: as sites and "
+        "messengers leave them (blur, noise, JPEG); old: as scans of old photos, many of them grey; any: all of these",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
@@ -132,7 +140,6 @@ class Config:
         for name in (
             "fidelity_epochs",
             "jitter",
-            "degrade",
             "ssim_weight",
             "adversarial_weight",
             "pixel_weight",
@@ -148,7 +155,7 @@ class Config:
         features = self.discriminator != "features" or self.content == "perceptual"
         self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
-        self._require("degrade", self.degrade <= 1, "at most 1")
+        self._require("reduce", 1 <= self.reduce <= LARGEST_REDUCTION, f"between 1 and {LARGEST_REDUCTION}")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
         self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
         self._require("shift", 0 <= self.shift <= self.crop // 4, "0 or more, and at most a quarter of --crop")
@@ -275,6 +282,8 @@ def make_config(given: dict[str, Any]) -> Config:
         raise UserError("--photos-per-epoch goes with tar shards and hf:// alone: an epoch of a folder is all of it.")
     if config.crop_at == "random" and is_stream(config.data):
         raise UserError("--crop-at random goes with a folder or a zip alone: streamed photos are cut in the middle.")
+    if config.reduce > 1 and config.crop_at != "random":
+        raise UserError("--reduce goes with --crop-at random alone: other crops are cut as they are.")
     return config
 
 

@@ -66,12 +66,17 @@ def from_network(image: Tensor, mode: str) -> Image.Image:
     """Floats in [-1, 1], [3, H, W] -> a picture of the mode L, RGB or I;16; greys are BT.601 luma."""
     if mode == "RGB":
         return to_picture(to_pixels(image))
-    red, green, blue = image.float()
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    grey = greyed(image)[0]
     if mode == "L":
-        return Image.fromarray(to_pixels(luma).cpu().numpy())
-    levels = ((luma + 1.0) * 32767.5).round().clamp(0, 65535)
+        return Image.fromarray(to_pixels(grey).cpu().numpy())
+    levels = ((grey + 1.0) * 32767.5).round().clamp(0, 65535)
     return Image.fromarray(levels.cpu().numpy().astype(np.uint16))
+
+
+def greyed(images: Tensor) -> Tensor:
+    """[..., 3, H, W] -> the same, where each channel is BT.601 luma."""
+    red, green, blue = images.float().split(1, dim=-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(images)
 
 
 def opaque(picture: Image.Image) -> Image.Image:

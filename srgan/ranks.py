@@ -4,12 +4,11 @@ Every rank holds the same weights and takes every step, on its share of the step
 and speaks.
 """
 
-import contextlib
 import datetime
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -70,7 +69,7 @@ def leave(code: int = 0) -> None:
         _place.store.set("left", "")
         dist.destroy_process_group()
         return
-    with contextlib.suppress(RuntimeError):
+    with suppress(RuntimeError):
         _place.store.wait(["left"])
     sys.stdout.flush()
     sys.stderr.flush()

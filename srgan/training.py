@@ -244,10 +244,11 @@ class Trainer:
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
         turn = self.config.crop_at == "random"
         low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
-        if self.config.degrade:
+        if self.config.degrade != "clean":
             draws = torch.rand(degradation.DRAWS, share.photos, generator=random)[:, share.part]
             noise = torch.randn(share.photos, *low.shape[1:], generator=random)[share.part]
-            low = degradation.degrade(low, self.config.degrade, send(draws, self.device), send(noise, self.device))
+            amounts = degradation.draw(self.config.degrade, send(draws, self.device))
+            low, high = degradation.small_copy(high, amounts, send(noise, self.device))
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.position.stage == "fidelity":

@@ -1,13 +1,14 @@
 """Photos of anything, kept whole and trained on in windows at random places: for what is not centred as faces are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from srgan import ranks
@@ -25,6 +26,8 @@ class Windows:
     """path of each photo inside the folder"""
     skipped: dict[str, str]
     """photos left out, and why"""
+    reduce: float = 1.0
+    """largest factor by which the part of a photo that a window shows is reduced"""
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -45,23 +48,35 @@ class Windows:
         To one rank of several, its share of each `size`.
         """
         order = self.owners[shuffled(len(self), seed, epoch)]
-        places = np.random.default_rng((seed, epoch, 1)).random((len(self), 2))  # by position: a resumed run has them
+        # By position, so that a resumed run has them too.
+        places = np.random.default_rng((seed, epoch, 1)).random((len(self), 2))
+        sizes = np.random.default_rng((seed, epoch, 2)).random(len(self))
         for first in range(start, stop, size):
             step = range(first, min(first + size, stop))
             share = step[ranks.share(len(step)).part]
-            windows = [self.window(order[position], *places[position]) for position in share]
+            windows = [self.window(order[position], *places[position], sizes[position]) for position in share]
             yield torch.from_numpy(np.stack(windows))
 
-    def window(self, photo: int, down: float, right: float) -> np.ndarray:
-        """uint8 [3, side, side] of a photo; `down` and `right` go from 0 to 1, without it."""
+    def window(self, photo: int, down: float, right: float, size: float = 0.0) -> np.ndarray:
+        """uint8 [3, side, side] of a photo, reduced by THE bicubic where more of the photo is shown.
+
+        `down` and `right`, from 0 to 1 without it, say where; `size`, alike, how much: all factors from 1 to `reduce`,
+        as far as the photo reaches, are as likely on a logarithmic scale.
+        """
         pixels = self.photos[photo]
-        top, left = int(down * (pixels.shape[1] - self.side + 1)), int(right * (pixels.shape[2] - self.side + 1))
-        return pixels[:, top : top + self.side, left : left + self.side]
+        shown = int(self.side * min(self.reduce, min(pixels.shape[1:]) / self.side) ** size)
+        top, left = int(down * (pixels.shape[1] - shown + 1)), int(right * (pixels.shape[2] - shown + 1))
+        part = pixels[:, top : top + shown, left : left + shown]
+        if shown == self.side:
+            return part
+        picture = Image.fromarray(np.ascontiguousarray(part.transpose(1, 2, 0)))
+        small = picture.resize((self.side, self.side), Image.Resampling.BICUBIC)
+        return np.asarray(small).transpose(2, 0, 1)
 
     def split(self, held_out: int | None) -> tuple["Windows", Crops]:
         """(to train on, the middle of those held out: the last photos by name, as many as `held_out_count` says)."""
         count = count_to_hold_out(held_out, len(self.names))
-        first = Windows(self.photos[:-count], self.side, self.names[:-count], self.skipped)
+        first = replace(self, photos=self.photos[:-count], names=self.names[:-count])
         middles = np.stack([self.middle(photo) for photo in self.photos[-count:]])
         return first, Crops(middles, self.names[-count:], {})
 
@@ -70,7 +85,7 @@ class Windows:
         return pixels[:, top : top + self.side, left : left + self.side]
 
 
-def load_windows(data: str | Path, side: int) -> Windows:
+def load_windows(data: str | Path, side: int, reduce: float = 1.0) -> Windows:
     """The photos of a folder or a zip, from the cache where they are there; it takes 3 bytes a pixel.
 
     Broken photos and those that are smaller than a window are skipped and named.
@@ -80,7 +95,7 @@ def load_windows(data: str | Path, side: int) -> Windows:
     for height, width in index["sizes"]:
         arrays.append(pixels[start : start + 3 * height * width].reshape(3, height, width))
         start += arrays[-1].size
-    return Windows(arrays, side, index["names"], index["skipped"])
+    return Windows(arrays, side, index["names"], index["skipped"], reduce)
 
 
 def write_photos(photos: Collection, side: int, place: Path) -> dict[str, Any]:
