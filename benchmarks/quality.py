@@ -1,10 +1,13 @@
 """A model beside other people's, on the same pictures in one run.
 
     python benchmarks/quality.py --data img_align_celeba Set5 --last 100 --lpips FILE
+    python benchmarks/quality.py --data img_align_celeba Set14 --last 60 --lpips FILE --degrade clean jpeg75 web old
+    python benchmarks/quality.py --data Set5 --lpips FILE --unpaired OLD-PHOTOS --out SOMEWHERE
 
 Peers come from packages that benchmarks/peers.py names; those that are not installed are said to be left out. Writes
 quality.md, quality.json, quality-<data>.png (LPIPS over PSNR-Y) and quality-sheet.png into --out. With --card the first
-table and its curve go into the model folder as well, and with its failures.md into its card.
+table and its curve go into the model folder as well, and with its failures.md into its card. --unpaired adds
+quality-unpaired.png: small photos of which nobody has a larger original, enlarged by each system, to be looked at.
 """
 
 import argparse
@@ -19,19 +22,24 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 from peers import PEERS, Absent
+from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from srgan.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
 from srgan.data import find_photos
+from srgan.degradation import KINDS
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.files import write_whole
 from srgan.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
 from srgan.metrics import LPIPS
+from srgan.models import SCALE
 from srgan.pairs import high_folder, open_pictures
 from srgan.report import save_samples, save_sheet, upper_square
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -69,6 +77,11 @@ def parse() -> argparse.Namespace:
         "--data", type=Path, nargs="+", required=True, help="folders, as `python -m srgan evaluate` takes"
     )
     parser.add_argument("--last", type=int, metavar="N", help="of folders without HR/: only the last N photos by name")
+    parser.add_argument(
+        "--degrade", choices=KINDS, nargs="+", default=["clean"],
+        help="kinds of wear of the low-resolution copies, each a table of its own (default: clean)",
+    )  # fmt: skip
+    parser.add_argument("--unpaired", type=Path, metavar="DIR", help="photos to look at: the first squares of a sheet")
     parser.add_argument("--lpips", required=True, metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
     parser.add_argument("--model", default=SHIPPED_MODEL, help="model folder (default: the one that ships)")
     parser.add_argument("--sheet", type=Path, default=HERE.parent / "examples", help="pictures of the contact sheet")
@@ -84,15 +97,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name} is left out: {reason}.", file=sys.stderr)
     tables = {}
     for folder in arguments.data:
-        name, side = folder.resolve().name, upscaler.model.config.crop()
-        pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
-        rows = evaluate(systems, tqdm(pictures, name, leave=False), lpips.to(upscaler.device), upscaler.device)
-        tables[name] = {
-            "data": name, "photos": len(rows["bicubic"]), "pictures": pictures.what, "low_resolution": pictures.copies,
-            "left_out": pictures.left_out, "figures": means(rows),
-        }  # fmt: skip
-        print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)
-        save_curve(tables[name]["figures"], arguments.out / f"quality-{name}.png")
+        side = upscaler.model.config.crop()
+        for kind in arguments.degrade:
+            name = table_name(folder.resolve().name, kind)
+            pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
+            shown = tqdm(pictures, name, leave=False)
+            rows = evaluate(systems, shown, lpips.to(upscaler.device), upscaler.device, degrade=kind)
+            tables[name] = {
+                "data": folder.resolve().name, "degrade": kind, "photos": len(rows["bicubic"]),
+                "pictures": pictures.what, "low_resolution": pictures.copies, "left_out": pictures.left_out,
+                "figures": means(rows),
+            }  # fmt: skip
+            print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)
+            save_curve(tables[name]["figures"], arguments.out / f"quality-{name}.png")
     about = {
         "model": upscaler.name, "precision": str(upscaler.dtype).removeprefix("torch."),
         "date": datetime.date.today().isoformat(), "parameters": parameters, "absent": absent,
@@ -101,9 +118,15 @@ def run(arguments: argparse.Namespace) -> int:
     write_whole(arguments.out / "quality.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
     write_whole(arguments.out / "quality.md", lambda path: path.write_text(to_markdown(report)))
     save_contact_sheet(systems, arguments.sheet, arguments.out / "quality-sheet.png")
+    if arguments.unpaired:
+        save_unpaired_sheet(systems, arguments.unpaired, arguments.out / "quality-unpaired.png")
     if arguments.card:
         put_into_card(Path(arguments.model), {**about, **next(iter(tables.values()))})
     return 0
+
+
+def table_name(data: str, kind: str) -> str:
+    return data if kind == "clean" else f"{data}-{kind}"
 
 
 def gather(upscaler: Upscaler) -> tuple[dict[str, Restore], dict[str, int], dict[str, str]]:
@@ -123,13 +146,35 @@ def gather(upscaler: Upscaler) -> tuple[dict[str, Restore], dict[str, int], dict
 def to_markdown(report: Mapping[str, Any]) -> str:
     parts = [f"{ABOUT}\n\nOurs: {report['model']} in {report['precision']}, {report['date']}."]
     parts += [f"{name} is left out: {reason}." for name, reason in report["absent"].items()]
+    for data, kinds in by_data(report["tables"]).items():
+        if len(kinds) > 1:
+            parts.append(f"## {data} by kind of wear\n\nPSNR-Y / LPIPS.\n\n{wear_table(kinds)}")
     for name, table in report["tables"].items():
         sized = {titled(system, report["parameters"]): row for system, row in table["figures"].items()}
+        worn = "" if table["degrade"] == "clean" else f", then worn: {table['degrade']}"
         parts.append(
             f"## {name}\n\n{table['photos']} pictures ({table['pictures']}); low-resolution copies: "
-            f"{table['low_resolution']}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
+            f"{table['low_resolution']}{worn}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
         )
     return "\n\n".join([*parts, "## Free pictures\n\n![side by side](quality-sheet.png)"]) + "\n"
+
+
+def by_data(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{data: {kind of wear: table}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for table in tables.values():
+        found.setdefault(table["data"], {})[table["degrade"]] = table
+    return found
+
+
+def wear_table(kinds: Mapping[str, Any]) -> str:
+    """A row for each system, a column for each kind of wear."""
+    figures = {kind: table["figures"] for kind, table in kinds.items()}
+    lines = ["| system | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
+    for system in next(iter(figures.values())):
+        cells = (f"{rows[system]['psnr_y']:.2f} / {rows[system]['lpips']:.3f}" for rows in figures.values())
+        lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def titled(system: str, parameters: Mapping[str, int]) -> str:
@@ -168,13 +213,33 @@ def save_curve(figures: Mapping[str, Row], path: Path) -> None:
 def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
     """A row per picture and a column per system, from the upper middle square of each."""
     photos = find_photos(pictures)
-    names = [photo.name for photo in photos]
     high = torch.stack([to_tensor(upper_square(open_rgb(photo), SHEET_SIDE)) for photo in photos])
+    draw_sheet(systems, [photo.name for photo in photos], reduce(to_unit(high)), high, path)
+
+
+def save_unpaired_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
+    """The same of photos that have no larger original: the last column is the photo itself, its pixels enlarged."""
+    photos = find_photos(pictures)
+    low = torch.stack([to_tensor(upper_part(open_rgb(photo), SHEET_SIDE)) for photo in photos])
+    high = low.repeat_interleave(SCALE, dim=-1).repeat_interleave(SCALE, dim=-2)
+    draw_sheet(systems, [photo.name for photo in photos], to_unit(low), high, path)
+
+
+def upper_part(picture: Image.Image, side: int) -> Image.Image:
+    """The upper middle of a picture, `side` of its own pixels square; a smaller picture is continued by its edges."""
+    left = max(0, (picture.width - side) // 2)
+    part = np.asarray(picture.crop((left, 0, min(picture.width, left + side), min(picture.height, side))))
+    missing = ((0, side - part.shape[0]), (0, side - part.shape[1]), (0, 0))
+    return Image.fromarray(np.pad(part, missing, mode="edge"))
+
+
+def draw_sheet(systems: Mapping[str, Restore], names: list[str], low: Tensor, last: Tensor, path: Path) -> None:
+    """low: floats in [-1, 1]. last: uint8, what stands in the last column."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         shown = {name: restore for name, restore in systems.items() if name in IN_SHEET}
         for name, restore in shown.items():
-            save_samples(Path(folder) / name, names, to_pixels(restore(reduce(to_unit(high)))))
-        save_samples(Path(folder) / "original", names, high)
+            save_samples(Path(folder) / name, names, to_pixels(restore(low)))
+        save_samples(Path(folder) / "original", names, last)
         save_sheet(Path(folder), {name: name for name in [*shown, "original"]}, names, path)
 
 

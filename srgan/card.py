@@ -200,13 +200,21 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 """
 
 
+LEARNED_WEAR = {
+    "web": "other filters, blur, noise and JPEG as on web sites and in messengers",
+    "old": "strong blur, noise and JPEG as in scans of old photos, many of them grey",
+    "any": "clean, as on web sites and in messengers, and as in scans of old photos",
+}
+"""What each `--degrade` but clean has shown to a model."""
+
+
 def learned_from(settings: Mapping[str, Any]) -> str:
     """Which small pictures the model can be expected to restore."""
     crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
-    if not settings.get("degrade"):
+    worn = settings.get("degrade") or "clean"
+    if worn == "clean":
         return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
-    mended = f"{settings['degrade'] * 100:.2g}% of them blurred and noised a little and sent through JPEG"
-    return f"{crops},\n  {mended}. What is worse than that in a small picture is enlarged with it."
+    return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR[worn]}."
 
 
 def origin_line(origin: dict[str, Any] | None) -> str:

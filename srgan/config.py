@@ -13,7 +13,6 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 from srgan.errors import UserError
 from srgan.models import LARGEST, SCALE
 
-
 LARGEST_REDUCTION = 16
 
 
@@ -71,8 +70,9 @@ class Config:
     )
     degrade: Literal["clean", "web", "old", "any"] = setting(
         "clean",
-        "how the small copies are worn that the model learns to restore: clean: bicubic copies alone; web: as sites and "
-        "messengers leave them (blur, noise, JPEG); old: as scans of old photos, many of them grey; any: all of these",
+        "how worn the small copies are that the model learns to restore; clean: bicubic copies alone; web: as sites "
+        "and messengers leave them (blur, noise, JPEG); old: as scans of old photos are, many of them grey; any: all "
+        "three",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",

@@ -1,7 +1,7 @@
 """How small photos come to look as people have them: reduced, blurred, noised, compressed. On the images' device.
 
-`draw` picks the amounts for each photo of a batch from a preset's ranges, `fixed` gives the same amounts to every photo;
-`small_copy` applies them. benchmarks/degradations.md has the ranges beside those of other systems.
+`draw` picks the amounts for each photo of a batch from a preset's ranges, `fixed` gives all of them the same amounts,
+and `small_copy` applies them. benchmarks/degradations.md has the ranges beside those of other systems.
 """
 
 from collections.abc import Mapping
@@ -113,6 +113,9 @@ class Amounts(NamedTuple):
     grey: Tensor
     """bool"""
 
+    def on(self, device: torch.device) -> "Amounts":
+        return Amounts(*(send(values, device) for values in self))
+
 
 KINDS: dict[str, dict[str, float]] = {
     "clean": {},
@@ -130,15 +133,15 @@ DRAWS = 21
 
 
 def draw(preset: str, draws: Tensor) -> Amounts:
-    """Amounts for each photo, from a preset of PRESETS. draws: [DRAWS, N], uniform in [0, 1)."""
+    """Amounts for each photo, from a preset of PRESETS. draws: [DRAWS, N], uniform in [0, 1); all on the CPU."""
     numbers = iter(draws)
     kinds = [WEARS[name] for name in PRESETS[preset]]
-    ends = torch.tensor(list(PRESETS[preset].values()), device=draws.device).cumsum(0)
+    ends = torch.tensor(list(PRESETS[preset].values())).cumsum(0)
     kind = torch.bucketize(next(numbers), ends, right=True).clamp_max(len(kinds) - 1)
 
     def of(name: str) -> Tensor:
         """A field's value for each photo's kind of wear: [N], or [2, N] of a range."""
-        return torch.tensor([getattr(one, name) for one in kinds], device=draws.device)[kind].movedim(0, -1)
+        return torch.tensor([getattr(one, name) for one in kinds])[kind].movedim(0, -1)
 
     def happens(name: str) -> Tensor:
         return next(numbers) < of(name)
@@ -172,6 +175,23 @@ def fixed(kind: str, count: int, device: torch.device) -> Amounts:
     ))  # fmt: skip
 
 
+def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What `small_copy` gives by a kind of KINDS, the same each time.
+
+    low: bicubic copies, 8-bit levels, where somebody has made them already.
+    """
+    count, _, height, width = high.shape
+    amounts = fixed(kind, count, high.device)
+    if KINDS[kind].get("grey"):
+        high, low = greyed(high), None if low is None else greyed(low)
+    if "filter" in KINDS[kind]:
+        low = reduced(high, amounts)
+    elif low is None:
+        low = reduce(high)
+    noise = torch.randn(3, height // SCALE, width // SCALE, generator=torch.Generator().manual_seed(0))
+    return worn(low, amounts, send(noise, high.device).expand(count, -1, -1, -1)), high
+
+
 def small_copy(high: Tensor, amounts: Amounts, noise: Tensor) -> tuple[Tensor, Tensor]:
     """(small copies [N, 3, H, W], the photos that they are to become again [N, 3, 4H, 4W]) in [-1, 1], 8-bit levels.
 
@@ -179,17 +199,19 @@ def small_copy(high: Tensor, amounts: Amounts, noise: Tensor) -> tuple[Tensor, T
     [N, 3, 4H, 4W] in [-1, 1]. noise: normal numbers [N, 3, H, W]. Photos that are made grey are to stay so.
     """
     high = torch.where(image_wise(amounts.grey), greyed(high), high)
-    low = reduced(high, amounts)
+    return worn(reduced(high, amounts), amounts, noise), high
+
+
+def worn(low: Tensor, amounts: Amounts, noise: Tensor) -> Tensor:
+    """What happens to small copies [N, 3, H, W] after they were reduced: blur, noise, and JPEG once or twice."""
     blurred = torch.where(image_wise(amounts.blur > 0), blur(low, amounts), low)
-    strength = image_wise(amounts.noise) / 127.5
-    shot = ((blurred + 1).clamp_min(0)).sqrt()
-    strength = strength * torch.where(image_wise(amounts.shot), shot, torch.ones_like(shot))
+    shot = (blurred + 1).clamp_min(0).sqrt()
+    strength = image_wise(amounts.noise) / 127.5 * torch.where(image_wise(amounts.shot), shot, torch.ones_like(shot))
     noise = torch.where(image_wise(amounts.grey_noise), noise[:, :1].expand_as(noise), noise)
-    low = round_to_8_bits(blurred + strength * noise)
-    low = compressed(low, amounts.quality, amounts.halved)
+    low = compressed(round_to_8_bits(blurred + strength * noise), amounts.quality, amounts.halved)
     moved = Shift(amounts.down, amounts.right, low.shape[-2:])
     again = moved.back(compressed(moved.there(low), amounts.second_quality, amounts.halved))
-    return torch.where(image_wise(amounts.second_quality > 0), again, low), high
+    return torch.where(image_wise(amounts.second_quality > 0), again, low)
 
 
 def image_wise(values: Tensor) -> Tensor:
@@ -224,7 +246,9 @@ def blur(images: Tensor, amounts: Amounts) -> Tensor:
     steps = torch.arange(-BLUR_REACH, BLUR_REACH + 1.0, device=images.device)
     down, right = (values.unsqueeze(-1) for values in torch.meshgrid(steps, steps, indexing="ij"))
     along = (right * amounts.angle.cos() + down * amounts.angle.sin()) / amounts.blur.clamp_min(1e-3)
-    across = (down * amounts.angle.cos() - right * amounts.angle.sin()) / (amounts.blur * amounts.flatness).clamp_min(1e-3)
+    across = (down * amounts.angle.cos() - right * amounts.angle.sin()) / (amounts.blur * amounts.flatness).clamp_min(
+        1e-3
+    )
     taps = torch.softmax((-(along**2 + across**2) / 2).flatten(0, 1), dim=0).T  # [N, taps]
     taps = taps.repeat_interleave(channels, 0).view(count * channels, 1, len(steps), len(steps))
     padded = F.pad(images, (BLUR_REACH,) * 4, mode="replicate").flatten(0, 1).unsqueeze(0)  # a convolution a plane
@@ -234,7 +258,9 @@ def blur(images: Tensor, amounts: Amounts) -> Tensor:
 def compressed(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
     """Each image through JPEG of its own quality; as it was where that is 0."""
     hit = image_wise(quality > 0)
-    found = jpeg(images, image_wise(torch.where(quality > 0, quality, torch.full_like(quality, 95))), image_wise(halved))
+    found = jpeg(
+        images, image_wise(torch.where(quality > 0, quality, torch.full_like(quality, 95))), image_wise(halved)
+    )
     return torch.where(hit, found, images)
 
 

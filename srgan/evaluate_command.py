@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from srgan.data import first_reasons
+from srgan.degradation import KINDS
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Keep, blends, evaluate, means, show
 from srgan.files import with_ending, write_whole
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last", type=int, metavar="N", help="only the last N photos by name, as --held-out of train.py has it"
     )
+    parser.add_argument(
+        "--degrade", choices=KINDS, default="clean",
+        help="how the low-resolution copies are worn before they are restored: jpeg75: through JPEG of that quality; "
+        "web: blur, noise and JPEG; old: grey, with more of all three; box: reduced by areas (default: clean)",
+    )  # fmt: skip
     parser.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the means and every photo's figures there")
     parser.add_argument("--save-images", type=Path, metavar="DIR", help="save what was restored there, as PNG")
@@ -47,18 +53,21 @@ def run(arguments: argparse.Namespace) -> int:
     lpips = LPIPS.load(arguments.lpips).to(upscaler.device) if arguments.lpips else None
     pictures = open_pictures(arguments.data, upscaler.model.config.crop(), arguments.whole, arguments.last)
     keep = keeper(arguments.save_images, arguments.data, pictures.names) if arguments.save_images else None
-    rows = evaluate(systems, tqdm(pictures, unit=" batches", leave=False), lpips, upscaler.device, keep)
+    rows = evaluate(
+        systems, tqdm(pictures, unit=" batches", leave=False), lpips, upscaler.device, keep, arguments.degrade
+    )
     figures, left_out, count = means(rows), pictures.left_out, len(rows["bicubic"])
     if not count:
         raise UserError(f"none of the pictures in {arguments.data} can be used: {first_reasons(left_out)}.")
     if left_out:
         print(f"{len(left_out)} pictures are left out: {first_reasons(left_out)}.", file=sys.stderr)
-    print(f"{count} pictures ({pictures.what}); low-resolution copies: {pictures.copies}")
+    copies = pictures.copies if arguments.degrade == "clean" else f"{pictures.copies}, then worn: {arguments.degrade}"
+    print(f"{count} pictures ({pictures.what}); low-resolution copies: {copies}")
     for name, row in figures.items():
         print(f"{name:>12}: {show(row)}")
     if arguments.json:
         report = {
-            "model": upscaler.name, "photos": count, "pictures": pictures.what, "low_resolution": pictures.copies,
+            "model": upscaler.name, "photos": count, "pictures": pictures.what, "low_resolution": copies,
             "figures": figures, "left_out": left_out, "rows": rows,
         }  # fmt: skip
         write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))

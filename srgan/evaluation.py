@@ -6,7 +6,8 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from srgan.images import enlarge, reduce, to_pixels, to_unit
+from srgan.degradation import copies_alike
+from srgan.images import enlarge, to_pixels, to_unit
 from srgan.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
 from srgan.pairs import Pairs
 from srgan.upscaler import Upscaler
@@ -38,17 +39,20 @@ def evaluate(
     lpips: LPIPS | None,
     device: torch.device,
     keep: Keep | None = None,
+    degrade: str = "clean",
 ) -> dict[str, dict[str, Row]]:
     """For each system, each picture's figures by its name.
 
-    The low-resolution copy, where it is not given, is the picture reduced by 4 and rounded to 8 bits. What is restored
+    The low-resolution copy, where it is not given, is the picture reduced by 4 and rounded to 8 bits; then it is worn
+    as the kind `degrade` of `degradation.KINDS` says. What is restored
     is rounded to 8 bits too, as a file would be, and handed to `keep`. A picture that comes out exact, of one colour
     say, counts with 100 dB.
     """
     rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
     for pairs in pictures:
-        high = pairs.high.to(device)
-        low = reduce(to_unit(high)) if pairs.low is None else to_unit(pairs.low.to(device))
+        given = None if pairs.low is None else to_unit(pairs.low.to(device))
+        low, wanted = copies_alike(degrade, to_unit(pairs.high.to(device)), given)
+        high = to_pixels(wanted)
         for system, restore in systems.items():
             restored = to_pixels(restore(low))
             if keep is not None:

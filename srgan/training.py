@@ -247,7 +247,7 @@ class Trainer:
         if self.config.degrade != "clean":
             draws = torch.rand(degradation.DRAWS, share.photos, generator=random)[:, share.part]
             noise = torch.randn(share.photos, *low.shape[1:], generator=random)[share.part]
-            amounts = degradation.draw(self.config.degrade, send(draws, self.device))
+            amounts = degradation.draw(self.config.degrade, draws).on(self.device)
             low, high = degradation.small_copy(high, amounts, send(noise, self.device))
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()

@@ -32,10 +32,10 @@ def test_every_setting_is_on_the_command_line_with_a_help_text() -> None:
 
 def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
-        "data": "d.tar", "photos_per_epoch": 100, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
+        "data": "d", "photos_per_epoch": None, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
-        "seed": 11, "held_out": 4, "crop": 64, "crop_at": "centre", "blocks": 2, "channels": 24,
-        "jitter": 0.25, "degrade": 0.5, "content": "mse",
+        "seed": 11, "held_out": 4, "crop": 64, "crop_at": "random", "reduce": 3.5, "blocks": 2, "channels": 24,
+        "jitter": 0.25, "degrade": "web", "content": "mse",
         "discriminator": "patches", "ssim_weight": 0.25, "fidelity_schedule": "warm-up",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "penalty_weight": 3.5, "shift": 4,
         "discriminator_lr": 0.03,
@@ -45,14 +45,19 @@ def test_every_setting_arrives_from_the_command_line() -> None:
         "precision": "fp32",
     }  # fmt: skip
     assert set(values) == {field.name for field in FIELDS}, "a setting was added: give it a value here"
-    arguments = [part for name, value in values.items() for part in (flag(name), str(value))]
+    arguments = [part for name, value in values.items() if value is not None for part in (flag(name), str(value))]
     assert dataclasses.asdict(read(*arguments)) == values
-    assert read("--data", "d", "--crop-at", "random").crop_at == "random"  # which a stream does not take
+    assert read("--data", "d.tar", "--photos-per-epoch", "9").photos_per_epoch == 9  # which a folder does not take
 
 
 def test_windows_of_a_stream_are_refused() -> None:
     with pytest.raises(UserError, match="--crop-at random"):
         read("--data", "d.tar", "--photos-per-epoch", "9", "--crop-at", "random")
+
+
+def test_windows_alone_are_reduced() -> None:
+    with pytest.raises(UserError, match="--reduce"):
+        read("--reduce", "2")
 
 
 def test_features_are_judged_where_vgg19_looks_at_them() -> None:
@@ -129,7 +134,8 @@ def test_the_cards_command_repeats_the_run(arguments: list[str]) -> None:
 IMPOSSIBLE: list[tuple[str, Any]] = [
     ("epochs", 0), ("epochs", -1), ("batch_size", 0), ("blocks", 0), ("channels", 0), ("checkpoint_every", 0),
     ("fidelity_epochs", -1), ("held_out", 0), ("held_out", -3),
-    ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")), ("degrade", -0.1), ("degrade", 1.1),
+    ("jitter", -0.1), ("jitter", 0.6), ("jitter", float("nan")), ("degrade", "worst"),
+    ("reduce", 0.5), ("reduce", 17.0),
     ("adversarial_weight", -1.0), ("adversarial_weight", float("inf")), ("pixel_weight", -1.0),
     ("pixel_weight", float("nan")), ("ssim_weight", -0.1),
     ("grid_weight", -1.0), ("penalty_weight", -1.0), ("shift", -1), ("shift", 33), ("discriminator_lr", 0.0),
@@ -152,7 +158,7 @@ def test_impossible_values_are_refused_in_one_sentence(name: str, value: Any) ->
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0.5), ("fidelity_epochs", 0), ("held_out", 1), ("jitter", 0.0), ("jitter", 0.5), ("degrade", 1.0),
+    [("epochs", 0.5), ("fidelity_epochs", 0), ("held_out", 1), ("jitter", 0.0), ("jitter", 0.5), ("reduce", 16.0),
      ("seed", 2**63 - 1), ("crop", 32), ("save_minutes", 0.0), ("ema_half_life", 0), ("adversarial_weight", 0.0)],
 )  # fmt: skip
 def test_values_at_the_edge_are_taken(name: str, value: Any) -> None:

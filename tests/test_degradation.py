@@ -1,5 +1,6 @@
-"""What --degrade does to small photos, against Pillow's filter and libjpeg."""
+"""How small copies are worn: each step against Pillow or its statistics, and the presets."""
 
+import dataclasses
 import io
 
 import pytest
@@ -7,72 +8,166 @@ import torch
 from helpers import textured
 from PIL import Image, ImageFilter
 
-from srgan.degradation import DRAWS, NOISE, degrade, gaussian_blur, jpeg
-from srgan.images import to_picture, to_pixels, to_tensor, to_unit
+from srgan.degradation import DRAWS, KINDS, PRESETS, WEARS, Amounts, Shift, draw, fixed, small_copy
+from srgan.images import greyed, reduce, to_picture, to_pixels, to_tensor, to_unit
+
+CPU = torch.device("cpu")
 
 
-def per_image(*values: float) -> torch.Tensor:
-    return torch.tensor(values).view(-1, 1, 1, 1)
+def photos(count: int = 1, side: int = 96) -> torch.Tensor:
+    return to_unit(torch.stack([to_tensor(textured(seed, side, side)) for seed in range(count)]))
 
 
-def photo(width: int, height: int) -> torch.Tensor:
-    """uint8 [3, H, W] with smooth colours and edges, as JPEG is made for."""
-    return to_tensor(textured(0, width * 4, height * 4).resize((width, height), Image.Resampling.BICUBIC))
+def no_noise(high: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(high), 3, high.shape[-2] // 4, high.shape[-1] // 4)
 
 
-@pytest.mark.parametrize("size", [(64, 48), (50, 37)], ids=["whole blocks", "cut blocks"])
-@pytest.mark.parametrize("quality", [10, 50, 75, 95])
-@pytest.mark.parametrize("halved", [False, True])
-def test_jpeg_is_libjpegs(size: tuple[int, int], quality: int, halved: bool) -> None:
-    pixels = photo(*size)
-    file = io.BytesIO()
-    to_picture(pixels).save(file, "JPEG", quality=quality, subsampling=2 if halved else 0)
-    wanted = to_tensor(Image.open(file)).float()
-    found = to_pixels(jpeg(to_unit(pixels[None]), per_image(quality), per_image(halved).bool()))[0].float()
-    damage = (wanted - pixels.float()).abs().mean()
-    assert damage > 1, "this quality must cost something for the test to say anything"
-    # Not to the last bit: libjpeg's transform has integers, and a coefficient at a border may fall to either side.
-    assert (found - wanted).abs().mean() < max(0.5, damage / 3)
+def copy(high: torch.Tensor, normal: torch.Tensor | None = None, **amounts: float) -> torch.Tensor:
+    """The small copies after these amounts alone."""
+    plain = fixed("clean", len(high), CPU)
+    given = {name: torch.full_like(getattr(plain, name), value) for name, value in amounts.items()}
+    return small_copy(high, plain._replace(**given), no_noise(high) if normal is None else normal)[0]
 
 
-def test_each_image_has_its_own_blur_and_it_is_a_gaussian() -> None:
-    dot = torch.zeros(2, 1, 31, 31)
-    dot[:, :, 15, 15] = 1
-    found = gaussian_blur(dot, per_image(0.2, 0.8))
-    assert found[0, 0, 15, 15] > 0.99
-    distance = torch.arange(31.0) - 15
-    for image, wanted in zip(found, (0.2, 0.8), strict=True):
-        profile = image[0].sum(0)
-        assert profile.sum() == pytest.approx(1, abs=1e-5)
-        assert (profile * distance**2).sum().sqrt() == pytest.approx(wanted, abs=0.2 if wanted < 0.3 else 0.01)
-    grey = torch.full((1, 3, 8, 9), 0.25)
-    torch.testing.assert_close(gaussian_blur(grey, per_image(0.8)), grey)
+def grey_levels(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return (found - wanted).abs() * 127.5
 
 
-def test_blur_is_close_to_pillows() -> None:
-    pixels = photo(40, 30)
-    wanted = to_tensor(to_picture(pixels).filter(ImageFilter.GaussianBlur(0.8))).float()
-    found = to_pixels(gaussian_blur(to_unit(pixels[None]), per_image(0.8)))[0].float()
-    assert (found - wanted).abs().mean() < 0.2 * (pixels.float() - wanted).abs().mean()
+def test_a_clean_copy_is_the_one_bicubic_to_the_bit() -> None:
+    high = photos(3)
+    low, wanted = small_copy(high, fixed("clean", 3, CPU), torch.randn(3, 3, 24, 24))
+    assert torch.equal(low, reduce(high)) and torch.equal(wanted, high)
 
 
-def test_the_share_asked_for_is_degraded_and_the_rest_untouched() -> None:
-    images = to_unit(photo(16, 16)[None]).repeat(400, 1, 1, 1)
+@pytest.mark.parametrize("name", ["box", "bilinear", "bicubic", "lanczos"])
+def test_reducing_through_an_intermediate_size_is_pillows(name: str) -> None:
+    place = ["box", "bilinear", "bicubic", "lanczos"].index(name)
+    for detour, between in ((0.0, 24), (0.5, 12), (1.5, 36)):
+        picture, method = textured(0, 96, 96), Image.Resampling[name.upper()]
+        wanted = picture.resize((between, between), method).resize((24, 24), method)
+        found = copy(photos(), filter=place, detour=detour)[0]
+        assert grey_levels(found, to_unit(to_tensor(wanted))).max() < 2.01, (name, detour)
+
+
+def test_round_blur_is_pillows_and_each_image_has_its_own() -> None:
+    high = photos(2)
+    amounts = fixed("clean", 2, CPU)._replace(blur=torch.tensor([0.8, 0.0]))
+    low = small_copy(high, amounts, no_noise(high))[0]
+    wanted = to_tensor(to_picture(to_pixels(reduce(high))[0]).filter(ImageFilter.GaussianBlur(0.8)))
+    cost = grey_levels(reduce(high)[0], to_unit(wanted)).mean()
+    assert grey_levels(low[0], to_unit(wanted)).mean() < 0.2 * cost  # Pillow approximates the Gaussian by boxes
+    assert torch.equal(low[1], reduce(high)[1])
+
+
+def test_flat_blur_reaches_further_along_its_angle() -> None:
+    dot = torch.full((1, 3, 96, 96), -1.0)
+    dot[..., 48:52, 48:52] = 1
+    across = copy(dot, blur=1.5, flatness=0.4)[0, 0] + 1
+    upright = copy(dot, blur=1.5, flatness=0.4, angle=torch.pi / 2)[0, 0] + 1
+    place = torch.arange(24.0) - 12
+    wide, high = ((across.sum(dim) * place**2).sum() / across.sum() for dim in (0, 1))
+    assert wide**0.5 == pytest.approx(1.5, abs=0.3) and high < wide / 3
+    torch.testing.assert_close(upright, across.T, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_jpeg_kinds_are_libjpegs_files_of_the_small_copy(quality: int) -> None:
+    high, file = photos(), io.BytesIO()
+    to_picture(to_pixels(reduce(high))[0]).save(file, "JPEG", quality=quality, subsampling=2)
+    wanted = to_unit(to_tensor(Image.open(file)))
+    found = copy(high, quality=quality)[0]
+    assert grey_levels(found, wanted).mean() < 0.3 * grey_levels(reduce(high)[0], wanted).mean() + 0.2
+
+
+def test_a_second_jpeg_lies_on_a_moved_grid() -> None:
+    high, file = photos(side=128), io.BytesIO()
+    low = to_pixels(copy(high, quality=60))[0]
+    padded = torch.nn.functional.pad(low[None].float(), (3, 4, 5, 2), mode="replicate")[0].to(torch.uint8)
+    to_picture(padded).save(file, "JPEG", quality=50, subsampling=2)
+    wanted = to_unit(to_tensor(Image.open(file))[:, 5:37, 3:35])
+    found = copy(high, quality=60, second_quality=50, down=5, right=3)[0]
+    in_place = copy(high, quality=60, second_quality=50)[0]
+    assert grey_levels(found, wanted).mean() < 1.0 < grey_levels(in_place, wanted).mean()
+
+
+def test_shift_moves_each_image_by_its_own_and_back() -> None:
+    images = torch.rand(2, 3, 9, 11)
+    shift = Shift(torch.tensor([2, 7]), torch.tensor([0, 5]), images.shape[-2:])
+    moved = shift.there(images)
+    assert moved.shape == (2, 3, 16, 18)
+    assert torch.equal(moved[1, :, 7:16, 5:16], images[1]) and torch.equal(moved[0, :, 2:11, :11], images[0])
+    assert torch.equal(shift.back(moved), images)
+
+
+def test_noise_has_its_strength_colour_and_growth_with_light() -> None:
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    level = {value: torch.full((1, 3, 256, 256), value) for value in (-0.75, 0.0, 0.5)}
+
+    def deviation(value: float, **amounts: float) -> float:
+        return float((copy(level[value], noise, noise=5.0, **amounts) * 127.5).std())
+
+    assert deviation(0.0) == pytest.approx(5, rel=0.1) and deviation(-0.75) == pytest.approx(5, rel=0.1)
+    assert deviation(0.0, shot=True) == pytest.approx(5, rel=0.1)
+    assert deviation(-0.75, shot=True) == pytest.approx(2.5, rel=0.1)  # the root of a quarter of the light
+    assert deviation(0.5, shot=True) == pytest.approx(5 * 1.5**0.5, rel=0.1)
+    grey = copy(level[0.0], noise, noise=5.0, grey_noise=True)
+    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2]) and grey.std() > 0.02
+
+
+def test_grey_photos_are_to_stay_grey() -> None:
+    high = photos(2)
+    amounts = fixed("old", 2, CPU)._replace(grey=torch.tensor([True, False]))
+    low, wanted = small_copy(high, amounts, no_noise(high))
+    assert torch.equal(wanted[0], greyed(high)[0]) and torch.equal(wanted[1], high[1])
+    assert grey_levels(low[0, 0], low[0, 1]).max() <= 1 and grey_levels(low[1, 0], low[1, 1]).max() > 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_stay_on_their_ranges_and_photos_are_separate(preset: str) -> None:
+    count = 400
     random = torch.Generator().manual_seed(3)
-    draws, noise = torch.rand(DRAWS, 400, generator=random), torch.randn(images.shape, generator=random)
-    found = degrade(images, 0.25, draws, noise)
-    changed = (found != images).flatten(1).any(1)
-    assert torch.equal(changed, draws[0] < 0.25) and 60 < changed.sum() < 140
-    assert torch.equal(found, to_unit(to_pixels(found)))  # the 256 levels that a file holds
-    differing = found[changed].flatten(1)  # each by its own amounts, of which JPEG makes hardly two alike
-    assert len(torch.unique(differing, dim=0)) > 0.9 * len(differing)
-    mild = (found - images)[changed].abs().mean() * 127.5
-    assert 1 < mild < 20
+    draws = torch.rand(DRAWS, count, generator=random)
+    amounts = draw(preset, draws)
+    assert sum(PRESETS[preset].values()) == pytest.approx(1)
+    used = [WEARS[name] for name in PRESETS[preset]]
+    for name, of in (("blur", "blur_deviation"), ("noise", "noise_deviation"), ("quality", "quality")):
+        values = getattr(amounts, name)
+        happening = values[values > 0]
+        share = sum(
+            PRESETS[preset][kind] * getattr(WEARS[kind], {"quality": "jpeg"}.get(name, name))
+            for kind in PRESETS[preset]
+        )
+        assert len(happening) / count == pytest.approx(share, abs=0.08)
+        if share:
+            ranges = [getattr(wear, of) for wear in used if getattr(wear, of)[1]]
+            assert min(low for low, _ in ranges) <= happening.min() and happening.max() <= max(
+                high for _, high in ranges
+            )
+    part = Amounts(*(values[5:9] for values in amounts))
+    for whole, alone in zip(part, draw(preset, draws[:, 5:9]), strict=True):
+        assert torch.equal(whole, alone)
+    high, noise = photos(4, 64), torch.randn(4, 3, 16, 16, generator=random)
+    together = small_copy(high, part, noise)[0]
+    for place in range(4):
+        alone = small_copy(high[place, None], Amounts(*(v[place, None] for v in part)), noise[place, None])[0]
+        assert grey_levels(together[place], alone[0]).max() < 1.01
+    assert torch.equal(together, to_unit(to_pixels(together)))  # the 256 levels that a file holds
 
 
-def test_noise_has_the_strength_drawn() -> None:
-    grey = torch.zeros(1, 3, 64, 64)
-    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0))
-    draws = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]).view(DRAWS, 1)  # hit, sharp, noisiest, best quality, whole colour
-    found = degrade(grey, 1.0, draws, noise) * 127.5
-    assert found.std() == pytest.approx(NOISE[1], rel=0.15)
+def test_every_range_is_the_right_way_round() -> None:
+    for wear in WEARS.values():
+        for field in dataclasses.fields(wear):
+            value = getattr(wear, field.name)
+            if isinstance(value, tuple):
+                assert value[0] <= value[1], field.name
+            else:
+                assert 0 <= value <= 1, field.name
+
+
+def test_fixed_kinds_are_what_their_names_say() -> None:
+    assert set(KINDS) == {"clean", "jpeg90", "jpeg75", "jpeg50", "web", "old", "box"}
+    web = fixed("web", 2, CPU)
+    assert web.blur.tolist() == pytest.approx([0.6, 0.6]) and web.noise.tolist() == [3, 3]
+    assert web.quality.tolist() == [75, 75] and web.halved.all() and not web.grey.any()
+    old = fixed("old", 1, CPU)
+    assert (old.grey.item(), old.blur.item(), old.noise.item(), old.quality.item()) == (True, 1, 8, 60)

@@ -11,7 +11,7 @@ from PIL import Image
 from srgan.data import Crops, load_crops
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
-from srgan.images import enlarge, to_unit
+from srgan.images import enlarge, greyed, reduce, to_pixels, to_unit
 from srgan.metrics import LPIPS, psnr_y, ssim_y
 from srgan.pairs import CropPictures, Pairs
 from srgan.upscaler import Upscaler
@@ -102,6 +102,32 @@ def test_a_ready_low_resolution_copy_is_used_as_it_is() -> None:
     pictures = [Pairs(["a"], torch.zeros(1, 3, 32, 32, dtype=torch.uint8), low)]
     evaluate({"it": lambda given: seen.append(given) or enlarge(given)}, pictures, None, CPU)
     torch.testing.assert_close(seen[0], to_unit(low))
+
+
+def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
+    seen: list[torch.Tensor] = []
+
+    def restore(low: torch.Tensor) -> torch.Tensor:
+        seen.append(low)
+        return enlarge(low)
+
+    for batch in (12, 5):
+        evaluate({"it": restore}, CropPictures(crops, batch), None, CPU, degrade="web")
+    assert torch.equal(seen[0], torch.cat(seen[1:]))
+    high = crops.batch(range(12))
+    ready = to_pixels(reduce(to_unit(high)))
+    evaluate({"it": restore}, [Pairs(crops.names, high, ready)], None, CPU, degrade="web")
+    assert torch.equal(seen[-1], seen[0])
+    other = torch.zeros_like(ready)
+    evaluate({"it": restore}, [Pairs(crops.names, high, other)], None, CPU, degrade="jpeg75")
+    assert seen[-1].max() < -0.9  # through JPEG, the copy that was given
+
+
+def test_old_photos_are_measured_against_grey_originals(crops: Crops) -> None:
+    high = crops.batch(range(12))
+    grey = to_unit(to_pixels(greyed(to_unit(high))))
+    figures = means(evaluate({"it": lambda low: grey}, CropPictures(crops), None, CPU, degrade="old"))["it"]
+    assert figures["psnr_rgb"] == 100
 
 
 def test_a_model_of_one_weight_set_has_one_detail(one_set_folder: Path) -> None:

@@ -34,9 +34,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("degrade", "said", "unsaid"), [(0.0, "clean bicubic", "of them"), (0.5, "50% of them blurred", "clean")]
+    ("degrade", "said", "unsaid"),
+    [("clean", "clean bicubic", "--degrade"), ("web", "--degrade web", "enlarged with it")],
 )
-def test_the_card_says_which_small_pictures_the_model_can_take(degrade: float, said: str, unsaid: str) -> None:
+def test_the_card_says_which_small_pictures_the_model_can_take(degrade: str, said: str, unsaid: str) -> None:
     training = facts(Config(data="photos", degrade=degrade), {"train": 9, "held_out": 3, "seen": {}}, {}, {})
     _, limits = write_card("faces", training, {"photos": 3, "figures": {}}, []).split("## Limits")
     assert said in limits and unsaid not in limits and "JPEG" in limits
@@ -55,16 +56,20 @@ def test_all_systems_are_measured_side_by_side(
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", [
         "quality.py", "--data", *map(str, data), "--last", "2", "--lpips", str(lpips_file), "--model", str(folder),
-        "--sheet", str(data[1]), "--out", str(out), "--card",
+        "--sheet", str(data[1]), "--out", str(out), "--card", "--degrade", "clean", "jpeg50", "--unpaired", str(data[1]),
     ])  # fmt: skip
     assert quality.main() == 0
     report = json.loads((out / "quality.json").read_text())
     systems = ["bicubic", "Lanczos", *(f"ours, detail {d}" for d in ("0", "0.25", "0.5", "0.75", "1"))]
-    assert list(report["tables"]) == ["pairs", "squares"]
+    assert list(report["tables"]) == ["pairs", "pairs-jpeg50", "squares", "squares-jpeg50"]
+    clean, worn = (report["tables"][name]["figures"]["bicubic"] for name in ("squares", "squares-jpeg50"))
+    assert clean["psnr_y"] > worn["psnr_y"] + 0.1
     for table in report["tables"].values():
         assert table["photos"] == 2 and list(table["figures"]) == systems
         assert all(row.keys() == {"psnr_y", "ssim_y", "psnr_rgb", "lpips"} for row in table["figures"].values())
     text = (out / "quality.md").read_text()
+    assert "## squares by kind of wear" in text and f"| {worn['psnr_y']:.2f} / {worn['lpips']:.3f} |" in text
+    assert Image.open(out / "quality-unpaired.png").height > 3 * 4 * 32
     assert "Gone is left out: its package is not installed." in text and "2 from LR_bicubic_X4" in text
     assert Image.open(out / "quality-sheet.png").height > 3 * 32
     for curve in (out / "quality-pairs.png", out / "quality-squares.png", folder / "peers.png"):

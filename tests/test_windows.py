@@ -54,6 +54,18 @@ def test_windows_follow_from_seed_epoch_and_position_alone(folder: Path) -> None
     assert not torch.equal(epoch(again, number=1), first)
 
 
+def test_windows_show_more_of_a_photo_reduced_by_the_one_bicubic(folder: Path) -> None:
+    windows = load_windows(folder, 32, reduce=4)
+    photo = Image.open(folder / "b.png")  # 100x70
+    whole = windows.window(windows.names.index("b.png"), 0.0, 0.0, size=0.999999)
+    wanted = photo.crop((0, 0, 69, 69)).resize((32, 32), Image.Resampling.BICUBIC)  # no more than the photo holds
+    assert np.array_equal(whole, as_tensor(wanted)[0].numpy())
+    assert np.array_equal(windows.window(1, 0.3, 0.7), load_windows(folder, 32).window(1, 0.3, 0.7))
+    assert windows.window(0, 0.5, 0.5, 0.9).shape == (3, 32, 32)  # 32x33: too small to be reduced
+    assert torch.equal(epoch(windows, start=4), epoch(windows)[4:])
+    assert not torch.equal(epoch(windows), epoch(load_windows(folder, 32)))
+
+
 def test_windows_reach_every_place(tmp_path: Path) -> None:
     Image.fromarray(np.arange(36, dtype=np.uint8).repeat(34).reshape(36, 34)).save(tmp_path / "rows.png")
     windows = load_windows(tmp_path, 32)
