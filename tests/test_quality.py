@@ -56,7 +56,8 @@ def test_all_systems_are_measured_side_by_side(
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", [
         "quality.py", "--data", *map(str, data), "--last", "2", "--lpips", str(lpips_file), "--model", str(folder),
-        "--sheet", str(data[1]), "--out", str(out), "--card", "--degrade", "clean", "jpeg50", "--unpaired", str(data[1]),
+        "--sheet", str(data[1]), "--out", str(out), "--card",
+        "--degrade", "clean", "jpeg50", "--unpaired", str(data[1]),
     ])  # fmt: skip
     assert quality.main() == 0
     report = json.loads((out / "quality.json").read_text())
