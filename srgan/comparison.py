@@ -8,8 +8,9 @@ from functools import lru_cache
 from PIL import Image
 from torch import Tensor
 
+from srgan.degradation import KINDS, copies_alike
 from srgan.errors import UserError
-from srgan.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
+from srgan.images import enlarge, to_picture, to_pixels, to_tensor, to_unit
 from srgan.metrics import LPIPS, psnr_y, ssim_y
 from srgan.models import SCALE
 
@@ -45,6 +46,7 @@ class Comparison:
 class Trial:
     """What a photo sets for every model: the small copy, and the enlargement to beat."""
 
+    original: Image.Image
     low: Image.Image
     bicubic: Image.Image
     figures: Figures
@@ -54,20 +56,31 @@ class Trial:
 
 
 def compare(
-    enlarge_timed: Enlarge, photo: Image.Image, detail: float, size: int, lpips: LPIPS | None = None
+    enlarge_timed: Enlarge,
+    photo: Image.Image,
+    detail: float,
+    size: int,
+    lpips: LPIPS | None = None,
+    degrade: str = "clean",
 ) -> Comparison:
-    """`photo` is RGB; `size` is the original's long side in pixels, at most. Raises UserError for a photo too small."""
-    original = fit(photo, size)
-    trial = prepare(original.size, original.tobytes(), lpips)
+    """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, says how
+    the small copy is worn. Raises UserError for a photo too small, and for a kind that there is not.
+    """
+    if degrade not in KINDS:
+        raise UserError(f"the small copy cannot be made as {degrade!r}; it must be one of {', '.join(KINDS)}.")
+    fitted = fit(photo, size)
+    trial = prepare(fitted.size, fitted.tobytes(), lpips, degrade)
     restored, milliseconds = enlarge_timed(trial.low, detail)
     figures = {"bicubic": dict(trial.figures), "restored": trial.measure(to_tensor(restored).unsqueeze(0))}
-    return Comparison(original, trial.low, trial.bicubic, restored, figures, milliseconds)
+    return Comparison(trial.original, trial.low, trial.bicubic, restored, figures, milliseconds)
 
 
 @lru_cache(maxsize=KEPT_TRIALS)
-def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None) -> Trial:
+def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
     """size, pixels: of an RGB picture whose sides are multiples of 4. LPIPS is taken where its network is."""
-    target = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
+    photo = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
+    low, original = copies_alike(degrade, to_unit(photo))
+    target = to_pixels(original)  # grey where the small copy is
     distance = lpips.against(to_unit(target.to(lpips.mean.device))) if lpips else None
 
     def measured(found: Tensor) -> Figures:
@@ -76,9 +89,9 @@ def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None) -> Trial:
             figures["lpips"] = round(float(distance(to_unit(found.to(lpips.mean.device)))), 4)
         return figures
 
-    low = reduce(to_unit(target))
     bicubic = to_pixels(enlarge(low))
-    return Trial(to_picture(to_pixels(low)[0]), to_picture(bicubic[0]), measured(bicubic), measured)
+    pictures = (to_picture(shown[0]) for shown in (target, to_pixels(low), bicubic))
+    return Trial(*pictures, measured(bicubic), measured)
 
 
 def fit(photo: Image.Image, size: int) -> Image.Image:
