@@ -63,8 +63,8 @@ def compare(
     lpips: LPIPS | None = None,
     degrade: str = "clean",
 ) -> Comparison:
-    """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, says how
-    the small copy is worn. Raises UserError for a photo too small, and for a kind that there is not.
+    """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, how
+    the small copy is worn. Raises UserError for a photo too small and for a kind that there is not.
     """
     if degrade not in KINDS:
         raise UserError(f"the small copy cannot be made as {degrade!r}; it must be one of {', '.join(KINDS)}.")
