@@ -201,6 +201,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
 
 
 LEARNED_WEAR = {
+    "copy": "reduced by any of four filters, half of them by bicubic, and otherwise clean",
     "web": "other filters, blur, noise and JPEG as on web sites and in messengers",
     "old": "strong blur, noise and JPEG as in scans of old photos, many of them grey",
     "any": "clean, as on web sites and in messengers, and as in scans of old photos",

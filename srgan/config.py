@@ -68,11 +68,11 @@ class Config:
         "with --crop-at random: each window shows up to this many times the width and height of --crop, by a random "
         "factor, and is reduced to --crop, so that things of every size are learned; 1: none is reduced",
     )
-    degrade: Literal["clean", "web", "old", "any"] = setting(
+    degrade: Literal["clean", "copy", "web", "old", "any"] = setting(
         "clean",
-        "how worn the small copies are that the model learns to restore; clean: bicubic copies alone; web: as sites "
-        "and messengers leave them (blur, noise, JPEG); old: as scans of old photos are, many of them grey; any: all "
-        "three",
+        "how worn the small copies are that the model learns to restore; clean: bicubic copies alone; copy: reduced "
+        "by any filter; web: as sites and messengers leave them (blur, noise, JPEG); old: as scans of old photos are, "
+        "many of them grey; any: all of these",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",

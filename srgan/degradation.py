@@ -75,6 +75,7 @@ WEARS = {
 
 PRESETS: dict[str, Mapping[str, float]] = {
     "clean": {"clean": 1.0},
+    "copy": {"clean": 0.5, "copy": 0.5},
     "web": {"clean": 0.1, "copy": 0.1, "web": 0.8},
     "old": {"old": 1.0},
     "any": {"clean": 0.1, "copy": 0.1, "web": 0.5, "old": 0.3},
