@@ -34,8 +34,8 @@ FETCH_ERRORS = (ValueError, OSError, asyncio.TimeoutError, httpx.HTTPError, http
 
 
 def refuse_clearly(demo: gr.Blocks) -> None:
-    """Arguments that do not fit end in one sentence. Gradio would answer null, and write a traceback to the log: that is
-    left to it where the program is at fault."""
+    """Arguments that do not fit end in one sentence, where Gradio would answer null and write a traceback to the log.
+    It still does so where the program is at fault."""
     preprocess = demo.preprocess_data
 
     async def preprocess_data(call: gr.blocks.BlockFunction, inputs: list[Any], *rest: Any) -> list[Any]:

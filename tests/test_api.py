@@ -232,7 +232,7 @@ def still_answers(server: Server, picture: Path) -> bool:
         ("enlarge", [file_at("http://localhost/x.png"), 1], api.NO_FILE),
         ("enlarge", [file_at("http://[::1]/x.png"), 1], api.NO_FILE),
         ("enlarge", [file_at("x", url="http://169.254.169.254/latest/meta-data"), 1], api.NO_FILE),
-        ("enlarge", [{"url": "data:image/png;base64,AAAA", "meta": {"_type": "gradio.FileData"}}, 1], "file.png: not a"),
+        ("enlarge", [{"url": "data:image/png;base64,AAAA"}, 1], "file.png: not a picture"),
     ],
 )
 def test_arguments_that_do_not_fit_get_a_sentence(
