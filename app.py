@@ -12,6 +12,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from page import proxies  # before Gradio
+
+# isort: split
 import gradio as gr
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -86,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="serve the calls to language models too, as tools (default: the environment's GRADIO_MCP_SERVER)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
+    for note in proxies.NOTES:
+        print(f"app.py: {note}", file=sys.stderr)
     share_memory()  # the network runs in whichever of Gradio's 40 threads is free
     if arguments.mcp and not find_spec("mcp"):
         print("app.py: --mcp takes the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,9 +29,13 @@ NO_FILE = (
     f"{MOST_BYTES >> 20} MB within {MOST_SECONDS} seconds."
 )
 
+FETCH_ERRORS = (ValueError, OSError, asyncio.TimeoutError, httpx.HTTPError, httpx.InvalidURL)
+"""Raised for a path or an address that gives no file; so are plain Exceptions, by Gradio."""
+
 
 def refuse_clearly(demo: gr.Blocks) -> None:
-    """Arguments that do not fit end in one sentence. Gradio would answer null, and write a traceback to the log."""
+    """Arguments that do not fit end in one sentence, where Gradio would answer null and write a traceback to the log.
+    It still does so where the program is at fault."""
     preprocess = demo.preprocess_data
 
     async def preprocess_data(call: gr.blocks.BlockFunction, inputs: list[Any], *rest: Any) -> list[Any]:
@@ -41,9 +46,14 @@ def refuse_clearly(demo: gr.Blocks) -> None:
                 return await asyncio.wait_for(preprocess(call, inputs, *rest), MOST_SECONDS)
         except gr.Error as error:
             sentence = error.message
-        except (ComponentProcessingError, ValidationError):
+        except ValidationError:
             pass
-        except Exception:  # of what can go wrong with a path or an address
+        except ComponentProcessingError as error:
+            if not isinstance(error.__cause__, (TypeError, ValueError)):
+                raise
+        except Exception as error:
+            if not isinstance(error, FETCH_ERRORS) and type(error) is not Exception:
+                raise
             sentence = NO_FILE
         log.info("%s refused", call.api_name)
         raise gr.Error(sentence, print_exception=False)
@@ -52,15 +62,35 @@ def refuse_clearly(demo: gr.Blocks) -> None:
     processing_utils.async_transport = Fetching()
 
 
+CLIENTS_MISTAKES = {
+    ("get_fn", FnIndexInferError),  # the name of no call
+    ("get_fn", KeyError),  # the number of no call
+    ("_", KeyError),  # the name of no call, below /call/v2
+    ("construct_args", TypeError),  # an argument that is missing, or of another name
+    ("on_part_data", AttributeError),  # an upload that is no file
+    ("upload_fn", TypeError),  # the same
+    ("get_item_or_file", KeyError),  # a component's call that does not name the component
+    ("component_server", KeyError),  # one that names no component
+}
+"""Functions of Gradio, and what they raise themselves where a request lacks something or names what is not there."""
+
+
 async def not_known(request: Request, error: Exception) -> JSONResponse:
-    """For what Gradio raises where a request lacks something or names what is not there; it would be an error 500."""
-    if "/gradio_api/" not in request.url.path:
+    """Answers 400 where the request is at fault. Any other error goes on, to be logged with its traceback as a 500."""
+    if not is_clients_mistake(error):
         raise error
     log.info("a request refused: %s", type(error).__name__)
     return JSONResponse({"detail": f"The page does not know this request: {ABOUT}"}, 400)
 
 
-CALL_ERRORS = dict.fromkeys((FnIndexInferError, AttributeError, KeyError, TypeError), not_known)
+def is_clients_mistake(error: Exception) -> bool:
+    """Told by where it was raised: the same exception out of any other function is a fault of the program."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    of_gradio = frame.f_globals["__name__"].startswith("gradio")
+    return of_gradio and (frame.f_code.co_name, type(error)) in CLIENTS_MISTAKES
+
+
+CALL_ERRORS = dict.fromkeys({kind for _, kind in CLIENTS_MISTAKES}, not_known)
 """Exception handlers, as Starlette takes them."""
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import GradioModel, GradioRootModel
-from gradio.processing_utils import move_files_to_cache
+from gradio.data_classes import GradioModel, GradioRootModel, ImageData
+from gradio.processing_utils import move_files_to_cache, save_base64_to_cache
 
 from page.handlers import DEFAULT_DETAIL
 from page.models import Models
@@ -14,12 +14,17 @@ from page.models import Models
 PAGE = Path(__file__).resolve().parent
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
 
-opened_by_gradio = gr.Image.preprocess
 
-
-def left_unopened(self: gr.Image, payload: Any) -> str | None:
-    """The uploaded file as it is, for open_rgb: Gradio would open it first, and refuse it in its own words."""
-    return payload.path if payload and payload.path else opened_by_gradio(self, payload)
+def left_unopened(self: gr.Image, payload: ImageData | None) -> str | None:
+    """The uploaded file as it is, for `srgan.formats`: Gradio would open it first, in any format that Pillow knows, and
+    refuse it in its own words. A picture that comes as a `data:` address becomes a file."""
+    if payload is None:
+        return None
+    if payload.path:
+        return payload.path
+    if (payload.url or "").startswith("data:"):
+        return save_base64_to_cache(payload.url, self.GRADIO_CACHE)
+    raise ValueError("neither a file nor a picture in base64")
 
 
 # On the class, since sessions copy components; a subclass would make Gradio write a stub file beside this one.

@@ -18,6 +18,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 
 
+DEAD_PROXIES = (
+    {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"},
+    {"all_proxy": "socks://127.0.0.1:9"},
+)
+"""That no page may use for itself: the first in `running_app`, the second in `running_shipped`."""
+
+
 @dataclass(frozen=True)
 class Server:
     url: str
@@ -29,7 +36,7 @@ def running_app(model: Path, folder: Path, program: str = "app.py", **settings: 
     """`python app.py --model MODEL` on a free port, its files below `folder`, with settings in the environment."""
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
     command = [sys.executable, str(ROOT / program), "--model", str(model)]
-    return serving(command, os.environ | places | settings, folder)
+    return serving(command, os.environ | DEAD_PROXIES[0] | places | settings, folder)
 
 
 AS_SHIPPED = """
@@ -47,7 +54,7 @@ def running_shipped(
     """`python app.py` where these two model folders are those that ship."""
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "SRGAN_MODEL": ""}
     command = [sys.executable, "-c", AS_SHIPPED, program, str(faces), str(photos)]
-    return serving(command, os.environ | places | settings, folder, cwd=ROOT)
+    return serving(command, os.environ | DEAD_PROXIES[1] | places | settings, folder, cwd=ROOT)
 
 
 @contextmanager

@@ -15,13 +15,18 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import gradio as gr
 import httpx
 import pytest
 import safehttpx
 from fastapi import FastAPI
 from fastapi.responses import Response
+from fastapi.testclient import TestClient
 from gradio import processing_utils
+from gradio.exceptions import ComponentProcessingError
+from gradio.route_utils import FnIndexInferError
 from helpers import is_one_sentence
 from helpers import serving as in_thread
 from page_support import ROOT, Server, assert_same, make_picture, running_app, upload
@@ -227,6 +232,7 @@ def still_answers(server: Server, picture: Path) -> bool:
         ("enlarge", [file_at("http://localhost/x.png"), 1], api.NO_FILE),
         ("enlarge", [file_at("http://[::1]/x.png"), 1], api.NO_FILE),
         ("enlarge", [file_at("x", url="http://169.254.169.254/latest/meta-data"), 1], api.NO_FILE),
+        ("enlarge", [{"url": "data:image/png;base64,AAAA"}, 1], "file.png: not a picture"),
     ],
 )
 def test_arguments_that_do_not_fit_get_a_sentence(
@@ -269,6 +275,7 @@ def test_what_hides_behind_a_picture_is_not_handed_on(server: Server, tmp_path: 
 
 def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(server: Server, tmp_path: Path) -> None:
     page, json_type = f"{server.url}/gradio_api", {"Content-Type": "application/json"}
+    nothing = {"data": 1, "session_hash": "x", "fn_name": "x"}
     answers = {
         422: [
             httpx.post(f"{page}/call/enlarge", content=b'{"data": [', headers=json_type),
@@ -280,7 +287,10 @@ def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(serve
             httpx.post(f"{page}/call/v2/enlarge", json={"colour": "red"}),
             httpx.post(f"{page}/queue/join", json={"fn_index": 999, "data": [], "session_hash": "x"}),
             httpx.post(f"{page}/upload", content=b"x", headers={"Content-Type": "multipart/form-data"}),
+            httpx.post(f"{page}/upload", files={"files": (None, "no file")}),
             httpx.post(f"{page}/upload?upload_id=x", files={"files": (None, "no file")}),
+            httpx.post(f"{page}/component_server", json={**nothing, "component_id": 999}),
+            httpx.post(f"{page}/component_server", data={"fn_name": "x"}, files={"file": ("x.png", b"x")}),
         ],
         413: [httpx.post(f"{page}/upload", files={"files": ("large.png", bytes(api.MOST_BYTES + 1))})],
         404: [httpx.post(f"{page}/run/enlarge", json={"data": [None, 1]})],  # it would pass by the queue
@@ -292,6 +302,38 @@ def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(serve
             assert answer.text and "Traceback" not in answer.text and "site-packages" not in answer.text
     assert still_answers(server, tmp_path / "small.png")
     assert "Traceback" not in server.errors.read_text()
+
+
+@pytest.mark.parametrize("error", [KeyError, TypeError, AttributeError, FnIndexInferError])
+def test_a_fault_of_the_program_is_a_500_and_goes_to_the_log(error: type[Exception]) -> None:
+    """uvicorn writes the traceback of what gets out of the application."""
+
+    def get_fn() -> None:  # named as one of Gradio's that reads requests
+        raise error("a fault")
+
+    application = FastAPI(exception_handlers=api.CALL_ERRORS)
+    application.post("/gradio_api/call/enlarge")(get_fn)
+    with pytest.raises(error, match="a fault"):
+        TestClient(application).post("/gradio_api/call/enlarge")
+    answer = TestClient(application, raise_server_exceptions=False).post("/gradio_api/call/enlarge")
+    assert answer.status_code == 500 and "a fault" not in answer.text
+
+
+@pytest.mark.parametrize("cause", [KeyError("a fault"), AttributeError("a fault"), ZeroDivisionError("a fault")])
+def test_a_fault_in_taking_arguments_is_not_called_the_callers(
+    cause: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processing_utils, "async_transport", None)  # and back
+    with gr.Blocks() as demo:
+        text = gr.Textbox()
+        text.change(lambda picture: picture, text)
+    call, text.preprocess = demo.fns[0], Mock(side_effect=cause)
+    api.refuse_clearly(demo)
+    with pytest.raises(ComponentProcessingError, match="a fault"):
+        asyncio.run(demo.preprocess_data(call, ["x"], None))
+    demo.validate_inputs = Mock(side_effect=cause)
+    with pytest.raises(type(cause), match="a fault"):
+        asyncio.run(demo.preprocess_data(call, ["x"], None))
 
 
 @pytest.mark.parametrize(("size", "packed"), [(1000, False), (1000, True), (api.MOST_BYTES + 1, False)])

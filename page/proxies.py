@@ -1,0 +1,46 @@
+"""The proxies that the environment names, made such that the page starts.
+
+For before Gradio is imported. It opens connections then, and through a proxy it also looks for the page on this very
+machine; where httpx cannot use a proxy, both end in a traceback.
+"""
+
+import os
+from urllib.request import getproxies
+
+import httpx
+
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+def settle() -> list[str]:
+    """Changes this process's environment: connections to this machine pass by every proxy, `socks://` means `socks5://`,
+    and what httpx cannot use is left out, with a sentence for each.
+
+    Proxies of the desktop's settings, which count where the environment names none, are taken over into it.
+    """
+    proxies = getproxies()
+    notes = []
+    for scheme in ("http", "https", "all"):
+        address = proxies.get(scheme, "").replace("socks://", "socks5://", 1)
+        if problem := address and why_unusable(address):
+            notes.append(f"The proxy {scheme}_proxy is left out: {problem}.")
+        if address:
+            os.environ[f"{scheme}_proxy"] = "" if problem else address  # wins over a name in capitals
+    if proxies:
+        around = (proxies.get("no"), os.environ.get("GRADIO_SERVER_NAME"), *THIS_MACHINE)
+        os.environ["no_proxy"] = ",".join(filter(None, around))
+    return notes
+
+
+def why_unusable(address: str) -> str:
+    """ "" for a proxy that httpx can use. The address may hold a password, and is not repeated."""
+    try:
+        httpx.HTTPTransport(verify=False, proxy=address if "://" in address else f"http://{address}")
+    except ImportError:
+        return "for SOCKS the package socksio is needed (pip install socksio)"
+    except ValueError:
+        return "its address begins with none of http://, https://, socks5:// and socks5h://"
+    return ""
+
+
+NOTES = settle()
