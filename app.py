@@ -12,6 +12,11 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from srgan.console import prepare
+
+if __name__ == "__main__":  # before the imports that fail where a package is missing
+    prepare("app.py")
+
 from page import proxies  # before Gradio
 
 # isort: split

@@ -17,6 +17,11 @@ import signal
 import sys
 from typing import Any
 
+from srgan.console import prepare
+
+if __name__ == "__main__":  # before the imports that fail where a package is missing
+    prepare("train.py")
+
 from srgan import ranks
 from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops

@@ -2,24 +2,30 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 import gradio as gr
 from PIL import Image
 
-from srgan.files import write_whole
+from srgan.errors import UserError
+from srgan.files import numbered, take_free, write_whole
 
 KEPT_SECONDS = 3600
 """Files are looked through as often, and go when they have not been asked for in that time: two hours at the most."""
 FOLDER = "srgan-page-"
+
+log = logging.getLogger("srgan.page")
+
+sweeping = Lock()
+"""Held from the look at a file's age to its end, so that it is not deleted just when its time begins anew."""
 
 
 @contextlib.contextmanager
@@ -62,9 +68,28 @@ def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
     os.utime(folder)
     oldest = time.time() - KEPT_SECONDS
     for path in sorted(folder.rglob("*"), reverse=True):
-        with contextlib.suppress(OSError):  # not empty, or gone
-            if path not in kept and path.stat().st_ctime < oldest:
+        with contextlib.suppress(OSError), sweeping:  # not empty, or gone
+            if path not in kept and last_kept(path) < oldest:
                 path.rmdir() if path.is_dir() else path.unlink()
+
+
+def last_kept(path: Path) -> float:
+    """When a file came or was kept anew. A copy may bring an older time along; `st_ctime` tells when it came, but on
+    Windows not when it was kept anew."""
+    status = path.stat()
+    return max(status.st_ctime, status.st_mtime)
+
+
+def keep(path: Path) -> bool:
+    """Keeps a file, and its folder for one that is to be written there, for another hour. False: there is no file."""
+    with sweeping:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(path.parent)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def served(folder: str, name: str) -> Path:
@@ -72,29 +97,32 @@ def served(folder: str, name: str) -> Path:
     return Path(gr.utils.get_upload_folder()).resolve() / folder / name
 
 
+def save(path: Path, write: Callable[[Path], object]) -> str:
+    """The file, written unless it is there. Raises UserError without a path of this machine in it: visitors read it."""
+    try:
+        if not keep(path):
+            write_whole(path, write)
+    except (UserError, OSError) as error:
+        log.error("%s", error)
+        raise UserError(f"{path.name} cannot be saved on the machine that runs this page: its log says why.") from None
+    return str(path)
+
+
 def save_png(picture: Image.Image, name: str) -> str:
     """The file. Always whole: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = served(pixels, f"{name}.png")
-    if path.exists():
-        path.touch()  # kept for another hour
-    else:
-        write_whole(path, picture.save)
-    return str(path)
+    return save(path, picture.save)
 
 
 def save_zip(files: Sequence[str]) -> str:
-    """Whole files, uncompressed as PNG is compressed already; of one name, the later ones are numbered."""
+    """Whole files, uncompressed as PNG is compressed already; of one name on any disk, the later ones are numbered."""
     path = served(hashlib.sha256("".join(files).encode()).hexdigest(), "restored.zip")
 
     def write(partial: Path) -> None:
-        names: set[str] = set()
+        taken: set[str] = set()
         with zipfile.ZipFile(partial, "w") as archive:
             for file in map(Path, files):
-                numbered = (f"{file.stem}-{number}.png" for number in count(2))
-                name = next(name for name in chain([file.name], numbered) if name not in names)
-                names.add(name)
-                archive.write(file, name)
+                archive.write(file, take_free(numbered(Path(file.name)), taken))
 
-    write_whole(path, write)
-    return str(path)
+    return save(path, write)

@@ -75,7 +75,7 @@ def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any
 def linked_panes(names: Sequence[str]) -> list[gr.Image]:
     """Pictures side by side with one zoom for all (page/zoom.html)."""
     with gr.Column(elem_classes=["linked", "later"]):
-        gr.HTML((PAGE / "zoom_buttons.html").read_text())
+        gr.HTML((PAGE / "zoom_buttons.html").read_text(encoding="utf-8"))
         with gr.Row(elem_classes="panes"):
             return [pane(name) for name in names]
 

@@ -92,7 +92,7 @@ def build_compare(models: Models) -> None:
                     download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)
                     low = gr.DownloadButton("Download small copy", size="sm", min_width=150)
                 figures = gr.HTML(
-                    {}, html_template=(PAGE / "figures.html").read_text(), label="figures",
+                    {}, html_template=(PAGE / "figures.html").read_text(encoding="utf-8"), label="figures",
                     apply_default_css=False, elem_classes="figures",
                 )  # fmt: skip
                 gr.Markdown(FIGURES_NOTE)

@@ -181,7 +181,7 @@ class Config:
         return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -291,7 +291,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
     """The settings saved in a run's folder, with those that may change replaced by the given ones."""
     path = folder / "settings.json"
     try:
-        saved = Config(**{**BEFORE, **json.loads(path.read_text())})
+        saved = Config(**{**BEFORE, **json.loads(path.read_text(encoding="utf-8"))})
     except FileNotFoundError:
         raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:

@@ -12,7 +12,7 @@ from srgan.data import first_reasons
 from srgan.degradation import KINDS
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Keep, blends, evaluate, means, show
-from srgan.files import with_ending, write_whole
+from srgan.files import lies_in, with_ending, write_whole
 from srgan.images import to_picture
 from srgan.metrics import LPIPS
 from srgan.pairs import open_pictures
@@ -70,13 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
             "model": upscaler.name, "photos": count, "pictures": pictures.what, "low_resolution": copies,
             "figures": figures, "left_out": left_out, "rows": rows,
         }  # fmt: skip
-        write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+        write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"))
     return 1 if left_out else 0
 
 
 def keeper(folder: Path, data: Path, names: list[str]) -> Keep:
     """Saves what is restored as FOLDER/<system>/<photo>.png, named as `with_ending` does."""
-    if folder.resolve().is_relative_to(data.resolve()):
+    if lies_in(folder, data):
         raise UserError(f"--save-images {folder} lies in {data}: what is saved there would pass for photos next time.")
     places = dict(zip(names, with_ending([Path(name) for name in names], "png"), strict=True))
 

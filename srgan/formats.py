@@ -45,10 +45,15 @@ FORMATS = {
 ENDINGS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 
 
+class BrokenPicture(UserError):
+    """A picture file of which a part is damaged or missing."""
+
+
 def open_picture(path: str | Path, data: bytes | None = None) -> tuple[Image.Image, list[str]]:
     """The picture in a file as `standard` makes it, and a sentence for everything of the file that is not in it.
 
-    Of an animation or several pages, the first. Raises UserError when it cannot be read.
+    Of an animation or several pages, the first. Raises UserError when it cannot be read, BrokenPicture
+    when it is damaged or cut short.
 
     data: the file's bytes, where they are at hand; `path` then only names it.
     """
@@ -69,7 +74,7 @@ def open_picture(path: str | Path, data: bytes | None = None) -> tuple[Image.Ima
     except UserError:
         raise
     except Exception as error:  # a damaged file can make Pillow raise anything
-        raise UserError(f"{path}: the picture is broken ({error}).") from None
+        raise BrokenPicture(f"{path}: the picture is broken ({error}).") from None
 
 
 @cache

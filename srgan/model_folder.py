@@ -96,8 +96,8 @@ def save_model(folder: Path, model: Model, card: str) -> None:
         write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: path.write_bytes(save(tensors)))
     for name, content in (("config.json", dataclasses.asdict(model.config)), ("metrics.json", model.metrics)):
         text = json.dumps(content, indent=2) + "\n"
-        write_whole(folder / name, lambda path, text=text: path.write_text(text))
-    write_whole(folder / "README.md", lambda path: path.write_text(card))
+        write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+    write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
 
 
 def load_model(folder: str | Path) -> Model:
@@ -178,7 +178,8 @@ def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
                 raise UserError(
                     f"{path} does not fit its config.json: {brief(odd[0])} is missing, unknown or of another shape."
                 )
-            weights = {name: file.get_tensor(name).float() for name in shapes}
+            # Copies: Windows replaces no file that is mapped, and a run may write this one anew while the page has it.
+            weights = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
     except (SafetensorError, OSError, ValueError) as error:

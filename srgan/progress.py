@@ -96,7 +96,7 @@ class Log:
             return
         rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rounded) + "\n")
         except OSError as error:
             raise UserError(
@@ -107,12 +107,13 @@ class Log:
 
     def rows(self) -> list[dict[str, Any]]:
         """All of them; a last one that a kill has cut short is left out."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
         """These alone."""
-        write_whole(self.path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in rows)))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(self.path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 class Meter:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from srgan.files import write_whole
+from srgan.files import with_ending, write_whole
 from srgan.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
 from srgan.upscaler import Upscaler
 
@@ -28,6 +28,9 @@ CURVES = {
 
 TITLE_WIDTH = 120
 """Pixels that a column's title needs in the sheet."""
+
+LONGEST_NAME = 200
+"""Bytes that are kept of a photo's path in the name of its samples: disks take names of 255."""
 
 LABELS = {"pixel": "fidelity stage (L1)", "generator": "GAN stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
@@ -63,18 +66,24 @@ def draw_panel(axes: Axes, title: str, names: list[str], history: list[dict[str,
 
 def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:
     """Each picture, uint8 [N, 3, H, W], as a PNG under its photo's name."""
-    for name, picture in zip(names, pixels, strict=True):
-        write_whole(folder / sample_name(name), lambda path, picture=picture: to_picture(picture).save(path))
+    for name, picture in zip(sample_names(names).values(), pixels, strict=True):
+        write_whole(folder / name, lambda path, picture=picture: to_picture(picture).save(path))
 
 
-def sample_name(photo: str) -> str:
-    """A flat PNG name for a photo's path inside its folder."""
-    return Path(photo).with_suffix(".png").as_posix().replace("/", "-")
+def sample_names(photos: list[str]) -> dict[str, str]:
+    """For each of a run's held-out photos, by their paths inside their folder, the flat name of its samples.
+
+    No two are one file on any disk; of long paths the end is kept.
+    """
+    flat = [Path(photo).as_posix().replace("/", "-") for photo in photos]
+    short = [Path(name.encode()[-LONGEST_NAME:].decode(errors="ignore")) for name in flat]
+    return {photo: str(name) for photo, name in zip(photos, with_ending(short, "png"), strict=True)}
 
 
 def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: Path) -> None:
     """A row per photo and a column per (title: subfolder of `samples`), all at the size of the originals, as PNG."""
-    rows = [[Image.open(samples / folder / sample_name(name)) for folder in columns.values()] for name in names]
+    files = sample_names(names).values()
+    rows = [[Image.open(samples / folder / file) for folder in columns.values()] for file in files]
     side = rows[0][-1].width
     cell, gap, head = max(side, TITLE_WIDTH), 8, 28
     sheet = Image.new("RGB", (len(columns) * (cell + gap) + gap, len(rows) * (side + gap) + gap + head), "white")

@@ -16,7 +16,7 @@ from srgan.card import counted
 from srgan.config import Config, flag
 from srgan.files import write_whole
 from srgan.metrics import FIGURES
-from srgan.report import draw_panel, epoch_folder, panels, sample_name
+from srgan.report import draw_panel, epoch_folder, panels, sample_names
 
 STAGES = {"fidelity": "fidelity stage", "detail": "GAN stage"}
 
@@ -177,7 +177,7 @@ def picture(data: bytes, kind: str, text: str, style: str = "") -> str:
 
 
 def sample(report: Report, folder: str, photo: str, title: str) -> str:
-    data = (report.samples / folder / sample_name(photo)).read_bytes()
+    data = (report.samples / folder / sample_names(report.photos)[photo]).read_bytes()
     return picture(data, "png", f"{photo}, {title}", "pixels" if folder == "low" else "")
 
 

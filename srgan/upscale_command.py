@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from srgan import ranks
 from srgan.data import find_photos
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
-from srgan.files import with_ending
-from srgan.formats import FORMATS, check_size, format_of, open_picture, save_picture
+from srgan.files import is_same, lies_in, with_ending
+from srgan.formats import FORMATS, BrokenPicture, check_size, format_of, open_picture, save_picture
 from srgan.models import SCALE
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
@@ -31,6 +32,9 @@ GROUP = 1000
 
 Pair = tuple[Path, Path]
 """A picture, and the file for its enlargement."""
+
+Read = Callable[[Path], tuple[Image.Image, list[str]]]
+"""Gives a file's picture, and sentences on what of the file is not in it."""
 
 Enlarge = Callable[[Image.Image], tuple[Image.Image, list[str]]]
 """Gives the enlargement, and sentences on what is to be said of it."""
@@ -45,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format", choices=FORMATS, help="of results in a folder; jpg and webp at quality 95 (default: png)"
+    )
+    parser.add_argument(
+        "--damaged", action="store_true", help="enlarge what can be read of a picture that is damaged or cut short"
     )
     parser.add_argument("--overwrite", action="store_true", help="enlarge again what is in the folder OUT already")
     parser.add_argument(
@@ -65,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     find_pairs = destinations if source.is_dir() else destination
     pairs = find_pairs(source, target, arguments.format)
     enlarge = with_faces(arguments) if arguments.faces else plainly(arguments)
+    read = read_damaged if arguments.damaged else read_whole
     if source.is_dir():
-        return run_folder(pairs, enlarge, arguments)
+        return run_folder(pairs, read, enlarge, arguments)
     if ranks.first():
-        for note in enlarge_file(pairs[0], enlarge):
+        for note in enlarge_file(pairs[0], read, enlarge):
             print(f"srgan upscale: {source}: {note}", file=sys.stderr)
         print(f"1 picture enlarged to {pairs[0][1]}.")
     return 0
@@ -95,13 +103,13 @@ def with_faces(arguments: argparse.Namespace) -> Enlarge:
     return enlarge
 
 
-def run_folder(pairs: Sequence[Pair], enlarge: Enlarge, arguments: argparse.Namespace) -> int:
+def run_folder(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, arguments: argparse.Namespace) -> int:
     """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
     exit code other than 0 has torchrun stop the others."""
     share = pairs[ranks.number() :: ranks.count()]
     missing = [pair for pair in share if arguments.overwrite or not pair[1].exists()]
     try:
-        report = enlarge_files(missing, enlarge, arguments.jobs)
+        report = enlarge_files(missing, read, enlarge, arguments.jobs)
     except KeyboardInterrupt:
         print("srgan upscale: stopped; the same command goes on with what is missing.", file=sys.stderr)
         return 1
@@ -124,7 +132,7 @@ def run_folder(pairs: Sequence[Pair], enlarge: Enlarge, arguments: argparse.Name
 def destination(photo: Path, target: Path, ending: str | None) -> list[Pair]:
     """A single picture's place: `target`, or a file in it where it is a folder."""
     place = target / f"{photo.stem}.{ending or 'png'}" if target.is_dir() else target
-    if place.resolve() == photo.resolve():
+    if is_same(place, photo):
         raise UserError(f"{place} is the picture itself: name another file to write.")
     if ending and format_of(place) is not FORMATS[ending]:
         raise UserError(f"{place} is to be named .{ending} for --format {ending}.")
@@ -136,11 +144,12 @@ def destinations(source: Path, target: Path, ending: str | None) -> list[Pair]:
     """Every picture of a folder with its place."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the pictures.")
-    results = target.resolve()
-    if results == source.resolve():
+    if is_same(target, source):
         raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
     # Results may lie in a folder below: what is there already is not enlarged again.
-    photos = [p.relative_to(source) for p in find_photos(source) if not p.resolve().is_relative_to(results)]
+    photos = find_photos(source)
+    results = {folder for folder in {photo.parent for photo in photos} if lies_in(folder, target)}
+    photos = [photo.relative_to(source) for photo in photos if photo.parent not in results]
     places = with_ending(photos, ending or "png")
     return [(source / photo, target / place) for photo, place in zip(photos, places, strict=True)]
 
@@ -163,11 +172,36 @@ class Report:
         yield from self.failures
 
 
-def enlarge_file(pair: Pair, enlarge: Enlarge) -> list[str]:
+decoding = Lock()
+"""Held where Pillow's switch for damaged pictures may be on, which is one for all threads."""
+
+
+def read_whole(photo: Path) -> tuple[Image.Image, list[str]]:
+    """`open_picture`, which refuses what is damaged; says what to do then."""
+    try:
+        return open_picture(photo)
+    except BrokenPicture as error:
+        raise UserError(f"{str(error).rstrip('.')}: --damaged enlarges what can be read of it.") from None
+
+
+def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
+    """As far as the picture can be read. Raises UserError where nothing of it can."""
+    with decoding:
+        try:
+            return open_picture(photo)
+        except BrokenPicture:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+            picture, notes = open_picture(photo)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return picture, [*notes, "It is damaged: where nothing can be read of it, the result is of one colour."]
+
+
+def enlarge_file(pair: Pair, read: Read, enlarge: Enlarge) -> list[str]:
     """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
     photo, place = pair
     try:
-        picture, left_out = open_picture(photo)
+        picture, left_out = read(photo)
         check_size(place, SCALE * picture.width, SCALE * picture.height)  # better refused now than after the work
         enlarged, notes = enlarge(picture)
         return left_out + notes + save_picture(enlarged, place)
@@ -175,7 +209,7 @@ def enlarge_file(pair: Pair, enlarge: Enlarge) -> list[str]:
         raise UserError(f"{photo}: there is not enough memory for it.") from None
 
 
-def enlarge_files(pairs: Sequence[Pair], enlarge: Enlarge, jobs: int) -> Report:
+def enlarge_files(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, jobs: int) -> Report:
     """A picture that fails is reported, and the others are done.
 
     `jobs` threads read and write. The network has one thread to itself: it is as fast with one picture as with several.
@@ -185,7 +219,7 @@ def enlarge_files(pairs: Sequence[Pair], enlarge: Enlarge, jobs: int) -> Report:
 
         def work(pair: Pair) -> list[str] | UserError:
             try:
-                return enlarge_file(pair, lambda picture: network.submit(enlarge, picture).result())
+                return enlarge_file(pair, read, lambda picture: network.submit(enlarge, picture).result())
             except UserError as error:
                 return error
 

@@ -260,13 +260,27 @@ def test_evaluate_saves_no_images_among_the_photos(
     assert "--save-images" in said and not (photos / "restored").exists()
 
 
+def test_evaluate_saves_every_image_under_a_name_of_its_own(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    source, kept = tmp_path / "in", tmp_path / "kept"
+    source.mkdir()
+    for number, name in enumerate(("a.bmp", "a.jpg", "a.jpg.png")):
+        textured(number, 32, 36 + 4 * number).save(source / name)
+    assert run("evaluate", "--data", source, "--whole", "--detail", "1", "--save-images", kept, *settings) == 0
+    assert len({path.name.casefold() for path in (kept / "detail-1").iterdir()}) == 3
+    assert {Image.open(path).height for path in (kept / "detail-1").iterdir()} == {36, 40, 44}
+
+
 def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, settings: tuple[str, ...]) -> None:
-    textured(0, 8, 8).save(tmp_path / "small.png")
-    (tmp_path / "broken.png").write_text("not a picture")
-    done = run_python("-m", "srgan", "upscale", str(tmp_path), str(tmp_path / "out"), *settings)
+    """On a terminal, too, that does not have the letters of its folders."""
+    source, out = tmp_path / "写真", tmp_path / "結果"
+    source.mkdir()
+    textured(0, 8, 8).save(source / "small.png")
+    (source / "broken.png").write_text("not a picture")
+    done = run_python("-m", "srgan", "upscale", str(source), str(out), *settings, PYTHONIOENCODING="cp1252")
     assert done.returncode == 1, done.stderr
     assert "broken.png" in done.stderr and "Traceback" not in done.stderr
-    assert Image.open(tmp_path / "out" / "small.png").size == (32, 32)
+    assert r"1 of 2 pictures enlarged to" in done.stdout and r"\u7d50\u679c" in done.stdout
+    assert Image.open(out / "small.png").size == (32, 32)
     assert not (ROOT / "out").exists()
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from srgan.card import figures_table
 from srgan.model_folder import Model
-from srgan.report import sample_name, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
+from srgan.report import sample_names, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
 from srgan.upscaler import Upscaler
 
 
@@ -42,7 +42,17 @@ def test_the_sheet_has_a_row_a_photo_and_a_column_a_stage(tmp_path: Path) -> Non
 
 
 def test_photos_in_subfolders_have_flat_names() -> None:
-    assert sample_name("a/b/c.JPG") == "a-b-c.png"
+    assert sample_names(["a/b/c.JPG", "d.png"]) == {"a/b/c.JPG": "a-b-c.png", "d.png": "d.png"}
+
+
+def test_no_two_photos_have_samples_of_one_name(tmp_path: Path) -> None:
+    names = ["a/b.png", "a-b.png", "a-b.jpg", "A/B.png", f"{'deep/' * 60}a.png", f"{'deep/' * 61}a.png"]
+    pictures = [as_tensor(Image.new("RGB", (8, 8), (10 * number, 0, 0)))[0] for number in range(len(names))]
+    save_samples(tmp_path, names, pictures)
+    files = sample_names(names)
+    assert len({file.casefold() for file in files.values()}) == len(names)
+    for number, name in enumerate(names):
+        assert Image.open(tmp_path / files[name]).getpixel((0, 0)) == (10 * number, 0, 0)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

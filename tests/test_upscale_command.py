@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ROOT, environment, is_one_sentence, run_python, textured
-from PIL import Image
+from PIL import Image, ImageFile
 
 from srgan import formats, ranks, upscale_command
 from srgan.cli import main
@@ -74,6 +74,69 @@ def test_a_second_run_does_what_is_missing(
     assert "3 of 3" in capsys.readouterr().out
     assert run(folder, out, *settings) == 0
     assert "0 of 0" in capsys.readouterr().out
+
+
+def test_every_picture_has_a_result_of_its_own_on_any_disk(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number, (name, format) in enumerate((("a.bmp", "BMP"), ("a.jpg", "JPEG"), ("a.jpg.png", "PNG"))):
+        textured(number, 8, 5 + number).save(tmp_path / "in" / name, format)
+    (tmp_path / "in" / "A.PNG").write_bytes((tmp_path / "in" / "a.jpg.png").read_bytes())
+    count = len(list((tmp_path / "in").iterdir()))  # A.PNG may be none of its own here
+    assert run(tmp_path / "in", tmp_path / "out", *settings) == 0
+    assert f"{count} of {count} pictures" in capsys.readouterr().out
+    assert len({name.casefold() for name in files(tmp_path / "out")}) == count
+
+
+def test_originals_are_not_written_over_where_two_names_are_one_file(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    textured(0, 8, 8).save(tmp_path / "in" / "a.png")
+    (tmp_path / "IN").symlink_to(tmp_path / "in")  # as on a disk that takes both for one name
+    (tmp_path / "A.png").hardlink_to(tmp_path / "in" / "a.png")
+    before = files(tmp_path)
+    assert run(tmp_path / "in", tmp_path / "IN", "--overwrite", *settings) == 2
+    assert run(tmp_path / "in" / "a.png", tmp_path / "A.png", *settings) == 2
+    assert files(tmp_path) == before
+
+
+@pytest.fixture
+def cut_short(tmp_path: Path) -> Path:
+    """A whole picture, one of which the lower part is missing, and what is no picture at all."""
+    source = tmp_path / "in"
+    source.mkdir()
+    textured(0, 64, 64).save(source / "whole.jpg", quality=95)
+    data = (source / "whole.jpg").read_bytes()
+    (source / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    (source / "text.jpg").write_text("not a picture")
+    return source
+
+
+def test_what_is_left_of_a_damaged_picture_is_enlarged_on_request(
+    cut_short: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(cut_short, tmp_path / "strict", *settings) == 1
+    said = capsys.readouterr().err.splitlines()
+    (refused,) = [line for line in said if "cut.jpg" in line]
+    assert "--damaged" in refused and is_one_sentence(refused)
+    assert not any("--damaged" in line for line in said if "text.jpg" in line)
+    assert files(tmp_path / "strict").keys() == {"whole.png"}
+
+    assert run(cut_short, tmp_path / "out", "--damaged", "--jobs", 3, *settings) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("srgan upscale: ")]
+    assert len(said) == 2 and "text.jpg" in said[1]
+    assert "cut.jpg" in said[0] and "damaged" in said[0] and "whole.jpg" not in said[0]
+    assert files(tmp_path / "out").keys() == {"whole.png", "cut.png"}
+    whole, cut = (np.asarray(Image.open(tmp_path / "out" / f"{name}.png")).astype(int) for name in ("whole", "cut"))
+    assert np.array_equal(cut[:64], whole[:64])
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+    assert run(cut_short / "cut.jpg", tmp_path / "one.png", *settings) == 2
+    assert "--damaged" in capsys.readouterr().err
+    assert run(cut_short / "cut.jpg", tmp_path / "one.png", "--damaged", *settings) == 0
+    assert "damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ending", "name"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tiff", "TIFF")])
