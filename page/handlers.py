@@ -22,6 +22,13 @@ from srgan.models import SCALE
 from srgan.upscaler import Upscaler
 
 SIZES = (128, 256, 512, 1024)
+WORN = {
+    "clean": "",
+    "web": " and worn as on the web (blur of 0.6 pixels, noise of 3 levels, JPEG 75)",
+    "old": " and worn as an old photo (grey, blur of 1 pixel, noise of 8 levels, JPEG 60)",
+}
+"""How a small copy can be made, and what is said of it."""
+DEFAULT_COPY = "clean"
 DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """At which a portrait's face is about as large as the faces that the shipped model was trained on."""
@@ -35,7 +42,12 @@ Figures = dict[str, Any]
 
 
 def compare(
-    models: Models, picture: str, detail: float = DEFAULT_DETAIL, size: int = DEFAULT_SIZE, made_for: str = ""
+    models: Models,
+    picture: str,
+    detail: float = DEFAULT_DETAIL,
+    size: int = DEFAULT_SIZE,
+    made_for: str = "",
+    small_copy: str = DEFAULT_COPY,
 ) -> tuple[str, str, str, str, Figures, str]:
     """Shows how well small pictures of this kind are enlarged: a photo is reduced to a quarter of its width and height,
     the network and plain bicubic enlarge that copy, and both are measured against the photo.
@@ -47,6 +59,7 @@ def compare(
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
         size: pixels on the long side at which the photo is compared: 128, 256, 512 or 1024
         made_for: what kind of photo it is, where there is a network for each; the first by default
+        small_copy: how it is worn: clean, web (a little blur, noise and JPEG) or old (grey, and more of all three)
 
     Returns:
         PNG files of the restored picture, the bicubic one, the original and the small copy
@@ -55,9 +68,11 @@ def compare(
     """
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
+    if small_copy not in WORN:
+        raise UserError(f"small_copy is {small_copy}; it must be one of {', '.join(WORN)}.")
     photo = images.open_rgb(picture)
     upscaler, enlarge_timed = models.chosen(made_for), partial(models.enlarge_timed, made_for=made_for)
-    found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips)
+    found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     about = {
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
         "model": upscaler.name, "revision": upscaler.revision,
@@ -69,8 +84,23 @@ def compare(
         save_png(found.original, f"{name}-original"),
         save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
         {**found.figures, **about},
-        what_was_done(photo, found.original, found.low, size) + who_drew_faces(models, found.low, made_for),
+        what_was_done(photo, found.original, found.low, size, small_copy) + who_drew_faces(models, found.low, made_for),
     )
+
+
+def compare_by_one(
+    models: Models,
+    picture: str,
+    detail: float = DEFAULT_DETAIL,
+    size: int = DEFAULT_SIZE,
+    small_copy: str = DEFAULT_COPY,
+) -> tuple[str, str, str, str, Figures, str]:
+    """`compare`, where there is one model and so no choice of it."""
+    return compare(models, picture, detail, size, small_copy=small_copy)
+
+
+compare_by_one.__name__ = compare.__name__
+compare_by_one.__doc__ = compare.__doc__
 
 
 def restore(models: Models, picture: str, detail: float, made_for: str) -> tuple[Image.Image, Image.Image, int]:
@@ -181,13 +211,15 @@ def load_epoch(model: str) -> Upscaler:
     return Upscaler.load(model, "cpu" if zero.HERE else "auto")
 
 
-def what_was_done(photo: Image.Image, original: Image.Image, small: Image.Image, size: int) -> str:
+def what_was_done(
+    photo: Image.Image, original: Image.Image, small: Image.Image, size: int, small_copy: str = DEFAULT_COPY
+) -> str:
     how = "reduced" if max(photo.size) > size else "trimmed"
     first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
     if original.size == photo.size:
         first = "It is the original as it is, and was reduced"
     return (
-        f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**, "
+        f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
         "which is all that the two enlargements have seen."
     )
 

@@ -11,11 +11,13 @@ from PIL import Image
 
 from page.files import save_png, served
 from page.handlers import (
+    DEFAULT_COPY,
     DEFAULT_SIZE,
     SIZES,
     answering,
     batch,
     compare,
+    compare_by_one,
     compare_epochs,
     enlarge,
     spoken,
@@ -42,6 +44,8 @@ EXAMPLES = [
     PAGE.parent / "examples" / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
 ]
 EXAMPLE_SMALL_SIDE = 128
+
+COPIES = [("Clean", "clean"), ("From the web", "web"), ("Old photo", "old")]
 
 HOW = """The network was shown many small copies of photos and learned to draw the large ones: first to come as
 close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
@@ -86,6 +90,10 @@ def build_compare(models: Models) -> None:
                 size = gr.Radio(
                     SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side", elem_classes="sizes",
                 )  # fmt: skip
+                copy = gr.Radio(
+                    COPIES, value=DEFAULT_COPY, label="Small copy", info="How it is worn before it is enlarged.",
+                    elem_classes="sizes",
+                )  # fmt: skip
                 size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
                 done = gr.Markdown(label="what was done")
                 with gr.Row():
@@ -100,13 +108,13 @@ def build_compare(models: Models) -> None:
                     gr.Markdown(LPIPS_NOTE)
 
     panes = [restored, bicubic, original]
-    results, settings = [*panes, low, figures, done], [detail, size, *made_for]
+    results, settings = [*panes, low, figures, done], [detail, size, *made_for, copy]
     example = str(EXAMPLES[0])
     start = compare(models.at_start(), example)
     show_first([*results, slider, download], [*start, (start[1], start[0]), start[0]])
     shown = gr.on(
         [photo.change, *(setting.input for setting in settings)],
-        spoken(partial(compare, models), example, first_values(settings), start),
+        spoken(partial(compare if made_for else compare_by_one, models), example, first_values(settings), start),
         [photo, *settings], results, api_name="compare", show_progress_on=slider, **ON_MODEL,
     )  # fmt: skip
     shown.success(

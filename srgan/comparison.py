@@ -8,7 +8,7 @@ from functools import lru_cache
 from PIL import Image
 from torch import Tensor
 
-from srgan.degradation import KINDS, copies_alike
+from srgan.degradation import copies_alike
 from srgan.errors import UserError
 from srgan.images import enlarge, to_picture, to_pixels, to_tensor, to_unit
 from srgan.metrics import LPIPS, psnr_y, ssim_y
@@ -66,8 +66,6 @@ def compare(
     """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, how
     the small copy is worn. Raises UserError for a photo too small and for a kind that there is not.
     """
-    if degrade not in KINDS:
-        raise UserError(f"the small copy cannot be made as {degrade!r}; it must be one of {', '.join(KINDS)}.")
     fitted = fit(photo, size)
     trial = prepare(fitted.size, fitted.tobytes(), lpips, degrade)
     restored, milliseconds = enlarge_timed(trial.low, detail)

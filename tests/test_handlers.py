@@ -14,6 +14,7 @@ from PIL import Image
 from page import handlers
 from page.models import Models
 from srgan import comparison, images
+from srgan.degradation import copies_alike
 from srgan.errors import UserError
 from srgan.metrics import LPIPS, psnr_y, ssim_y
 from srgan.upscaler import Upscaler
@@ -88,6 +89,24 @@ def test_lpips_is_among_the_figures_where_its_network_is_given(
         for name, file in (("bicubic", bicubic), ("restored", restored)):
             wanted = float(lpips(images.to_unit(batch(file)), images.to_unit(batch(original))))
             assert figures[name]["lpips"] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["web", "old"])
+def test_the_small_copy_can_be_worn_and_all_is_made_from_that(
+    models: Models, upscaler: Upscaler, tmp_path: Path, kind: str
+) -> None:
+    photo = make_picture(tmp_path / "photo.png", 96, 64)
+    restored, enlarged, original, low, _, sentence = handlers.compare(models, str(photo), 1.0, 512, small_copy=kind)
+    worn, wanted = copies_alike(kind, images.to_unit(batch(str(photo))))
+    assert_same(low, images.to_picture(images.to_pixels(worn)[0]))
+    assert_same(original, images.to_picture(images.to_pixels(wanted)[0]))
+    small = images.open_rgb(low)
+    assert_same(restored, upscaler.enlarge(small))
+    assert_same(enlarged, bicubic(small))
+    assert "JPEG" in sentence
+    assert handlers.compare_by_one(models, str(photo), 1.0, 512, kind)[5] == sentence
+    with pytest.raises(UserError, match="jpeg75"):
+        handlers.compare(models, str(photo), small_copy="jpeg75")  # a kind for measuring alone
 
 
 def test_what_does_not_depend_on_the_model_is_done_once_for_a_photo(
