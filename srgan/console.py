@@ -19,6 +19,8 @@ class Console(io.TextIOWrapper):
     """An output whose failure does not end the work: letters that it does not have are written as escapes, and when
     nobody reads it any more, or its disk is full, what is printed from then on is dropped."""
 
+    before: io.TextIOWrapper
+
     def write(self, text: str) -> int:
         try:
             return super().write(text)
@@ -64,4 +66,6 @@ def safe(stream: io.TextIOBase | None) -> io.TextIOBase | None:
         return stream
     options = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
     stream.flush()
-    return Console(stream.buffer, stream.encoding, "backslashreplace", **options)
+    console = Console(stream.buffer, stream.encoding, "backslashreplace", **options)
+    console.before = stream  # kept, since its end would close the output
+    return console

@@ -71,6 +71,12 @@ def test_a_program_without_its_packages_says_how_to_get_them(program: tuple[str,
         assert part in done.stderr
 
 
+def test_an_output_that_was_put_in_its_place_stays_open() -> None:
+    code = "import os, sys; sys.stdout = os.fdopen(os.dup(1), 'w', encoding='ascii'); " + PRINTS
+    done = subprocess.run(bare_python("-c", code, "1"), capture_output=True, env=environment(), check=False)
+    assert done.returncode == 0 and done.stdout.split()[0] == rb"\u5199\u771f"
+
+
 def test_what_else_goes_wrong_keeps_its_traceback() -> None:
     for fault in ("import srgan.no_such_module", "1 / 0"):
         code = f"from srgan.console import prepare; prepare('this'); {fault}"
