@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import torch
@@ -16,8 +16,10 @@ from PIL import Image
 from page.faces import close_ups, faces_of, how_many, what_is_shown
 from page.files import save_png, save_zip
 from page.models import Models
-from srgan import comparison, images, zero
+from page.pictures import bicubic, read, read_opaque
+from srgan import comparison, zero
 from srgan.errors import UserError
+from srgan.images import flat
 from srgan.models import SCALE
 from srgan.upscaler import Upscaler
 
@@ -64,19 +66,21 @@ def compare(
     Returns:
         PNG files of the restored picture, the bicubic one, the original and the small copy
         figures: PSNR in dB, SSIM and perhaps LPIPS of both, milliseconds, device, model
-        what was done, in a sentence
+        what was done, and what of the photo was not kept
     """
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     if small_copy not in WORN:
         raise UserError(f"small_copy is {small_copy}; it must be one of {', '.join(WORN)}.")
-    photo = images.open_rgb(picture)
+    photo, notes = read_opaque(picture)
     upscaler, enlarge_timed = models.chosen(made_for), partial(models.enlarge_timed, made_for=made_for)
     found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     about = {
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
         "model": upscaler.name, "revision": upscaler.revision,
     }  # fmt: skip
+    done = what_was_done(photo, found.original, found.low, size, small_copy)
+    said = [done, who_drew_faces(models, found.low, made_for), *notes]
     name = Path(picture).stem
     return (
         save_png(found.restored, f"{name}-restored"),
@@ -84,7 +88,7 @@ def compare(
         save_png(found.original, f"{name}-original"),
         save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
         {**found.figures, **about},
-        what_was_done(photo, found.original, found.low, size, small_copy) + who_drew_faces(models, found.low, made_for),
+        " ".join(filter(None, said)),
     )
 
 
@@ -103,15 +107,24 @@ compare_by_one.__name__ = compare.__name__
 compare_by_one.__doc__ = compare.__doc__
 
 
-def restore(models: Models, picture: str, detail: float, made_for: str) -> tuple[Image.Image, Image.Image, int]:
-    """A picture, restored at 4 times its size, and the milliseconds that it took."""
-    small = images.open_rgb(picture)
+class Restored(NamedTuple):
+    small: Image.Image
+    """as it was sent: RGB or RGBA"""
+    large: Image.Image
+    """at 4 times its size, in the same mode"""
+    milliseconds: int
+    notes: list[str]
+    """a sentence for all of the file that was not kept"""
+
+
+def restore(models: Models, picture: str, detail: float, made_for: str) -> Restored:
+    small, notes = read(picture)
     if small.width * small.height > MOST_PIXELS:
         raise UserError(
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
-    return small, *models.enlarge_timed(small, detail, made_for)
+    return Restored(small, *models.enlarge_timed(small, detail, made_for), notes)
 
 
 def enlarge(
@@ -127,26 +140,26 @@ def enlarge(
         made_for: what kind of picture it is, where there is a network for each; the first by default
 
     Returns:
-        PNG file of the enlarged picture
+        PNG file of the enlarged picture, transparent where the small one is
         PNG files of the pair of bicubic enlargement and enlarged picture
-        what was done, in a sentence
+        what was done, and what of the picture was not kept
         how many faces were found, and PNG files that show them before and after
     """
-    small, restored, milliseconds = restore(models, picture, detail, made_for)
-    low = images.to_unit(images.to_tensor(small)).unsqueeze(0)
-    bicubic = images.to_picture(images.to_pixels(images.enlarge(low))[0])
-    faces, problem = faces_of(small)
+    small, restored, milliseconds, notes = restore(models, picture, detail, made_for)
+    plain = bicubic(small)
+    faces, problem = faces_of(flat(small))
     name = Path(picture).stem
     file = save_png(restored, f"{name}-x{SCALE}")
     shown = [
         save_png(face, f"{name}-face-{number}")
-        for number, face in enumerate(close_ups(faces, bicubic, restored), start=1)
+        for number, face in enumerate(close_ups(faces, flat(plain), flat(restored)), start=1)
     ]
     sentence = (
         f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
         f"{milliseconds} ms on {device_name(models.chosen(made_for).device)}."
     )
-    return file, (save_png(bicubic, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
+    sentence = " ".join([sentence, *notes])
+    return file, (save_png(plain, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
 
 
 def batch(
@@ -165,17 +178,18 @@ def batch(
     Returns:
         ZIP file of the enlarged pictures
         their PNG files, one by one
-        what was done, and for each picture that could not be enlarged, why
+        what was done; for each picture what of it was not kept, or why it could not be enlarged
     """
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
-    done, refused, problems = [], [], set()
+    done, notes, refused, problems = [], [], [], set()
     for number, picture in enumerate(pictures, start=1):
         try:
-            small, restored, _ = restore(models, picture, detail, made_for)
+            small, large, _, lost = restore(models, picture, detail, made_for)
             if models.leaves_faces(made_for):
-                problems.add(faces_of(small)[1])
-            done.append(save_png(restored, f"{Path(picture).stem}-x{SCALE}"))
+                problems.add(faces_of(flat(small))[1])
+            done.append(save_png(large, f"{Path(picture).stem}-x{SCALE}"))
+            notes += [f"{Path(picture).name}: {' '.join(lost)}"] if lost else []
         except UserError as error:
             refused.append(without_folder(str(error), picture))
         bar = "▰" * number + "▱" * (len(pictures) - number)
@@ -183,12 +197,13 @@ def batch(
     if not done:
         raise UserError(" ".join(refused))
     sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
-    yield save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *refused])
+    yield save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *notes, *refused])
 
 
-def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str]:
-    """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original."""
-    photo = images.open_rgb(picture)
+def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str, str]:
+    """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original; and
+    what of the photo was not kept."""
+    photo, notes = read_opaque(picture)
     found = [
         comparison.compare(load_epoch(epoch).enlarge_timed, photo, DEFAULT_DETAIL, DEFAULT_SIZE)
         for epoch in (first, second)
@@ -197,7 +212,8 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
     name = Path(picture).stem
     names = ("low", tag(first), tag(second), "original")
     pictures = (low, found[0].restored, found[1].restored, original)
-    return tuple(save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
+    files = (save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
+    return *files, " ".join(notes)
 
 
 def tag(epoch: str) -> str:
@@ -225,11 +241,11 @@ def what_was_done(
 
 
 def who_drew_faces(models: Models, low: Image.Image, made_for: str) -> str:
-    """A sentence to add, where it was not the chosen model."""
+    """A sentence, where it was not the chosen model; else ""."""
     if not models.leaves_faces(made_for):
         return ""
     faces, problem = faces_of(low)
-    return f" {problem or how_many(faces) + ', and drawn by the model made for faces.'}" if faces or problem else ""
+    return problem or (f"{how_many(faces)}, and drawn by the model made for faces." if faces else "")
 
 
 def device_name(device: torch.device) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from page.faces import faces_of
 from srgan import zero
 from srgan.faces import draw_faces
+from srgan.images import flat
 from srgan.metrics import LPIPS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
@@ -44,11 +45,11 @@ class Models:
         return on_cpu(self.upscalers[FACES]) if zero.HERE else self.upscalers[FACES]
 
     def enlarge_timed(self, picture: Image.Image, detail: float = 1.0, made_for: str = "") -> tuple[Image.Image, int]:
-        """`Upscaler.enlarge_timed` of an RGB picture, whose faces are drawn by the model that is made for them."""
+        """`Upscaler.enlarge_timed` of an RGB or RGBA picture, whose faces are drawn by the model made for them."""
         enlarged, milliseconds = self.chosen(made_for).enlarge_timed(picture, detail)
         if not self.leaves_faces(made_for):
             return enlarged, milliseconds
-        faces, _ = faces_of(picture)
+        faces, _ = faces_of(flat(picture))
         start = time.perf_counter()
         drawn = draw_faces(enlarged, self.for_faces, picture, faces, detail)
         return drawn, milliseconds + round((time.perf_counter() - start) * 1000)

@@ -69,6 +69,8 @@ def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any
     """The slider with the two files of a pair, left and right, and its name."""
     files = {"restored": restored, "bicubic": bicubic, "original": original}
     left, right = pair.split(" | ")
+    if not (Path(files[left]).exists() and Path(files[right]).exists()):
+        raise gr.Error("These pictures are deleted by now: upload the photo again.", print_exception=False)
     return gr.update(value=(files[left], files[right]), label=pair)
 
 

@@ -36,7 +36,8 @@ from page.parts import (
     wipe,
     wipe_slider,
 )
-from srgan import images, zero
+from page.pictures import read
+from srgan import zero
 from srgan.card import figures_table
 from srgan.report import save_curves
 
@@ -133,7 +134,7 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
     """Pictures as small as those that people want enlarged."""
     copies = []
     for path in photos:
-        photo = images.open_rgb(path)
+        photo, _ = read(str(path))
         photo.thumbnail((EXAMPLE_SMALL_SIDE, EXAMPLE_SMALL_SIDE), Image.Resampling.BICUBIC, reducing_gap=None)
         copies.append(save_png(photo, f"{path.stem}-small"))
     return copies
@@ -207,8 +208,9 @@ def build_epochs(epochs: Sequence[str]) -> None:
                 second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
                 gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
         panes = linked_panes(epoch_titles(epochs[0], epochs[-1]))
+        notes = gr.Markdown()
         gr.on(
-            [photo.change, first.input, second.input], show_epochs, [photo, first, second], panes,
+            [photo.change, first.input, second.input], show_epochs, [photo, first, second], [*panes, notes],
             api_visibility="private", **ON_MODEL,
         )  # fmt: skip
 
@@ -217,11 +219,11 @@ def epoch_titles(first: str, second: str) -> list[str]:
     return ["low resolution", tag(first), tag(second), "original"]
 
 
-def show_epochs(picture: str | None, first: str, second: str) -> list[dict[str, Any]]:
-    """Pictures and titles together; without a photo, titles over empty panes."""
-    files = spoken(compare_epochs)(picture, first, second) if picture else [None] * 4
+def show_epochs(picture: str | None, first: str, second: str) -> list[Any]:
+    """Pictures and titles together, and what of the photo was not kept; without a photo, titles over empty panes."""
+    *files, notes = spoken(compare_epochs)(picture, first, second) if picture else [None] * 4 + [""]
     shown = zip(files, epoch_titles(first, second), strict=True)
-    return [gr.update(value=file, label=title, alt_text=title) for file, title in shown]
+    return [*(gr.update(value=file, label=title, alt_text=title) for file, title in shown), notes]
 
 
 def build_how(models: Models) -> None:

@@ -32,6 +32,10 @@ pixels around."""
 LEAST_TILE = 32
 """Where not even such a tile fits, memory is given up on."""
 
+GROWS_AFTER = 8
+"""Pictures that fitted in smaller tiles than usual, before tiles of twice their side are tried: what filled the memory
+may be gone. A tile that fails costs its own time, which is a small share of that of so many pictures."""
+
 ALPHA_RADIUS = 2
 """Pixels around a point that the bicubic looks at."""
 
@@ -55,6 +59,7 @@ class Upscaler:
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
         self.tile = TILE[self.device.type]
+        self._fitted = 0
         keep_memory(self.device)
         self._networks = lru_cache(maxsize=8)(self._blend)
 
@@ -129,7 +134,7 @@ class Upscaler:
         """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
 
         The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
-        memory is cut into smaller ones, and so is what comes after it.
+        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER.
         """
         generator = self.generator(self.check_detail(detail), dtype)
         waiting = [whole]
@@ -148,10 +153,14 @@ class Upscaler:
             if box.side <= LEAST_TILE:
                 raise UserError(f"{self.device} has no memory even for a tile of {box.side} pixels: free some of it.")
             free_memory(self.device)
-            self.tile = box.side // 2
+            self.tile, self._fitted = box.side // 2, 0
             waiting.append(box)
-        if whole.side > self.tile and self.device.type == "cpu":
-            free_memory(self.device)  # taking it anew is a small share of the time, then
+        if whole.side > self.tile:
+            self._fitted += 1
+            if self.device.type == "cpu":
+                free_memory(self.device)  # taking it anew is a small share of the time, then
+        if self._fitted >= GROWS_AFTER and self.tile < TILE[self.device.type]:
+            self.tile, self._fitted = min(2 * self.tile, TILE[self.device.type]), 0
 
     def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write) -> None:
         """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off."""

@@ -176,7 +176,8 @@ def test_the_epochs_are_titled_by_their_tags_with_their_pictures(
     assert {"epoch-20", "epoch-42"} <= {block.label for block in blocks if isinstance(block, gr.Image)}
     photo = make_picture(tmp_path / "photo.png", 80, 60)
     titles = ["low resolution", "epoch-42", "epoch-20", "original"]
-    with_photo, without = (tabs.show_epochs(asked, *reversed(epochs)) for asked in (str(photo), None))
+    (*with_photo, said), (*without, _) = (tabs.show_epochs(asked, *reversed(epochs)) for asked in (str(photo), None))
+    assert said == ""
     for shown in (with_photo, without):
         assert [pane["label"] for pane in shown] == [pane["alt_text"] for pane in shown] == titles
     names = [Path(pane["value"]).stem for pane in with_photo]

@@ -291,7 +291,7 @@ def test_epochs_of_a_model_are_compared_on_one_photo(
     models = {"alice/faces@epoch-20": upscaler, "alice/faces@epoch-42": Upscaler.load(one_set_folder)}
     monkeypatch.setattr(handlers, "load_epoch", models.__getitem__)
     photo = make_picture(tmp_path / "photo.png", 80, 60)
-    low, *restored, original = handlers.compare_epochs(str(photo), *models)
+    low, *restored, original, _ = handlers.compare_epochs(str(photo), *models)
     assert_same(original, images.open_rgb(photo))
     for file, model in zip(restored, models.values(), strict=True):
         assert_same(file, model.enlarge(images.open_rgb(low)))

@@ -187,6 +187,31 @@ def test_where_memory_runs_out_the_tiles_get_smaller(
     assert max(asked) <= 70  # what was learnt is kept
 
 
+def test_tiles_grow_again_when_there_is_memory_again(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = upscaler.tile
+    picture = textured(3, 150, 20)
+    with monkeypatch.context() as patch:
+        with_memory_for(patch, 70, OUT_OF_MEMORY)
+        upscaler.enlarge(picture)
+    assert upscaler.tile == 37
+    for _ in range(srgan.upscaler.GROWS_AFTER):
+        upscaler.enlarge(textured(3, 20, 20))  # fits anyway, and tells nothing
+    sides = [upscaler.tile for _ in range(3 * srgan.upscaler.GROWS_AFTER) if upscaler.enlarge(picture)]
+    assert sorted(set(sides)) == [37, 74, 148, 296] and sides.count(37) < srgan.upscaler.GROWS_AFTER
+    upscaler.tile, upscaler._fitted = full - 1, srgan.upscaler.GROWS_AFTER
+    upscaler.enlarge(textured(3, 20, 20))
+    assert upscaler.tile == full  # and not beyond
+
+
+def test_where_memory_stays_short_few_tiles_are_tried_in_vain(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = with_memory_for(monkeypatch, 70, OUT_OF_MEMORY)
+    for _ in range(3 * srgan.upscaler.GROWS_AFTER):
+        upscaler.enlarge(textured(3, 150, 20))
+    assert sum(side > 70 for side in asked) <= 2 + 3
+
+
 def test_no_memory_at_all_is_one_sentence(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory_for(monkeypatch, 0, OUT_OF_MEMORY)
     with pytest.raises(UserError, match="memory") as caught:

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ needs_cuda_build = pytest.mark.skipif(torch.version.cuda is None, reason="`space
 
 @dataclass
 class Scheduler:
-    """What the machine under a ZeroGPU Space answers to `spaces` 0.51.3."""
+    """What the machine under a ZeroGPU Space answers to `spaces`."""
 
     url: str = ""
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -163,6 +164,34 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
     with pytest.raises(UserError, match="leave it at 1"):
         one_set.enlarge_timed(picture, 0.5)
     assert len(lent) == 3
+
+
+def test_results_are_kept_up_to_a_number_of_bytes_the_last_asked_for_longest(model: Model) -> None:
+    kept = zero.LastResults(1000)
+    first, second, third = (zero.Asked(Upscaler(model, "", "cpu"), "L", (10, 1), bytes(10), 1.0) for _ in range(3))
+    answer = zero.Answer("L", (400, 1), bytes(400), 7)
+    for asked in (first, second):
+        kept.keep(asked, answer)
+        kept.keep(asked, answer)  # two visitors who ask the same at once
+    assert kept.get(first) == answer == kept.get(second) and kept.get(third) is None
+    kept.get(first)
+    kept.keep(third, answer)
+    assert (kept.get(first), kept.get(second), kept.get(third)) == (answer, None, answer) and kept.bytes == 820
+    kept.keep(second, zero.Answer("L", (1000, 1), bytes(1000), 7))  # too large to be kept
+    assert kept.get(second) is None and kept.bytes <= 1000
+
+
+def test_threads_leave_the_count_of_bytes_right(model: Model) -> None:
+    kept, upscaler = zero.LastResults(500), Upscaler(model, "", "cpu")
+
+    def visit(number: int) -> None:
+        asked = zero.Asked(upscaler, "L", (10, 1), bytes([number % 7] * 10), 1.0)
+        if kept.get(asked) is None:
+            kept.keep(asked, zero.Answer("L", (90, 1), bytes(90), number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(visit, range(2000)))
+    assert kept.bytes == 500 == 100 * len(kept._answers)
 
 
 def test_every_model_of_the_page_is_lent_before_the_launch(
