@@ -61,14 +61,14 @@ def hardware() -> str:
 
 
 def read_lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).exists() else []
 
 
 def commit() -> str:
     """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
     command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return found.stdout.strip()
@@ -113,12 +113,13 @@ def counted(settings: Mapping[str, Any]) -> str:
 def add_to_card(folder: Path) -> None:
     """Puts into a finished model folder's card what was laid beside it; all else stays as its owner has edited it."""
     place, peers, failures = (folder / name for name in ("README.md", PEERS_FILE, FAILURES_FILE))
-    card = place.read_text()
+    card = place.read_text(encoding="utf-8")
     if peers.exists():
-        card = insert(card, "Beside others", peers_text(json.loads(peers.read_text())), before="Training")
+        figures = json.loads(peers.read_text(encoding="utf-8"))
+        card = insert(card, "Beside others", peers_text(figures), before="Training")
     if failures.exists():
-        card = insert(card, "Where it fails", failures.read_text(), before="Limits")
-    write_whole(place, lambda path: path.write_text(card))
+        card = insert(card, "Where it fails", failures.read_text(encoding="utf-8"), before="Limits")
+    write_whole(place, lambda path: path.write_text(card, encoding="utf-8"))
 
 
 def insert(card: str, title: str, text: str, before: str) -> str:

@@ -96,7 +96,7 @@ class Log:
             return
         rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rounded) + "\n")
         except OSError as error:
             raise UserError(
@@ -107,12 +107,13 @@ class Log:
 
     def rows(self) -> list[dict[str, Any]]:
         """All of them; a last one that a kill has cut short is left out."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
         """These alone."""
-        write_whole(self.path, lambda partial: partial.write_text("".join(json.dumps(row) + "\n" for row in rows)))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(self.path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 class Meter:
@@ -159,7 +160,9 @@ class Meter:
         row = {"kind": "train", "stage": position.stage, "epoch": position.epoch + 1, "photos": position.total}
         pace = (position.total - self.photos) / elapsed
         memory = peak_memory(self.device)
-        speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace, "peak_memory_gb": memory}
+        speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace}
+        if math.isfinite(memory):  # Windows does not say what a CPU has taken
+            speed["peak_memory_gb"] = memory
         self.log.add({**row, **means, **speed})
         self.epoch_steps += self.steps
         self.sums, self.steps, self.photos, self.clock = {}, 0, position.total, time.monotonic()
@@ -184,5 +187,6 @@ def progress_text(means: dict[str, float], pace: float, memory: float, seconds_l
     """ "G 0.4, D 1.2, D(real) 0.61, D(fake) 0.38, 2.5 photos/s, 400 s per 1,000, 5.3 GB, 41 min left in this stage"."""
     labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
     parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
-    parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000", f"{memory:.1f} GB"]
+    parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000"]
+    parts += [f"{memory:.1f} GB"] if math.isfinite(memory) else []
     return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
