@@ -28,7 +28,7 @@ from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
 from srgan.publish import Publisher, check_push, push
-from srgan.run import Run, plan
+from srgan.run import Run, check_needs, how_to_go_on, is_finished, plan
 from srgan.streams import open_stream
 from srgan.windows import load_windows
 
@@ -55,9 +55,14 @@ def main() -> int:
         if own["resume"]:
             config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
         repository = ranks.from_first(lambda: check_publishing(own, config))
+        if own["resume"] and ranks.from_first(lambda: is_finished(config)):
+            ranks.leave()
+            print(how_to_go_on(config))
+            return publish(config, repository) if repository and not own["dry_run"] else 0
         train, held_out = photos(config)
         print(plan(config, train, held_out))
         if own["dry_run"]:
+            ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
             return 0
         run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
         stop_on_signals(run)
@@ -65,6 +70,8 @@ def main() -> int:
         publisher = Publisher(repository, own["push_every"] or 0, run.save_interim)
         try:
             trained = run.train(publisher.after_epoch)
+            if trained:
+                interrupt_on_signals()
         finally:
             publisher.wait()
         ranks.leave()
@@ -77,10 +84,13 @@ def main() -> int:
             raise
         say_last("the memory is full, and not by a training step: free some, then go on with --resume.")
         return code
-    except KeyboardInterrupt:  # before the first step; from then on stop_on_signals() has it
-        say_last("stopped before training began.")
+    except KeyboardInterrupt:  # before the first step or after the last; between them stop_on_signals() has it
+        if code == 2:
+            say_last("stopped before training began.")
+        else:
+            say_last(f"stopped when all was trained, and the model folder is not whole: {resume_command()} writes it.")
         return 1
-    return publish(run, repository) if trained and repository else 0
+    return publish(config, repository) if trained and repository else 0
 
 
 def say_last(text: str) -> None:
@@ -101,13 +111,13 @@ def check_publishing(own: dict[str, Any], config: Config) -> str:
     return repository
 
 
-def publish(run: Run, repository: str) -> int:
+def publish(config: Config, repository: str) -> int:
     """Whatever happens here, the run folder is whole, and how to publish it later is said."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = config.run_folder()
     try:
-        push(run.folder, repository)
+        push(folder, repository)
     except (UserError, KeyboardInterrupt) as error:
-        later = shlex.join(["python", "-m", "srgan", "push", str(run.folder), repository])
+        later = shlex.join(["python", "-m", "srgan", "push", str(folder), repository])
         reason = str(error) or "stopped."
         print(f"train.py: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
         return 1
@@ -144,6 +154,12 @@ def stop_on_signals(run: Run) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+def interrupt_on_signals() -> None:
+    """From here on nothing would look at a request to stop: they raise KeyboardInterrupt."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def resume_command() -> str:

@@ -61,14 +61,14 @@ def hardware() -> str:
 
 
 def read_lines(path: str) -> list[str]:
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).exists() else []
 
 
 def commit() -> str:
     """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
     command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return found.stdout.strip()

@@ -180,8 +180,12 @@ class Config:
         fidelity = self.epochs if self.fidelity_epochs is None else self.fidelity_epochs
         return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}
 
+    def needs_vgg19(self) -> bool:
+        return "detail" in self.stage_epochs() and self.content != "mse"
+
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        settings = {"version": VERSION, **dataclasses.asdict(self)}
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -208,15 +212,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 FREE_ON_RESUME = frozenset(
     {
         "data", "out", "vgg19", "lpips", "showcase", "data_terms", "license", "device", "precision", "save_minutes",
-        "batch_size",
+        "batch_size", "epochs",
     }
 )  # fmt: skip
 """Settings that may differ when a run goes on: where things lie and what fits, not what is trained. Schedules and the
-position in the data count photos, so a step may have another number of them."""
+position in the data count photos, so a step may have another number of them. `Trainer.load` refuses a number of epochs
+with which the learning rates would have been others."""
 
 
-BEFORE = {"penalty_weight": 0.0}
-"""What a run did that was begun before there was such a setting, where that is not today's default."""
+VERSION = 1
+"""Of a run's settings and state. It is raised when this program would train a run on otherwise than it was begun: when
+a setting or its default changes its meaning, or state.pt its content."""
 
 
 def flag(name: str) -> str:
@@ -288,20 +294,40 @@ def make_config(given: dict[str, Any]) -> Config:
 
 
 def resume_config(given: dict[str, Any], folder: Path) -> Config:
-    """The settings saved in a run's folder, with those that may change replaced by the given ones."""
-    path = folder / "settings.json"
-    try:
-        saved = Config(**{**BEFORE, **json.loads(path.read_text(encoding="utf-8"))})
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}).") from None
+    """The settings saved in a run's folder, with those that may change replaced by the given ones.
+
+    Raises UserError where there are none, where another version of this program has written them, and for a given
+    setting that may not change.
+    """
+    saved = saved_config(folder)
     for name, value in given.items():
         if name not in FREE_ON_RESUME and value != getattr(saved, name):
             raise UserError(
                 f"{flag(name)} {value} differs from the run in {folder} ({getattr(saved, name)}): leave it out."
             )
-    return dataclasses.replace(saved, **{name: value for name, value in given.items() if name in FREE_ON_RESUME})
+    changed = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
+    if saved.fidelity_epochs is None and changed.get("epochs", saved.epochs) != saved.epochs:
+        changed["fidelity_epochs"] = saved.epochs  # more epochs are of the GAN stage
+    return dataclasses.replace(saved, **changed)
+
+
+def saved_config(folder: Path) -> Config:
+    path = folder / "settings.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no settings")
+        version = settings.pop("version", 0)
+        if version == VERSION:
+            return Config(**settings)
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}).") from None
+    raise UserError(
+        f"{path} was written by another version of this program (runs of version {version}, where this one has "
+        f"{VERSION}): go on with that one, or start another run, with --init {folder} if this one has a model."
+    )
 
 
 def parse(argv: Sequence[str] | None, parser: OneLineParser) -> dict[str, Any]:

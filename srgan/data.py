@@ -2,23 +2,28 @@
 
 import hashlib
 import json
+import math
 import os
-import tempfile
+import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from srgan import ranks
 from srgan.device import send
 from srgan.errors import UserError
+from srgan.files import write_whole
 from srgan.formats import SUFFIXES
 from srgan.images import centre_crop, open_rgb, to_tensor
 
@@ -95,8 +100,12 @@ def read_crop(path: str | Path, side: int, data: bytes | None = None, whole: boo
     except UserError as error:
         return str(error).removeprefix(f"{path}: ").rstrip(".")
     if min(picture.size) < side:
-        return f"is {picture.width}x{picture.height}, smaller than {side}x{side}"
+        return too_small(picture.width, picture.height, side)
     return to_tensor(picture if whole else centre_crop(picture, side, side)).numpy()
+
+
+def too_small(width: int, height: int, side: int) -> str:
+    return f"is {width}x{height}, smaller than {side}x{side}"
 
 
 class Photos(Protocol):
@@ -193,33 +202,62 @@ def cache_root() -> Path:
     )
 
 
+def cache_limit() -> float:
+    """Bytes that the cache may take: $SRGAN_CACHE_GB, else 50 GB. Raises UserError where that is no number above 0."""
+    given = os.environ.get("SRGAN_CACHE_GB") or "50"
+    try:
+        limit = float(given) * 1e9
+    except ValueError:
+        limit = math.nan
+    if not limit > 0:
+        raise UserError(f"SRGAN_CACHE_GB is {given!r}; it must be a number of gigabytes above 0.")
+    return limit
+
+
 def load_crops(data: str | Path, side: int) -> Crops:
-    """The crops of a folder or a zip, from the cache where it is there. Broken and small photos are skipped, named."""
-    place, index = cached(data, f"crops 2 {side}", lambda photos, partial: write_crops(photos, side, partial))
-    return Crops(np.load(place / "crops.npy", mmap_mode="r"), index["names"], index["skipped"])
+    """The crops of a folder or a zip, from the cache where they are there: [N, 3, side, side], 3 bytes a pixel.
+
+    Broken photos and those that are smaller than a crop are skipped and named. Raises UserError where none is left.
+    """
+    pixels, index = cached(data, side)
+    require_photos(data, index["names"], index["skipped"])
+    return Crops(pixels.reshape(-1, 3, side, side), index["names"], index["skipped"])
 
 
-def cached(
-    data: str | Path, what: str, write: Callable[[Collection, Path], dict[str, Any]]
-) -> tuple[Path, dict[str, Any]]:
-    """Where the cache of a folder or a zip lies, which `write` has filled, and what `write` gave.
+def cached(data: str | Path, side: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """The photos of a folder or a zip as the cache holds them, in which they are put where they are not there.
 
-    It is keyed by `what` and the photos' paths, sizes and times, so a changed folder gets a new one. It is written
-    beside its place and renamed into it: two runs that start at once both find it whole. Raises UserError where no
-    photo can be used.
+    side: of the crops that are wanted; None: whole photos. Gives their pixels, uint8, one photo behind the other, and
+    the index: "names", "sizes" ([height, width]) and "skipped". The cache is keyed by the photos' paths, sizes and
+    times, so a changed folder is read anew. Raises UserError where the cache cannot be written.
     """
     path = Path(data).resolve()
     photos = zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
-    key = hashlib.sha256(f"{what}\0".encode() + os.fsencode(photos.place) + photos.stamp)
+    key = hashlib.sha256(f"3 {side}\0".encode() + os.fsencode(photos.place) + photos.stamp)
     place = cache_root() / key.hexdigest()[:24]
-    if not (place / "index.json").exists():
-        build_cache(place, lambda partial: write(photos, partial))
-    index = json.loads((place / "index.json").read_text())
-    if not index["names"]:
+    if (found := open_entry(place)) is not None:
+        return found
+    limit = cache_limit()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            if (found := open_entry(place)) is None:  # else another run has written it meanwhile
+                write_entry(place, photos, side)
+                found = open_entry(place)
+        make_room(place, limit)
+    except OSError as error:
         raise UserError(
-            f"none of the {len(photos.names)} photos in {path} can be used: {first_reasons(index['skipped'])}."
-        )
-    return place, index
+            f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
+        ) from None
+    if found is None:
+        raise UserError(f"the photo cache in {place} was changed while it was written: start again.")
+    return found
+
+
+def require_photos(data: str | Path, names: Sequence[str], skipped: dict[str, str]) -> None:
+    """Raises UserError where no photo is left, with the reasons."""
+    if not names:
+        raise UserError(f"none of the {len(skipped)} photos in {data} can be used: {first_reasons(skipped)}.")
 
 
 def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
@@ -227,42 +265,75 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
     return shown + (f"; and {len(skipped) - most} more" if len(skipped) > most else "")
 
 
-def build_cache(place: Path, write: Callable[[Path], dict[str, Any]]) -> None:
+# The cache: a folder for each collection, of two files. The index is written last, so that it vouches for the other.
+
+INDEX, PIXELS = "index.json", "photos.bin"
+
+
+def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """What an entry of the cache holds, which counts as used now; None where it is not there or not whole."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="partial-", dir=place.parent, ignore_cleanup_errors=True) as name:
-            partial = Path(name) / place.name
-            partial.mkdir()
-            index = write(partial)
-            (partial / "index.json").write_text(json.dumps(index))
-            if not place.exists():
-                partial.rename(place)
-    except OSError as error:
-        if not (place / "index.json").exists():  # another run may have been first, which is as good
-            raise UserError(
-                f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
-            ) from None
+        index = json.loads((place / INDEX).read_text(encoding="utf-8"))
+        pixels = np.memmap(place / PIXELS, np.uint8, "r") if index["names"] else np.empty(0, np.uint8)
+        if len(index["names"]) != len(index["sizes"]) or pixels.size != 3 * sum(h * w for h, w in index["sizes"]):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):  # cleaned away, or cut short
+        return None
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(place / INDEX)
+    return pixels, index
 
 
-def write_crops(photos: Collection, side: int, place: Path) -> dict[str, Any]:
-    pixels = np.lib.format.open_memmap(place / "crops.npy", "w+", np.uint8, (len(photos.names), 3, side, side))
-    names, skipped = [], {}
-    for name, crop in decode(photos, side):
-        if isinstance(crop, str):
-            skipped[name] = crop
-        else:
-            pixels[len(names)] = crop
-            names.append(name)
-    pixels.flush()
-    if skipped:
-        shrink(place / "crops.npy", pixels[: len(names)])
-    return {"names": names, "skipped": skipped}
+def write_entry(place: Path, photos: Collection, side: int | None) -> None:
+    """Decodes the photos into an entry, in place of what was left of it. An interruption leaves nothing."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        index = write_photos(photos, side, place / PIXELS)
+        write_whole(place / INDEX, lambda partial: partial.write_text(json.dumps(index), encoding="utf-8"))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
-def shrink(path: Path, kept: np.ndarray) -> None:
-    smaller = path.with_suffix(".smaller.npy")
-    np.save(smaller, kept)
-    smaller.replace(path)
+def write_photos(photos: Collection, side: int | None, path: Path) -> dict[str, Any]:
+    """The pixels of all that can be used go into the file; gives the index."""
+    names, sizes, skipped = [], [], {}
+    with path.open("wb") as file:
+        for name, photo in decode(photos, side or 1, whole=side is None):
+            if isinstance(photo, str):
+                skipped[name] = photo
+            else:
+                file.write(photo.tobytes())
+                names.append(name)
+                sizes.append(photo.shape[1:])
+    return {"names": names, "sizes": sizes, "skipped": skipped}
+
+
+def make_room(kept: Path, limit: float) -> None:
+    """Deletes what was longest unused beside the entry `kept`, until the cache holds `limit` bytes at most.
+
+    What a killed process has left unfinished goes too. A process that has an entry open keeps what it has.
+    """
+    others = [path for path in kept.parent.iterdir() if re.fullmatch("[0-9a-f]{24}", path.name) and path != kept]
+    sizes = {path: size_of(path) for path in others}
+    held = size_of(kept) + sum(sizes.values())
+    for path in sorted(others, key=last_used):
+        if held <= limit and last_used(path):
+            continue
+        with suppress(OSError), FileLock(path.with_suffix(".lock"), timeout=0):  # it may be written just now
+            shutil.rmtree(path)
+            held -= sizes[path]
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def last_used(entry: Path) -> float:
+    """Seconds; 0 of one that is not finished."""
+    index = entry / INDEX
+    return index.stat().st_mtime if index.exists() else 0.0
 
 
 def decode(photos: Collection, side: int, whole: bool = False) -> Iterator[tuple[str, np.ndarray | str]]:

@@ -192,7 +192,10 @@ class VGG54Loss(ContentLoss):
 def ssim_loss(restored: Tensor, original: Tensor) -> Tensor:
     """1 - SSIM of the luma: beside L1 it keeps structure that is faint (Zhao et al. 2017, "Loss functions for image
     restoration with neural networks", which has several scales of it)."""
-    return 1 - structural_similarity(*(luma((images + 1) * 127.5) for images in (restored, original))).mean()
+    # A GPU convolves float32 in TF32, whose 10 bits are not enough for the small differences that variances are.
+    exact = torch.float64 if restored.is_cuda else restored.dtype
+    pixels = (luma((images.to(exact) + 1) * 127.5) for images in (restored, original))
+    return 1 - structural_similarity(*pixels).mean().to(restored.dtype)
 
 
 GRID_SPAN = 32

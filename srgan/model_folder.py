@@ -97,7 +97,7 @@ def save_model(folder: Path, model: Model, card: str) -> None:
     for name, content in (("config.json", dataclasses.asdict(model.config)), ("metrics.json", model.metrics)):
         text = json.dumps(content, indent=2) + "\n"
         write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
-    write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8", errors="replace"))
 
 
 def load_model(folder: str | Path) -> Model:

@@ -160,7 +160,9 @@ class Meter:
         row = {"kind": "train", "stage": position.stage, "epoch": position.epoch + 1, "photos": position.total}
         pace = (position.total - self.photos) / elapsed
         memory = peak_memory(self.device)
-        speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace, "peak_memory_gb": memory}
+        speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace}
+        if math.isfinite(memory):  # Windows does not say what a CPU has taken
+            speed["peak_memory_gb"] = memory
         self.log.add({**row, **means, **speed})
         self.epoch_steps += self.steps
         self.sums, self.steps, self.photos, self.clock = {}, 0, position.total, time.monotonic()
@@ -185,5 +187,6 @@ def progress_text(means: dict[str, float], pace: float, memory: float, seconds_l
     """ "G 0.4, D 1.2, D(real) 0.61, D(fake) 0.38, 2.5 photos/s, 400 s per 1,000, 5.3 GB, 41 min left in this stage"."""
     labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
     parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
-    parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000", f"{memory:.1f} GB"]
+    parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000"]
+    parts += [f"{memory:.1f} GB"] if math.isfinite(memory) else []
     return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])

@@ -5,12 +5,13 @@ and speaks.
 """
 
 import datetime
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,9 @@ T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=24)
 """How long a rank waits for one that is alive: reading photos and validating are one rank's work and may take hours.
 One that dies is noticed at once, by its closed connection."""
+
+STEP_PATIENCE = datetime.timedelta(minutes=10)
+"""How long a GPU waits for another's gradients: `together` sees to it that all ranks come to a step within seconds."""
 
 LOST = "another process of this run has ended: the last saved state is kept; go on with --resume."
 
@@ -38,6 +42,8 @@ class Place(NamedTuple):
     """among those of its machine"""
     store: "dist.Store | None" = None
     """what all can reach, even when one of them has ended"""
+    gpus: "dist.ProcessGroup | None" = None
+    """of NCCL, by which what lies on GPUs travels"""
 
 
 _place = Place()
@@ -48,16 +54,24 @@ def join() -> None:
     global _place
     if not all(name in os.environ for name in STARTED_BY_TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
         return
-    # Gradients travel by NCCL where there are GPUs, what the ranks agree on by gloo.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    take_gpu(int(os.environ["LOCAL_RANK"]))
     try:
         store, rank, count = next(dist.rendezvous("env://"))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        # Gradients travel by NCCL where there are GPUs, what the ranks agree on by gloo.
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        gpus = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if torch.cuda.is_available() else None
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run do not find each other ({error}).") from None
-    _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store)
+    _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store, gpus)
     if rank:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end of the process
+
+
+def take_gpu(number: int) -> None:
+    """Makes it the GPU that this process uses where the code names none, as NCCL does. Nothing where it is not there,
+    which `choose_device` refuses for a run on GPUs."""
+    if number < torch.cuda.device_count():
+        torch.cuda.set_device(number)
 
 
 def leave(code: int = 0) -> None:
@@ -116,7 +130,7 @@ def add_up(values: Tensor) -> Tensor:
     """The sum over the ranks, in place. Every rank must come here, and does so in the same order."""
     if count() > 1:
         with watched():
-            dist.all_reduce(values)
+            dist.all_reduce(values, group=_place.gpus if values.is_cuda else None)
     return values
 
 
@@ -140,13 +154,27 @@ def wait() -> None:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` gives on rank 0, on every rank."""
+    """What `make` gives on rank 0, on every rank; also the UserError that it raises there."""
     if count() == 1:
         return make()
-    found = [make() if first() else None]
+    found: list[Any] = [None]
+    if first():
+        try:
+            found[0] = make()
+        except UserError as error:
+            found[0] = error
     with watched():
         dist.broadcast_object_list(found, device=torch.device("cpu"))
-    return found[0]  # type: ignore[return-value]
+    if isinstance(found[0], UserError):
+        raise found[0]
+    return found[0]
+
+
+def together(batches: Iterator[T]) -> Iterator[T]:
+    """The same, as soon as every rank has its first one: a resumed stream reads for long before it comes to that."""
+    head = list(itertools.islice(batches, 1))
+    wait()
+    return itertools.chain(head, batches)
 
 
 def all_alike(text: str) -> bool:

@@ -88,7 +88,7 @@ class Report:
 
 def save_page(report: Report, path: Path) -> None:
     text = page(report)
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def page(report: Report) -> str:
@@ -152,7 +152,8 @@ def tiles(report: Report) -> Iterable[str]:
         row = trained[-1]
         yield tile(f"{row['photos_per_second']:,.3g}", "photos a second")
         yield tile(f"{row['seconds_per_1000_photos']:,.3g} s", "for 1,000 photos")
-        yield tile(f"{row['peak_memory_gb']:.1f} GB", "of memory at the peak")
+        if "peak_memory_gb" in row:
+            yield tile(f"{row['peak_memory_gb']:.1f} GB", "of memory at the peak")
     for stage, hours in report.training["hours"].items():
         yield tile(f"{hours:.2f} h", f"in the {STAGES[stage]}")
 

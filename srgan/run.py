@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from srgan import ranks
@@ -21,12 +22,15 @@ from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.files import remove_partial, write_whole
 from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
+from srgan.losses import load_vgg19
+from srgan.metrics import LPIPS
 from srgan.model_folder import Model, ModelConfig, load_model, save_model
 from srgan.models import Generator
 from srgan.pairs import CropPictures
+from srgan.progress import Log
 from srgan.report import epoch_folder, middle, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
 from srgan.report_page import Report, save_page
-from srgan.training import Stopped, Trainer
+from srgan.training import NOT_SAVED, Stopped, Trainer, check_batch_size
 from srgan.upscaler import Upscaler
 
 TEST_PHOTOS = 5
@@ -34,6 +38,9 @@ TEST_PHOTOS = 5
 
 INTERIM = "interim"
 """Model folder of a run that goes on."""
+
+FINISHED = "finished"
+"""Kind of the row that ends stats.jsonl once the model folder is whole."""
 
 
 def plan(config: Config, train: Photos, held_out: Crops) -> str:
@@ -73,6 +80,52 @@ def expected_memory(config: Config, dtype: str) -> float:
     return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 
 
+def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
+    """Raises UserError where something is not there, or is broken, that the run will need. Nothing is begun."""
+    folder = config.run_folder()
+    if resume and not (folder / "state.pt").exists():
+        raise UserError(NOT_SAVED.format(folder / "state.pt"))
+    if not resume:
+        refuse_begun(folder)
+    check_batch_size(config)
+    check_showcase(config)
+    if config.init and not resume:
+        initial_model(config)
+    if config.vgg19 and config.needs_vgg19():
+        load_vgg19(config.vgg19)
+    if config.lpips:
+        LPIPS.load(config.lpips)
+    if tensorboard:
+        Board(folder / "tensorboard")
+
+
+def refuse_begun(folder: Path) -> None:
+    if (folder / "state.pt").exists():
+        raise UserError(f"{folder} holds a run already: go on with it by --resume, or choose another --out.")
+
+
+def check_showcase(config: Config) -> None:
+    for picture in find_photos(config.showcase) if config.showcase else []:
+        open_rgb(picture)
+
+
+def is_finished(config: Config) -> bool:
+    """Whether the run in the folder has been trained to the end that these settings set, and has its model."""
+    folder = config.run_folder()
+    last = (Log(folder / "stats.jsonl").rows() or [{}])[-1]
+    written = (folder / "model" / "config.json").exists()
+    return written and last.get("kind") == FINISHED and last["epochs"] == f"{config.epochs:g}"
+
+
+def how_to_go_on(config: Config) -> str:
+    folder = config.run_folder()
+    more = "" if config.schedule == "one-cycle" else "train it for more epochs with --resume --epochs NUMBER, or "
+    return (
+        f"{folder} is trained to its end, {config.epochs:g} epochs, and was left as it is: {more}start another run "
+        f"from its model, with --init {folder} and another --out."
+    )
+
+
 def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
     source = find_model(config.init)
@@ -86,31 +139,40 @@ def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[st
 
 
 class Run:
-    """A trainer and the folder that it fills."""
+    """A trainer and the folder that it fills, which nobody else can take as long as the process lives."""
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool, tensorboard: bool = False) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
         self.folder = config.run_folder()
         self.versions = versions()
-        if ranks.first() and (self.folder / "state.pt").exists() and not resume:
-            raise UserError(f"{self.folder} holds a run already: go on with it by --resume, or choose another --out.")
-        for picture in find_photos(config.showcase) if config.showcase else []:
-            open_rgb(picture)  # better refused now than after the last epoch
+        self.lock = FileLock(self.folder / ".lock", timeout=0)
+        check_showcase(config)  # better refused now than after the last epoch
         self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.first() else None
         self.trainer = Trainer(config, train, held_out, self.folder)
+        model = ranks.from_first(lambda: initial_model(config)) if config.init and not resume else None
+        ranks.from_first(lambda: self.take_folder(resume))
         if resume:
             self.trainer.load()
-        elif config.init:
-            self.trainer.start_from(*ranks.from_first(lambda: initial_model(config)))
+        elif model:
+            self.trainer.start_from(*model)
         self.test_photos = held_out.last(TEST_PHOTOS)
         if ranks.first():
             self.prepare_folder(resume)
 
-    def prepare_folder(self, resume: bool) -> None:
+    def take_folder(self, resume: bool) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()  # the system lets go of it when the process ends, however it ends
+        except Timeout:
+            raise UserError(
+                f"another process is training in {self.folder}: stop it, wait until it ends, or choose another --out."
+            ) from None
         except OSError as error:
-            raise UserError(f"--out {self.folder} cannot be made ({error.strerror}).") from None
+            raise UserError(f"--out {self.folder} cannot be made or written to ({error.strerror}).") from None
+        if not resume:
+            refuse_begun(self.folder)
+
+    def prepare_folder(self, resume: bool) -> None:
         remove_partial(self.folder)
         write_whole(self.folder / "settings.json", self.config.save)
         if not resume:  # of a run that was stopped before it had saved anything
@@ -129,7 +191,7 @@ class Run:
                     then(epoch)
         except Stopped:
             return False
-        return True
+        return not any(ranks.any_of(self.trainer.stop_requested))  # during the last validation
 
     def save_references(self) -> None:
         pixels = self.test_photos.batch(range(len(self.test_photos.names)))
@@ -164,6 +226,9 @@ class Run:
         self.save_model(folder, model, figures, pictures)
         self.save_report(figures, finished=True)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
+        position = self.trainer.position
+        end = {"stage": position.stage, "photos": position.total, "epochs": f"{self.config.epochs:g}"}
+        self.trainer.log.add({"kind": FINISHED, **end})
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
         return f"{best}\nModel folder: {folder}"
 

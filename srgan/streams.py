@@ -25,6 +25,12 @@ from srgan.errors import UserError
 SHUFFLE = 1000
 """Crops among which a worker draws the next one: 49 MB of them at 128x128."""
 
+CHUNK = 8
+"""Photos that a worker hands over at once."""
+
+PREFETCH = 16
+"""Chunks that each worker keeps ready: 6 MB at 128x128."""
+
 File = tuple[str, bytes]
 """A picture file: its name and what is in it."""
 
@@ -146,7 +152,7 @@ class Stream:
 
     Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows
     from seed, epoch and the numbers of workers and ranks alone: a resumed run reads once more what its epoch had
-    passed, and goes on exactly.
+    passed, and goes on exactly, alone also in steps of another size.
     """
 
     def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
@@ -159,10 +165,19 @@ class Stream:
         return self.epoch
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch, `size` at a time: uint8 [size, 3, side, side]."""
+        """The photos from `start` to `stop` of an epoch, `size` at a time: uint8 [size, 3, side, side].
+
+        To one rank of several, its share of each `size`; it has taken its share of what came before `start` too.
+        """
         if start >= stop:
             return
-        deal = Deal(self, (seed, epoch), start, stop, size)
+        passed = sum(own_photos(min(size, start - first)) for first in range(0, start, size))
+        counts = [own_photos(min(size, stop - first)) for first in range(start, stop, size)]
+        crops = self.dealt(Deal(self, (seed, epoch), passed, passed + sum(counts)))
+        for count in counts:
+            yield torch.stack(list(itertools.islice(crops, count)))
+
+    def dealt(self, deal: "Deal") -> Iterator[Tensor]:
         for item in load(deal, self.workers):
             if isinstance(item, str):
                 raise UserError(item)
@@ -170,7 +185,7 @@ class Stream:
             if skipped and not self.told:
                 tqdm.write(f"Photos are left out: {first_reasons(skipped)}. Further ones are not named.")
                 self.told = True
-            yield pixels
+            yield from pixels
 
     def crops(self, seed: tuple[int, ...], part: int, parts: int, skipped: dict[str, str]) -> Iterator[np.ndarray]:
         """A part's crops in random order, again and again; `skipped` takes the names of those that are left out."""
@@ -202,42 +217,46 @@ class Stream:
                 yield crop
 
 
-class Deal(IterableDataset):
-    """An epoch's batches, dealt out to the workers in turn, so that their order does not depend on who is faster."""
+def own_photos(step: int) -> int:
+    """How many of a step's photos this rank takes."""
+    part = ranks.share(step).part
+    return part.stop - part.start
 
-    def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int, size: int) -> None:
-        self.stream, self.seed = stream, seed
-        shares = [ranks.share(min(size, stop - first)).part for first in range(start % size, stop, size)]
-        self.counts = [part.stop - part.start for part in shares]
-        """photos of each batch that this rank takes, from the epoch's beginning"""
+
+class Deal(IterableDataset):
+    """A rank's photos of an epoch, dealt out to the workers CHUNK at a time and in turn, so that their order depends
+    neither on who is faster nor on how many of them a step takes."""
+
+    def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int) -> None:
+        """start, stop: those that are wanted of the rank's photos, counted from the epoch's beginning."""
+        self.stream, self.seed, self.start, self.stop = stream, seed, start, stop
         self.rank, self.ranks = ranks.number(), ranks.count()  # the workers do not know it
-        self.passed = start // size
-        """batches that were trained on before the run was resumed"""
 
     def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str]] | str]:
         workers, info = max(1, self.stream.workers), get_worker_info()
-        # The loader asks worker 0 first, which is to have the first batch that is not passed.
-        worker = ((info.id if info else 0) + self.passed) % workers
+        # The loader asks worker 0 first, which is to have the chunk in which `start` lies.
+        worker = ((info.id if info else 0) + self.start // CHUNK) % workers
         try:
-            yield from self.batches(worker, workers)
+            yield from self.chunks(worker, workers)
         except UserError as error:  # the loader would bury it in a traceback
             yield str(error)
 
-    def batches(self, worker: int, workers: int) -> Iterator[tuple[Tensor, dict[str, str]]]:
-        """A worker's batches, each with the photos left out on the way to it."""
+    def chunks(self, worker: int, workers: int) -> Iterator[tuple[Tensor, dict[str, str]]]:
+        """A worker's chunks, each with the photos left out on the way to it; what lies before `start` is read alone."""
         skipped: dict[str, str] = {}
         crops = self.stream.crops(self.seed, self.rank * workers + worker, self.ranks * workers, skipped)
-        for number in range(worker, len(self.counts), workers):
-            batch = list(itertools.islice(crops, self.counts[number]))
-            if number >= self.passed:
-                yield torch.from_numpy(np.stack(batch)), dict(skipped)
+        for first in range(worker * CHUNK, self.stop, workers * CHUNK):
+            chunk = list(itertools.islice(crops, min(CHUNK, self.stop - first)))
+            if wanted := chunk[max(0, self.start - first) :]:
+                yield torch.from_numpy(np.stack(wanted)), dict(skipped)
                 skipped.clear()
 
 
 def load(deal: Deal, workers: int) -> Iterator[Any]:
     with warnings.catch_warnings():  # the number of workers decides on the order, so it is not left to the machine
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        return iter(DataLoader(deal, batch_size=None, num_workers=workers, worker_init_fn=ignore_signals))
+        ahead = {"prefetch_factor": PREFETCH, "worker_init_fn": ignore_signals} if workers else {}
+        return iter(DataLoader(deal, batch_size=None, num_workers=workers, **ahead))
 
 
 def ignore_signals(_: int) -> None:

@@ -48,24 +48,30 @@ class Stopped(Exception):
     """The run was asked to stop and has saved its state."""
 
 
+NOT_SAVED = "{} is not there: this run has not saved anything to go on from."
+
+
+def check_batch_size(config: Config) -> None:
+    if config.batch_size < ranks.count():
+        raise UserError(
+            f"--batch-size {config.batch_size} is less than the {ranks.count()} processes: each needs a photo."
+        )
+
+
 class Trainer:
     """One run: networks, optimisers, averages and position, and the steps that move them."""
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
-        if config.batch_size < ranks.count():
-            raise UserError(
-                f"--batch-size {config.batch_size} is less than the {ranks.count()} processes: each needs a photo."
-            )
+        check_batch_size(config)
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(self.device, config.precision)
         if self.device.type == "cuda" and isinstance(train, Crops):
             self.train = train.on(self.device, torch.cuda.mem_get_info(self.device)[0])
         self.stages = {name: max(1, round(e * len(train))) for name, e in config.stage_epochs().items()}
         """photos that each stage sees: whole epochs, mostly"""
-        needs_vgg19 = "detail" in self.stages and config.content != "mse"
         with ranks.one_a_machine():  # VGG19 may have to be downloaded
-            self.content = content_loss(config.content, load_vgg19(config.vgg19) if needs_vgg19 else None)
+            self.content = content_loss(config.content, load_vgg19(config.vgg19) if config.needs_vgg19() else None)
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
         torch.manual_seed(config.seed)
         self.generator = Generator(config.channels, config.blocks)
@@ -155,7 +161,8 @@ class Trainer:
         title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
         with progress_bar(count, position.photos, title) as bar:
             order = (self.config.seed, self.epoch_number())
-            for pixels in self.train.batches(*order, position.photos, count, self.config.batch_size):
+            batches = self.train.batches(*order, position.photos, count, self.config.batch_size)
+            for pixels in ranks.together(batches):
                 share = ranks.share(min(self.config.batch_size, count - position.photos))
                 meter.add(self.step_or_say_what_fits(pixels, share), share.weight)
                 position.photos += share.photos
@@ -308,10 +315,12 @@ class Trainer:
         return PENALTY_EVERY * config.penalty_weight * self.discriminator.steepness(restored, original, nudges)
 
     def set_rates(self) -> None:
-        schedule = self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule
-        factor = rate_factor(self.position.total / self.stage_photos(), schedule)
+        factor = rate_factor(self.position.total / self.stage_photos(), self.schedule())
         for group in self.rate_groups():
             group["lr"] = group["full_lr"] * factor
+
+    def schedule(self) -> str:
+        return self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule
 
     @torch.no_grad()
     def update_average(self, photos: int) -> None:
@@ -327,20 +336,22 @@ class Trainer:
     # State
 
     def save(self, name: str = "state.pt") -> None:
-        """Everything that the rest of the run depends on, in one file. Of ranks it says nothing: any number goes on."""
+        """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
         if not ranks.first():
             return
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
-            "origin": self.origin, "photos": self.photos_digest(),
+            "origin": self.origin, "photos": self.photos_digest(), "stages": self.stages,
+            "batch_size": self.config.batch_size, "ranks": ranks.count(),
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
         torch.save(state, buffer)
         write_whole(self.folder / name, lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load(self) -> None:
+        """Takes up the saved state. Raises UserError where there is none that fits the settings and the photos."""
         path = self.folder / "state.pt"
         try:
             state = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
@@ -357,15 +368,47 @@ class Trainer:
         except UserError:
             raise
         except FileNotFoundError:
-            raise UserError(f"{path} is not there: this run has not saved anything to go on from.") from None
+            raise UserError(NOT_SAVED.format(path)) from None
         except Exception as error:
-            raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
-        if state.get("photos") != self.photos_digest():
+            raise UserError(
+                f"{path} is damaged or of another run ({type(error).__name__}): put a file of checkpoints/ in its "
+                "place, or begin again in another --out."
+            ) from None
+        if state["photos"] != self.photos_digest():
             raise UserError(
                 f"--data {self.config.data} holds other photos than this run was begun with: restore them, "
                 "or choose another --out."
             )
+        self.check_length(state["stages"])
+        self.say_what_comes_twice(state["batch_size"], state["ranks"])
         self.forget_later_rows()
+
+    def check_length(self, before: dict[str, int]) -> None:
+        """before: photos of each stage as the run was last planned. Raises UserError where --epochs asks for others and
+        the learning rate would jump, or so many have been seen already."""
+        stage, seen = self.position.stage, self.position.total
+        now, then = self.stages[stage], before[stage]
+        if now < seen:
+            raise UserError(
+                f"--epochs {self.config.epochs:g} are fewer than the {seen / len(self.train):.3g} that "
+                f"{self.folder} has trained."
+            )
+        if now != then and rate_factor(seen / now, self.schedule()) != rate_factor(seen / then, self.schedule()):
+            raise UserError(
+                f"--epochs {self.config.epochs:g}: the learning rates of this run, --schedule {self.schedule()}, were "
+                f"those of {then / len(self.train):.3g} epochs: leave it out, or start another run from its model, "
+                f"with --init {self.folder}."
+            )
+
+    def say_what_comes_twice(self, batch_size: int, count: int) -> None:
+        """batch_size, count: of the steps' photos and of the ranks when the state was saved."""
+        streamed, begun = self.config.photos_per_epoch is not None, self.position.photos > 0
+        alike = (batch_size, count) == (self.config.batch_size, ranks.count()) or count == ranks.count() == 1
+        if streamed and begun and not alike:
+            tqdm.write(
+                "With another --batch-size or number of processes the photos of the running epoch are dealt out anew: "
+                "some come twice in it and others not at all. The next epoch is as it should be."
+            )
 
     def photos_digest(self) -> str:
         """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""

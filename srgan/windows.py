@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from srgan import ranks
-from srgan.data import Collection, Crops, cached, count_to_hold_out, decode, shuffled
+from srgan.data import Crops, cached, count_to_hold_out, require_photos, shuffled, too_small
 
 
 @dataclass(frozen=True)
@@ -88,24 +87,17 @@ class Windows:
 def load_windows(data: str | Path, side: int, reduce: float = 1.0) -> Windows:
     """The photos of a folder or a zip, from the cache where they are there; it takes 3 bytes a pixel.
 
-    Broken photos and those that are smaller than a window are skipped and named.
+    Broken photos and those that are smaller than a window are skipped and named. Raises UserError where none is left.
     """
-    place, index = cached(data, f"whole {side}", lambda photos, partial: write_photos(photos, side, partial))
-    pixels, arrays, start = np.memmap(place / "photos.bin", np.uint8, "r"), [], 0
-    for height, width in index["sizes"]:
-        arrays.append(pixels[start : start + 3 * height * width].reshape(3, height, width))
-        start += arrays[-1].size
-    return Windows(arrays, side, index["names"], index["skipped"], reduce)
-
-
-def write_photos(photos: Collection, side: int, place: Path) -> dict[str, Any]:
-    names, sizes, skipped = [], [], {}
-    with (place / "photos.bin").open("wb") as file:
-        for name, photo in decode(photos, side, whole=True):
-            if isinstance(photo, str):
-                skipped[name] = photo
-            else:
-                file.write(photo.tobytes())
-                names.append(name)
-                sizes.append(photo.shape[1:])
-    return {"names": names, "sizes": sizes, "skipped": skipped}
+    pixels, index = cached(data)
+    arrays, names, skipped, start = [], [], dict(index["skipped"]), 0
+    for name, (height, width) in zip(index["names"], index["sizes"], strict=True):
+        stop = start + 3 * height * width
+        if min(height, width) < side:
+            skipped[name] = too_small(width, height, side)
+        else:
+            arrays.append(pixels[start:stop].reshape(3, height, width))
+            names.append(name)
+        start = stop
+    require_photos(data, names, skipped)
+    return Windows(arrays, side, names, skipped, reduce)

@@ -174,8 +174,11 @@ def trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
 
 
 def start(photos: Path, folder: Path, resume: bool = False, tensorboard: bool = False, **settings: Any) -> Run:
+    """A run as a process would have it; its folder is let go of, so that the next process can be played in this one."""
     config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
-    return Run(config, *load_crops(photos, config.crop).split(config.held_out), resume, tensorboard)
+    run = Run(config, *load_crops(photos, config.crop).split(config.held_out), resume, tensorboard)
+    run.lock.release()
+    return run
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,17 @@ import pytest
 from helpers import is_one_sentence, train
 
 from srgan.card import command_line
-from srgan.config import FREE_ON_RESUME, RECIPES, Config, build_parser, flag, make_config, parse, resume_config
+from srgan.config import (
+    FREE_ON_RESUME,
+    RECIPES,
+    VERSION,
+    Config,
+    build_parser,
+    flag,
+    make_config,
+    parse,
+    resume_config,
+)
 from srgan.errors import UserError
 
 FIELDS = dataclasses.fields(Config)
@@ -228,26 +238,37 @@ def test_saved_settings_come_back(run: Path) -> None:
     assert resume_config({"data": "photos"}, run) == read("--epochs", "5", "--recipe", "classic")
 
 
-def test_a_run_from_before_the_penalty_goes_on_without_it(run: Path) -> None:
+@pytest.mark.parametrize("version", [None, 0, VERSION + 1])
+def test_a_run_of_another_version_is_refused_in_one_sentence(run: Path, version: int | None) -> None:
     path = run / "settings.json"
     saved = json.loads(path.read_text())
-    del saved["penalty_weight"]
-    path.write_text(json.dumps(saved))
-    assert resume_config({}, run).penalty_weight == 0.0
+    assert saved.pop("version") == VERSION
+    path.write_text(json.dumps(saved | ({} if version is None else {"version": version}) | {"colour": "unknown"}))
+    with pytest.raises(UserError, match="another version") as caught:
+        resume_config({}, run)
+    assert is_one_sentence(str(caught.value)) and "--init" in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_more_epochs_on_resume_are_of_the_gan_stage(tmp_path: Path) -> None:
+    read("--epochs", "5").save(tmp_path / "settings.json")
+    assert resume_config({"epochs": 8.0}, tmp_path).stage_epochs() == {"fidelity": 5, "detail": 8}
+    assert resume_config({"epochs": 5.0}, tmp_path) == read("--epochs", "5")
 
 
 def test_where_things_lie_and_what_fits_may_change_on_resume(run: Path) -> None:
     given = {
         "data": "elsewhere", "out": "o", "vgg19": "v", "lpips": "l", "showcase": "s", "data_terms": "t", "license": "m",
-        "device": "cpu", "precision": "fp32", "save_minutes": 1.0, "batch_size": 7,
+        "device": "cpu", "precision": "fp32", "save_minutes": 1.0, "batch_size": 7, "epochs": 6.0,
     }  # fmt: skip
     assert set(given) == FREE_ON_RESUME
     resumed = resume_config(given, run)
     assert {name: getattr(resumed, name) for name in given} == given
-    assert (resumed.epochs, resumed.content) == (5, "vgg54")
+    assert (resumed.crop, resumed.content) == (128, "vgg54")
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 6), ("held_out", 29), ("seed", 1), ("crop", 64), ("lr", 2e-4)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("fidelity_epochs", 6), ("held_out", 29), ("seed", 1), ("crop", 64), ("lr", 2e-4)]
+)
 def test_what_is_trained_may_not_change_on_resume(run: Path, name: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         resume_config({"data": "photos", name: value}, run)
@@ -257,7 +278,9 @@ def test_what_is_trained_may_not_change_on_resume(run: Path, name: str, value: A
     assert getattr(resume_config({"data": "photos", name: same}, run), name) == same
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"colour": 1}', '{"epochs": "many"}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"version": 1, "colour": 1}', '{"version": 1, "epochs": "many"}', "\0"]
+)
 def test_broken_settings_are_refused_by_name(run: Path, content: str) -> None:
     (run / "settings.json").write_text(content)
     with pytest.raises(UserError) as caught:
@@ -272,9 +295,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_saved_as_plain_json(run: Path) -> None:
-    assert json.loads((run / "settings.json").read_text()) == dataclasses.asdict(
-        read("--epochs", "5", "--recipe", "classic")
-    )
+    settings = dataclasses.asdict(read("--epochs", "5", "--recipe", "classic"))
+    assert json.loads((run / "settings.json").read_text()) == {"version": VERSION, **settings}
 
 
 def test_recipes_name_settings_that_exist() -> None:

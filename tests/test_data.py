@@ -16,6 +16,7 @@ from PIL import Image
 import srgan.data
 from srgan.data import Crops, find_photos, first_reasons, load_crops, shuffled
 from srgan.errors import UserError
+from srgan.windows import load_windows
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def test_a_build_that_was_cut_short_leaves_nothing_that_counts(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(srgan.data, "to_tensor", interrupt)
         load_crops(photos, 32)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert entries(tmp_path / "cache") == []
     assert len(load_crops(photos, 32).names) == 12
 
 
@@ -216,8 +217,73 @@ def test_two_runs_at_once_both_find_the_cache_whole(photos: Path, tmp_path: Path
     runs = [Popen(command, env=environment(SRGAN_CACHE=str(tmp_path)), stdout=PIPE) for _ in range(2)]
     said = [run.communicate(timeout=120)[0].decode().split() for run in runs]
     assert said == [["12", str(int(load_crops(photos, 32).pixels.sum()))]] * 2
-    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(entries(tmp_path)) == 1
+
+
+def entries(cache: Path) -> list[Path]:
+    """What it holds, beside the files that are locked while an entry is written."""
+    return sorted(path for path in cache.iterdir() if path.suffix != ".lock")
+
+
+@pytest.mark.parametrize("file", ["photos.bin", "index.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "other"])
+def test_a_cache_that_was_damaged_is_written_anew(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, damage: str
+) -> None:
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path))
+    before = load_crops(photos, 32).pixels.copy()
+    (entry,) = entries(tmp_path)
+    data = (entry / file).read_bytes()
+    (entry / file).unlink()  # another file in its place: what is still mapped keeps its bytes
+    if damage != "missing":
+        (entry / file).write_bytes(data[: len(data) // 2] if damage == "cut" else b"{}")
+    for _ in range(2):
+        again = load_crops(photos, 32)
+        assert np.array_equal(again.pixels, before) and len(again.names) == 12
+        forbid_decoding(monkeypatch)
+
+
+def test_whole_photos_are_decoded_once_for_windows_of_every_size(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "f-small.png" in load_windows(mixed, 32).skipped
+    forbid_decoding(monkeypatch)
+    smaller = load_windows(mixed, 28)
+    assert "f-small.png" in smaller.names and "is 40x31" not in str(smaller.skipped)
+    with pytest.raises(UserError, match="none of the 9 photos"):
+        load_windows(mixed, 84)
+
+
+def test_the_cache_drops_what_was_longest_unused(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path))
+    (tmp_path / "holiday").mkdir()  # not of this program's making
+    unfinished = tmp_path / ("0" * 24)
+    unfinished.mkdir()
+    places = {}
+    for age, side in ((3, 32), (2, 36), (1, 40)):
+        before = set(entries(tmp_path))
+        crops = load_crops(photos, side)
+        (places[side],) = set(entries(tmp_path)) - before
+        os.utime(places[side] / "index.json", times=(1e9 - age, 1e9 - age))
+    assert not unfinished.exists()
+    load_crops(photos, 32)  # used once more: now 36 is the oldest
+    room = sum(file.stat().st_size for side in (32, 40) for file in places[side].iterdir())
+    monkeypatch.setenv("SRGAN_CACHE_GB", str((room + 12 * 3 * 44 * 44 + 2000) / 1e9))
+    load_crops(photos, 44)
+    assert [side for side, place in places.items() if place.exists()] == [32, 40]
+    monkeypatch.setenv("SRGAN_CACHE_GB", "1e-9")
+    load_crops(photos, 48)
+    assert len(entries(tmp_path)) == 2 and (tmp_path / "holiday").exists()  # what is in use stays, whatever it takes
+    assert crops.batch([11]).shape == (1, 3, 40, 40)  # also in a run that has it open
+
+
+@pytest.mark.parametrize("given", ["much", "0", "-1", "nan"])
+def test_a_limit_that_is_no_number_is_one_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path))
+    monkeypatch.setenv("SRGAN_CACHE_GB", given)
+    with pytest.raises(UserError, match="SRGAN_CACHE_GB") as caught:
+        load_crops(photos, 32)
+    assert is_one_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

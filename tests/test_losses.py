@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from helpers import OFFLINE, is_one_sentence, random_vgg19
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms.functional import normalize
 
@@ -272,3 +275,26 @@ def test_without_weights_and_network_both_ways_out_are_named(tmp_path: Path, mon
     text = str(caught.value)
     assert is_one_sentence(text)
     assert "--vgg19" in text and "--content mse" in text
+
+
+class Convolutions(TorchDispatchMode):
+    """Takes down in which arithmetic they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "convolution" in str(function):
+            self.dtypes.add(args[0].dtype)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("device", "wanted"), [("cuda", torch.float64), ("cpu", torch.float32)])
+def test_the_ssim_loss_is_not_convolved_in_tf32(device: str, wanted: torch.dtype) -> None:
+    """A GPU takes that for float32 unless it is told not to; here tensors without content stand for its own."""
+    with FakeTensorMode(), Convolutions() as seen:
+        restored, original = (torch.empty(2, 3, 32, 32, device=device) for _ in range(2))
+        loss = ssim_loss(restored, original)
+    assert loss.dtype == torch.float32
+    assert seen.dtypes == {wanted}

@@ -67,10 +67,21 @@ def test_no_photo_is_seen_twice_in_an_epoch(photos: Path, monkeypatch: pytest.Mo
         assert torch.equal(torch.cat(real), whole)
 
 
+def test_each_rank_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for gpus in (0, 2):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        for number in range(3):
+            ranks.take_gpu(number)
+    assert taken == [0, 1]
+
+
 def test_alone_nothing_is_waited_for() -> None:
     assert ranks.first() and ranks.count() == 1
     assert ranks.any_of(True, False) == [True, False]
     assert ranks.from_first(lambda: 3) == 3
+    assert list(ranks.together(iter([1, 2, 3]))) == [1, 2, 3] and list(ranks.together(iter([]))) == []
     gradient = torch.ones(2)
     ranks.average([gradient], 1.0)
     assert gradient.tolist() == [1, 1]
@@ -163,7 +174,9 @@ def test_a_lost_rank_ends_the_run_and_any_number_of_ranks_goes_on(photos: Path, 
     assert validated == [("fidelity", 1), ("detail", 1)]
 
 
-@pytest.mark.parametrize(("words", "wrong"), [("--batch-size 1", ("--batch-size", "1")), ("--crop", ("--crop", "33"))])
+@pytest.mark.parametrize(
+    ("words", "wrong"), [("--batch-size 1", ("--batch-size", "1")), ("holds no run", ("--resume",))]
+)
 def test_what_is_wrong_is_said_by_one_rank(photos: Path, tmp_path: Path, words: str, wrong: tuple[str, ...]) -> None:
     arguments = ("--data", photos, "--out", tmp_path / "run", *BOTH_STAGES, *wrong)
     codes, _, sentences = ended(begin(arguments, arguments))

@@ -1,6 +1,7 @@
 """Training: the steps one by one, and whole runs of train.py with their files, their stops and their resumes."""
 
 import dataclasses
+import gc
 import json
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from helpers import (
     OFFLINE,
+    ROOT,
     SMALL,
     TINY,
     environment,
@@ -42,7 +44,7 @@ from srgan.losses import grid_loss
 from srgan.metrics import structural_similarity
 from srgan.progress import Log, Meter, Position
 from srgan.ranks import Share
-from srgan.run import expected_memory, plan
+from srgan.run import Run, expected_memory, plan
 from srgan.training import Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
 
@@ -469,6 +471,50 @@ def test_a_run_killed_between_validation_and_saving_has_its_figures_once(photos:
     assert validated == [("fidelity", 1), ("detail", 1)]
 
 
+def test_more_epochs_are_trained_on_resume_as_if_they_had_been_asked_for_at_once(photos: Path, tmp_path: Path) -> None:
+    whole = start(photos, tmp_path / "whole", epochs=2, schedule="constant")
+    assert whole.train()
+    first = start(photos, tmp_path / "run", epochs=1, schedule="constant")
+    assert first.train()
+    second = start(photos, first.folder, resume=True, epochs=2, schedule="constant")
+    assert second.train()
+    for name, value in whole.trainer.generator.state_dict().items():
+        assert torch.equal(value, second.trainer.generator.state_dict()[name]), name
+    with pytest.raises(UserError, match="fewer") as caught:
+        start(photos, first.folder, resume=True, epochs=1, schedule="constant")
+    assert is_one_sentence(str(caught.value))
+
+
+def test_more_epochs_are_refused_where_the_learning_rate_would_jump(photos: Path, tmp_path: Path) -> None:
+    for schedule, steps, fits in (("one-cycle", 1, True), ("one-cycle", 5, False), ("warm-up", 5, True)):
+        run = start(photos, tmp_path / f"{schedule}-{steps}", schedule=schedule, epochs=1)
+        stop_at(run.trainer, steps)  # in the first stage, or within the second
+        assert run.train() is False
+        before = (run.folder / "settings.json").read_bytes()
+        if fits:
+            assert start(photos, run.folder, resume=True, schedule=schedule, epochs=2).train()
+            continue
+        with pytest.raises(UserError, match="--init") as caught:
+            start(photos, run.folder, resume=True, schedule=schedule, epochs=2)
+        assert is_one_sentence(str(caught.value)) and schedule in str(caught.value)
+        assert (run.folder / "settings.json").read_bytes() == before
+
+
+def test_a_request_to_stop_during_the_last_validation_is_heard(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(photos, tmp_path / "run")
+    validate = run.trainer.validate
+
+    def interrupted(losses: dict[str, float]) -> None:
+        validate(losses)
+        run.trainer.stop_requested = run.trainer.position.stage == "detail"
+
+    monkeypatch.setattr(run.trainer, "validate", interrupted)
+    assert run.train() is False
+    assert start(photos, run.folder, resume=True).train() is True
+
+
 @pytest.fixture
 def stopped(photos: Path, tmp_path: Path) -> Path:
     """The folder of a run that was stopped after its first step."""
@@ -615,9 +661,11 @@ def two_stages(photos: Path, lpips_file: Path, tmp_path_factory: pytest.TempPath
     textured(77, 300, 200).save(showcase / "portrait.png")
     done = train(
         "--data", photos, "--out", out, *TWO_STAGES, "--lpips", lpips_file, "--showcase", showcase,
-        "--data-terms", "Made for this test.",
+        "--data-terms", "Made for this test in 東京.", PYTHONWARNDEFAULTENCODING="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    ours = [line for line in done.stderr.splitlines() if "EncodingWarning" in line and line.startswith(str(ROOT))]
+    assert ours == []  # no file is written in an encoding that depends on the system
     return out, done.stdout
 
 
@@ -636,7 +684,7 @@ def test_a_run_leaves_its_files(two_stages: tuple[Path, str]) -> None:
     samples = {f"samples/{folder}/{name}.png" for folder in folders for name in ("010", "011")}
     model = ("config.json", "metrics.json", "README.md", "model.safetensors", "fidelity.safetensors", "curves.png")
     assert files == {
-        "settings.json", "stats.jsonl", "state.pt", "curves.png", "sheet.png", "report.html",
+        "settings.json", "stats.jsonl", ".lock", "state.pt", "curves.png", "sheet.png", "report.html",
         "checkpoints/detail-002.pt", "model/samples/portrait.png", *samples, *(f"model/{name}" for name in model),
     }  # fmt: skip
 
@@ -682,7 +730,7 @@ def test_statistics_have_a_row_for_every_epoch(two_stages: tuple[Path, str]) -> 
 
 def test_settings_are_what_was_asked_for(two_stages: tuple[Path, str], photos: Path) -> None:
     found = json.loads((two_stages[0] / "settings.json").read_text())
-    assert found.keys() == {field.name for field in dataclasses.fields(Config)}
+    assert found.keys() == {"version", *(field.name for field in dataclasses.fields(Config))}
     assert {name: found[name] for name in ("data", "crop", "epochs", "fidelity_epochs", "held_out", "content")} == {
         "data": str(photos), "crop": 32, "epochs": 2, "fidelity_epochs": 1, "held_out": 2, "content": "mse",
     }  # fmt: skip
@@ -695,10 +743,15 @@ def test_the_model_folder_says_how_it_was_made(two_stages: tuple[Path, str]) -> 
     assert training["data"]["seen"] == {"fidelity": 10, "detail": 20}
     figures = json.loads((folder / "metrics.json").read_text())["figures"]
     assert figures.keys() == {"bicubic", "detail 0", "detail 0.5", "detail 1"}
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     command = shlex.split(training["command"])
     assert command[:2] == ["python", "train.py"] and training["command"] in card
-    for words in ("Made for this test.", f"{figures['detail 1']['psnr_y']:.2f}", "samples/portrait.png", "curves.png"):
+    for words in (
+        "Made for this test in 東京.",
+        f"{figures['detail 1']['psnr_y']:.2f}",
+        "samples/portrait.png",
+        "curves.png",
+    ):
         assert words in card, words
     assert Image.open(folder / "samples" / "portrait.png").size == (4 * 384, 384)
 
@@ -757,6 +810,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
     )
     process = begin(*arguments)
     wait_for(lambda: len(rows(out)) >= 1, process)
+    for resume in (False, True):  # the same command once more, and beside the living process
+        with pytest.raises(UserError, match="another process") as caught:
+            start(photos, out, resume)
+        assert is_one_sentence(str(caught.value)) and str(out) in str(caught.value)
     process.send_signal(signal.SIGINT)
     said, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
@@ -766,6 +823,52 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
     assert torch.load(out / "state.pt", weights_only=True)["position"]["total"] > 0
 
 
+def main(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """train.py inside this process, which ends it as the shell would see it."""
+    import train as program
+
+    monkeypatch.setattr("sys.argv", ["train.py", *map(str, arguments)])
+    return program.main()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_left_as_it_is_and_says_how_to_go_on(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = shutil.copytree(two_stages[0], tmp_path / "run")
+    before = contents(out)
+    assert main(monkeypatch, "--data", photos, "--out", out, "--resume", "--batch-size", "2") == 0
+    said = capsys.readouterr().out
+    assert "--resume --epochs" in said and f"--init {out}" in said
+    assert contents(out) == before
+    monkeypatch.setattr("train.photos", lambda config: pytest.fail("it goes on"))
+    (out / "model" / "config.json").unlink()  # not whole: it is written again
+    with pytest.raises(pytest.fail.Exception, match="goes on"):
+        main(monkeypatch, "--data", photos, "--out", out, "--resume")
+
+
+def test_ctrl_c_while_the_model_folder_is_written_says_how_to_complete_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--data", photos, "--out", tmp_path / "run", *TINY, "--content", "mse", "--epochs", "1")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        monkeypatch.setattr(Run, "finish", lambda run, number=number: signal.raise_signal(number))
+        again = ["--resume"] if (tmp_path / "run").exists() else []
+        try:
+            assert main(monkeypatch, *arguments, *again) == 1
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert is_one_sentence(last) and "--resume" in last and "model folder" in last
+        gc.collect()  # a process that ends lets go of its folder
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path) -> None:
     done = train(
         "--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", TORCH_HOME=str(tmp_path / "home"), **OFFLINE
@@ -773,6 +876,32 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "11 photos to train on, 1 held out" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"), [("--init", "nowhere"), ("--vgg19", "nofile"), ("--lpips", "nofile"), ("--showcase", "nowhere")]
+)
+def test_a_dry_run_looks_for_what_the_run_will_need(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    wrong: str,
+) -> None:
+    path = tmp_path / wrong
+    assert main(monkeypatch, "--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", flag, path) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert is_one_sentence(last) and str(path) in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_beside_a_run_says_what_the_run_would(
+    photos: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(monkeypatch, "--data", photos, "--out", stopped, *TINY, "--dry-run") == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main(monkeypatch, "--data", photos, "--out", stopped, "--dry-run", "--resume") == 0
 
 
 def test_without_vgg19_and_network_nothing_is_begun(photos: Path, tmp_path: Path) -> None:
