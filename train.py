@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from srgan import ranks
+from srgan.card import draft_card
 from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.device import is_out_of_memory
@@ -75,7 +76,7 @@ def main() -> int:
     except KeyboardInterrupt:  # before the first step; from then on stop_on_signals() has it
         say_last("stopped before training began.")
         return 1
-    return publish(run, repository) if trained and repository else 0
+    return publish(run, repository, bool(own["private"])) if trained and repository else 0
 
 
 def say_last(text: str) -> None:
@@ -84,25 +85,27 @@ def say_last(text: str) -> None:
 
 
 def check_publishing(own: dict[str, Any], config: Config) -> str:
-    """USER/NAME to publish to, known to take it before the first photo is read; "" without --push."""
+    """USER/NAME to publish to, where the Hub has taken everything that it will judge; "" without --push."""
     if own["push"] is None:
         if own["private"] or own["push_every"]:
             raise UserError("--private and --push-every say how to publish: give --push too.")
         return ""
     if own["push_every"] is not None and own["push_every"] < 1:
         raise UserError(f"--push-every is {own['push_every']}; it must be at least 1.")
-    repository = check_push(own["push"], config.data, bool(own["private"]), make=not own["dry_run"])
+    card = draft_card(config)
+    repository = check_push(own["push"], config.data, bool(own["private"]), card, make=not own["dry_run"])
     print(f"to be published as {repository}")
     return repository
 
 
-def publish(run: Run, repository: str) -> int:
+def publish(run: Run, repository: str, private: bool) -> int:
     """Whatever happens here, the run folder is whole, and how to publish it later is said."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         push(run.folder, repository)
     except (UserError, KeyboardInterrupt) as error:
-        later = shlex.join(["python", "-m", "srgan", "push", str(run.folder), repository])
+        options = ["--private"] if private else []
+        later = shlex.join(["python", "-m", "srgan", "push", str(run.folder), repository, *options])
         reason = str(error) or "stopped."
         print(f"train.py: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
         return 1
