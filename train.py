@@ -23,6 +23,7 @@ if __name__ == "__main__":  # before the imports that fail where a package is mi
     prepare("train.py")
 
 from srgan import ranks
+from srgan.card import draft_card
 from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.device import is_out_of_memory
@@ -90,7 +91,7 @@ def main() -> int:
         else:
             say_last(f"stopped when all was trained, and the model folder is not whole: {resume_command()} writes it.")
         return 1
-    return publish(config, repository) if trained and repository else 0
+    return publish(config, repository, bool(own["private"])) if trained and repository else 0
 
 
 def say_last(text: str) -> None:
@@ -99,25 +100,27 @@ def say_last(text: str) -> None:
 
 
 def check_publishing(own: dict[str, Any], config: Config) -> str:
-    """USER/NAME to publish to, known to take it before the first photo is read; "" without --push."""
+    """USER/NAME to publish to, where the Hub has taken everything that it will judge; "" without --push."""
     if own["push"] is None:
         if own["private"] or own["push_every"]:
             raise UserError("--private and --push-every say how to publish: give --push too.")
         return ""
     if own["push_every"] is not None and own["push_every"] < 1:
         raise UserError(f"--push-every is {own['push_every']}; it must be at least 1.")
-    repository = check_push(own["push"], config.data, bool(own["private"]), make=not own["dry_run"])
+    card = draft_card(config)
+    repository = check_push(own["push"], config.data, bool(own["private"]), card, make=not own["dry_run"])
     print(f"to be published as {repository}")
     return repository
 
 
-def publish(config: Config, repository: str) -> int:
+def publish(config: Config, repository: str, private: bool) -> int:
     """Whatever happens here, the run folder is whole, and how to publish it later is said."""
     folder = config.run_folder()
     try:
         push(folder, repository)
     except (UserError, KeyboardInterrupt) as error:
-        later = shlex.join(["python", "-m", "srgan", "push", str(folder), repository])
+        options = ["--private"] if private else []
+        later = shlex.join(["python", "-m", "srgan", "push", str(folder), repository, *options])
         reason = str(error) or "stopped."
         print(f"train.py: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
         return 1

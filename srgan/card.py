@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import platform
 import re
 import shlex
@@ -10,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import torch
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import srgan
 from srgan.config import RECIPES, Config, data_name, flag, hub_dataset
+from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.hub import is_hub_name
 from srgan.metrics import FIGURES
@@ -34,12 +37,21 @@ PEERS_FILE, CURVE_PICTURE, FAILURES_FILE = "peers.json", "peers.png", "failures.
 benchmarks/quality.py, the third is for the model's owner to write."""
 
 
+TERMS_LINE = "- Terms of the photos:"
+"""What the line of a card begins with that tells them."""
+
+
 def told_settings(config: Config) -> dict[str, Any]:
     """The settings as they may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
     public = {"init"} if is_hub_name(config.init) else set()
     public |= {"data"} if hub_dataset(config.data) else set()
     return settings | {name: Path(settings[name]).resolve().name for name in PLACES - public if settings[name]}
+
+
+def told_data(config: Config) -> str:
+    """What the training photos are called: USER/NAME of a data set of the Hub, else the last part of their place."""
+    return hub_dataset(config.data) or data_name(config.data)
 
 
 def command_line(config: Config) -> str:
@@ -90,7 +102,7 @@ def facts(
     """What config.json says of the training, and the card is written from."""
     return {
         "settings": told_settings(config),
-        "data": {"name": hub_dataset(config.data) or data_name(config.data), "terms": config.data_terms, **photos},
+        "data": {"name": told_data(config), "terms": config.data_terms, **photos},
         "command": command_line(config),
         "hours": hours(seconds),
         "hardware": hardware(),
@@ -140,18 +152,101 @@ def peers_text(peers: dict[str, Any]) -> str:
 
 def named(text: str, model: str) -> str:
     """The card with the name in it that its reader is to load."""
-    return re.sub(r'Upscaler\.load\("[^"]*"\)', f'Upscaler.load("{model}")', text)
+    return re.sub(r'Upscaler\.load\("(\\.|[^"\\])*"\)', lambda _: load_code(model), text)
 
 
-def write_card(name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str]) -> str:
-    """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder."""
+def load_code(model: str) -> str:
+    return f"Upscaler.load({json.dumps(model, ensure_ascii=False)})"
+
+
+def use_text(model: str, blends: bool) -> str:
+    """How the model is used, in Python; blends: whether it has both weight sets."""
+    enlarge, sets = (
+        ('enlarge(Image.open("small.png"), detail=0.8)', "`model.safetensors` is the detailed end of the range, "
+         "`fidelity.safetensors` the faithful one; `detail` blends them.")
+        if blends
+        else ('enlarge(Image.open("small.png"))', "`model.safetensors` is its only set of weights, so `detail` cannot "
+              "be chosen.")
+    )  # fmt: skip
+    return f"""In a copy of the program that trained it:
+
+```python
+from PIL import Image
+from srgan import Upscaler
+
+{load_code(model)}.{enlarge}.save("large.png")
+```
+
+{sets}"""
+
+
+def shown_files(card: str) -> set[str]:
+    """The files that the card's links and pictures lead to, by their paths beside it."""
+    targets = re.findall(r"""\]\(\s*<?([^)>"]+?)>?\s*(?:"[^"]*"\s*)?\)|\bsrc=["']([^"']+)["']""", card)
+    return {unquote(markdown or html).removeprefix("./") for markdown, html in targets}
+
+
+def restated(card: str, license: str, terms: str) -> str:
+    """The card with another licence and other terms of the training photos; "" leaves what it says.
+
+    Raises UserError where its owner has rewritten the line that held the terms.
+    """
+    if license:
+        changed = ModelCard(card, ignore_metadata_errors=True)
+        changed.data.license = license
+        card = str(changed)
+    if terms:
+        line = f"{TERMS_LINE} {' '.join(terms.split())}"
+        card, found = re.subn(rf"^{re.escape(TERMS_LINE)} .*$", lambda _: line, card, flags=re.MULTILINE)
+        if not found:
+            raise UserError(f"the card has no line {TERMS_LINE!r} to change: write the terms into it by hand.")
+    return card
+
+
+def restate(folder: Path, card: str, license: str, terms: str) -> None:
+    """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json and
+    into the settings of the run around it, which writes the card anew when it goes on."""
+    if card:
+        write_text(folder / "README.md", card)
+    settings = {name: value for name, value in (("license", license), ("data_terms", terms)) if value}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    training = config.get("training") or {}
+    training["settings"] = {**training.get("settings", {}), **settings}
+    if terms:
+        training["data"] = {**training.get("data", {}), "terms": terms}
+    write_text(folder / "config.json", json.dumps({**config, "training": training}, indent=2) + "\n")
+    of_run = folder.parent / "settings.json"
+    if folder.name == "model" and of_run.exists():
+        saved = json.loads(of_run.read_text(encoding="utf-8"))
+        write_text(of_run, json.dumps({**saved, **settings}, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def draft_card(config: Config) -> str:
+    """The metadata of the card that a run will have, for the Hub to judge before there are figures: all are 0."""
+    training = {"data": {"name": told_data(config)}, "settings": told_settings(config)}
+    figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
+    metadata = card_data(config.run_folder().name, training, {"photos": 1, "figures": figures})
+    return f"---\n{metadata.to_yaml()}\n---\n"
+
+
+def write_card(
+    name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str], blends: bool = True
+) -> str:
+    """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder.
+
+    blends: whether the model has both weight sets, so that its user may choose `detail`.
+    """
     data, settings = training["data"], training["settings"]
     windows = settings.get("crop_at") == "random"
     hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
     photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
     versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
     origin = origin_line(training.get("started_from"))
-    shown = "\n".join(f"![{Path(picture).stem}]({picture})" for picture in pictures)
+    shown = "\n".join(f"![{Path(picture).stem}]({quote(picture)})" for picture in pictures)
     return f"""---
 {card_data(name, training, metrics).to_yaml()}
 ---
@@ -164,16 +259,7 @@ and {settings["channels"]} channels, without batch normalisation.
 
 ## Use
 
-In a copy of the program that trained it:
-
-```python
-from PIL import Image
-from srgan import Upscaler
-
-Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large.png")
-```
-
-`model.safetensors` is the detailed end of the range, `fidelity.safetensors` the faithful one; `detail` blends them.
+{use_text(name, blends)}
 
 ## Figures
 
@@ -186,7 +272,7 @@ Upscaler.load("{name}").enlarge(Image.open("small.png"), detail=0.8).save("large
     {training["command"]}
 
 - Photos: {data["name"]}, {data["train"]:,} {counted(settings)}, {data["held_out"]:,} photos held out. Seen: {photos}.
-{origin}- Terms of the photos: {data["terms"] or "not stated"}
+{origin}{TERMS_LINE} {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
 
@@ -265,7 +351,7 @@ def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:
         )
         for title, row in metrics["figures"].items()
         for column, figure in FIGURES.items()
-        if title != "bicubic" and column in row
+        if title != "bicubic" and column in row and math.isfinite(row[column])  # the Hub refuses what is not
     ]
 
 

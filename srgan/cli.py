@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srgan import evaluate_command, export_command, upscale_command
+from srgan.card import restate, restated
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.hub import HubError
-from srgan.publish import check_push, push
+from srgan.publish import check_push, model_folder, push
 from srgan.space import make_space
 from srgan.upscaler import SHIPPED_MODEL
 
@@ -59,14 +60,18 @@ def build_parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
     publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
     publish.add_argument("repository", metavar="USER/NAME", help="made where it is not there")
+    publish.add_argument("--license", default="", help="another licence of the model, as the Hub spells it: mit, ...")
+    publish.add_argument("--terms", default="", help="other terms of the training photos, one sentence")
     publish.set_defaults(run=run_push)
 
     space = commands.add_parser("space", help="make or update a Hugging Face Space with the page", allow_abbrev=False)
     space.add_argument("space", metavar="USER/NAME", help="made where it is not there")
     space.add_argument(
-        "--model", default="", metavar="USER/MODEL", help="model of the Hub to show (default: the one that ships)"
-    )
+        "--model", default="", metavar="USER/MODEL",
+        help="model of the Hub to show, or a model's folder, which is uploaded too (default: those that ship)",
+    )  # fmt: skip
     space.add_argument("--hardware", default="", help="as the Hub spells it: cpu-basic, zero-a10g, t4-small, ...")
+    space.add_argument("--replace", action="store_true", help="delete what another program has in this Space")
     space.set_defaults(run=run_space)
 
     for command in (publish, space):
@@ -77,7 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
 def run_push(arguments: argparse.Namespace) -> int:
     if not arguments.folder.is_dir():
         raise UserError(f"{arguments.folder}: no such run folder.")
-    repo_id = check_push(arguments.repository, "", arguments.private)
+    folder = model_folder(arguments.folder)
+    place, license, terms = folder / "README.md", arguments.license, arguments.terms
+    card = restated(place.read_text(encoding="utf-8"), license, terms) if place.is_file() else ""
+    repo_id = check_push(arguments.repository, "", arguments.private, card)
+    if license or terms:
+        restate(folder, card, license, terms)
     try:
         push(arguments.folder, repo_id)
     except HubError as error:
@@ -88,7 +98,7 @@ def run_push(arguments: argparse.Namespace) -> int:
 
 def run_space(arguments: argparse.Namespace) -> int:
     try:
-        make_space(arguments.space, arguments.model, arguments.hardware, arguments.private)
+        make_space(arguments.space, arguments.model, arguments.hardware, arguments.private, arguments.replace)
     except HubError as error:
         print(f"srgan space: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token, hf_hub_download
+from huggingface_hub import HfApi, ModelCard, get_token, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import get_session
@@ -27,6 +27,8 @@ HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>\w[\w.
 """USER/NAME or USER/NAME@REVISION; no part begins with a dot, so none leads out of a folder"""
 
 LOG_IN = "run `hf auth login`, or set HF_TOKEN"
+
+LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 
 
 class HubError(UserError):
@@ -169,6 +171,23 @@ def epoch_models(model: str | Path) -> list[str]:
         return [f"{repo_id}@{tag}" for tag in epoch_tags(repo_id)]
     except HubError:
         return []
+
+
+def check_card(text: str) -> None:
+    """Asks the Hub whether it takes the metadata of a model card. Raises UserError with what it does not take."""
+    get_session().timeout = SECONDS
+    with told("the model card"):
+        try:
+            card = ModelCard(text)
+            card.validate()
+        except ValueError as error:
+            said = re.sub(r"^- (Error: )?", "", str(error).strip())
+            if said.startswith('"license"'):
+                raise UserError(
+                    f"the Hub knows no licence {card.data.license!r}: give --license as the Hub spells it, such as "
+                    f"mit, cc-by-nc-4.0 or other (all of them: {LICENSES})."
+                ) from None
+            raise UserError(f"the Hub refuses the metadata of the model card: {brief(said).rstrip('. ')}.") from None
 
 
 @contextmanager

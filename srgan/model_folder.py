@@ -90,7 +90,13 @@ class Model:
 
 
 def save_model(folder: Path, model: Model, card: str) -> None:
-    """Writes the folder's files, each whole or not at all. Raises UserError when the disk refuses."""
+    """Writes the folder's files, each whole or not at all, and deletes a weight set that the model there before had
+    and this one has not. Raises UserError when the disk refuses."""
+    for kind in WEIGHTS.keys() - model.weights.keys():
+        try:
+            (folder / WEIGHTS[kind]).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder / WEIGHTS[kind]} cannot be deleted ({error.strerror or error}).") from error
     for kind, weights in model.weights.items():
         tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
         write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: path.write_bytes(save(tensors)))

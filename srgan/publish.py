@@ -5,7 +5,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +13,23 @@ from typing import Any
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 from tqdm import tqdm
 
-from srgan.card import CURVE_PICTURE, PEERS_FILE, hours, named, write_card
+from srgan.card import CURVE_PICTURE, PEERS_FILE, hours, named, shown_files, write_card
 from srgan.config import data_name
 from srgan.errors import UserError
-from srgan.hub import LOG_IN, HubError, hub, is_same, told
+from srgan.hub import LOG_IN, HubError, check_card, hub, is_same, told
 from srgan.metrics import FIGURES
-from srgan.model_folder import WEIGHTS, Model, load_model, save_model
+from srgan.model_folder import LARGEST_JSON, WEIGHTS, Model, load_model, read_config, save_model
 
 BRANCH = "checkpoints"
 """Earlier epochs are committed there, so that `main` never holds anything but the latest model."""
+
+FILES = ("config.json", "metrics.json", "curves.png", PEERS_FILE, CURVE_PICTURE, *WEIGHTS.values())
+"""What a push brings beside the card and the pictures that it shows, where the model folder has it; so where the model
+on the Hub has one of these that the folder has not, it is of an earlier model."""
 
 TRIES = 3
 
@@ -38,15 +42,18 @@ SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as 
 # Before the training
 
 
-def check_push(name: str, data: str, private: bool, make: bool = True) -> str:
-    """USER/NAME, once it is sure that this token may push there; the repository is made where there is none.
+def check_push(name: str, data: str, private: bool, card: str, make: bool = True) -> str:
+    """USER/NAME, once it is sure that the Hub will take a push there; the repository is made where there is none.
 
-    name: USER/NAME; NAME alone or "" are completed from the user and the data folder. make: False only looks. Raises
-    UserError with the cure.
+    name: USER/NAME; NAME alone or "" are completed from the user and the data folder. card: the model card as far as
+    it is known, "" for none. make: False only looks. Raises UserError with the cure.
     """
     user = check_token()
-    with told(name or "--push"):
-        repo_id = name if "/" in name else f"{user}/{name or default_name(data)}"
+    repo_id = name if "/" in name else f"{user}/{name or default_name(data)}"
+    with told(repo_id):
+        validate_repo_id(repo_id)
+    if card:
+        check_card(card)
     if not make:
         return repo_id
     with told(repo_id):
@@ -56,7 +63,29 @@ def check_push(name: str, data: str, private: bool, make: bool = True) -> str:
             raise UserError(f"{repo_id} is public on the Hub: make it private in its settings, or leave out --private.")
         # This asks how a file would be uploaded, which only those who may write are told; nothing is uploaded.
         api.preupload_lfs_files(repo_id, [CommitOperationAdd("config.json", b"{}")])
+        check_not_anothers(api, repo_id)
     return repo_id
+
+
+def check_not_anothers(api: HfApi, repo_id: str) -> None:
+    """Raises UserError where the repository holds the model of another program, which a push would overwrite."""
+    there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
+    if there and not is_ours(repo_id, there.get("config.json")):
+        raise UserError(
+            f"{repo_id} holds the model of another program, which would be overwritten: choose another name."
+        )
+
+
+def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
+    """Whether a config.json on the Hub is one of this program's."""
+    if not isinstance(config, RepoFile) or config.size > LARGEST_JSON:
+        return False
+    path = Path(hf_hub_download(repo_id, config.path))
+    try:
+        read_config(path)
+    except UserError:
+        return False
+    return True
 
 
 def check_token() -> str:
@@ -99,28 +128,34 @@ def push(run: Path, repo_id: str, say: Callable[[str], object] = print) -> None:
 
 
 def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
-    folder = run if (run / "config.json").exists() else run / "model"
-    if not folder.is_dir():
-        raise UserError(f"{run} holds no model yet: finish its training with train.py --resume.")
+    folder = model_folder(run)
     model = load_model(folder)
     api = hub()
-    head = api.model_info(repo_id).sha
+    main = look_at(api, repo_id, "main")
     files = files_of(folder)
     if card := files.pop("README.md", b"").decode():
-        card = card_to_push(repo_id, head, card)
+        card = card_to_push(repo_id, main.card, card)
         if card is None:
             say("The model card has been edited on the Hub and is left as it is there.")
         else:
             files["README.md"] = card.encode()
     last = (model.metrics.get("history") or [{}])[-1]
-    commit = commit_files(api, repo_id, files, "main", f"{run.resolve().name}: {where(last)}", parent=head)
-    say(f"{'Already there' if commit == head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})")
+    commit = commit_files(api, repo_id, main, files, left_over(main, files), f"{run.resolve().name}: {where(last)}")
+    say(f"{'Already there' if commit == main.head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})")
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
     if last.get("stage") == "detail":
         place_tag(api, repo_id, tags, Epoch(last["epoch"], files), lambda: commit, say)
     for epoch in kept_epochs(run, model, repo_id, files, say):
         if epoch.number != last.get("epoch"):
-            place_tag(api, repo_id, tags, epoch, lambda e=epoch: commit_epoch(api, repo_id, e, commit), say)
+            place_tag(api, repo_id, tags, epoch, lambda e=epoch: commit_epoch(api, repo_id, e, commit, files), say)
+
+
+def model_folder(run: Path) -> Path:
+    """A run's model folder; a model folder itself."""
+    folder = run if (run / "config.json").exists() else run / "model"
+    if not folder.is_dir():
+        raise UserError(f"{run} holds no model yet: finish its training with train.py --resume.")
+    return folder
 
 
 def where(row: dict[str, Any]) -> str:
@@ -128,41 +163,73 @@ def where(row: dict[str, Any]) -> str:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """A model folder's own files by their paths in it; nothing else that lies there."""
-    names = ["config.json", "metrics.json", "README.md", "curves.png", PEERS_FILE, CURVE_PICTURE, *WEIGHTS.values()]
-    paths = [folder / name for name in names] + sorted((folder / "samples").glob("*.png"))
+    """A model folder's own files by their paths in it, of its samples those that the card shows; nothing else there."""
+    card = folder / "README.md"
+    samples = samples_in(card.read_text(encoding="utf-8")) if card.is_file() else set()
+    paths = (folder / name for name in (*FILES, card.name, *sorted(samples)))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 
+def samples_in(card: str) -> set[str]:
+    return {name for name in shown_files(card) if re.fullmatch(r"samples/[^/\\]+\.png", name)}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch of the repository as it was when it was looked at."""
+
+    name: str
+    head: str
+    files: frozenset[str]
+    card: str
+    """its README.md; "" where there is none"""
+
+
+def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
+    info = api.model_info(repo_id, revision=name)
+    files = frozenset(file.rfilename for file in info.siblings or ())
+    card = ""
+    if "README.md" in files:
+        path = Path(hf_hub_download(repo_id, "README.md", revision=info.sha))
+        card = path.read_text(encoding="utf-8", errors="replace")
+    return Branch(name, info.sha, files, card)
+
+
+def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] = ()) -> list[str]:
+    """What an earlier push has left on the branch and this one does not bring: it would be taken for this model's.
+
+    Never what an owner has added, nor a picture that an edited card shows. brought: other names that a push has used.
+    """
+    own, card = {*FILES, *brought}, branch.card
+    if is_signed(card):
+        own |= {"README.md", *samples_in(card)}
+        card = ""
+    card = files["README.md"].decode() if "README.md" in files else card
+    shown = {name for name in shown_files(card) if name.endswith(".png")}
+    return sorted((own & branch.files) - files.keys() - shown)
+
+
 def commit_files(
-    api: HfApi,
-    repo_id: str,
-    files: dict[str, bytes],
-    branch: str,
-    message: str,
-    parent: str | None = None,
-    deleted: tuple[str, ...] = (),
+    api: HfApi, repo_id: str, branch: Branch, files: dict[str, bytes], deleted: list[str], message: str
 ) -> str:
-    """One commit; gives its hash, or where nothing has changed that of the branch. `parent` must still be its head."""
+    """One commit on the branch, which must be as it was; gives its hash, or the branch's where nothing has changed."""
     operations: list[Any] = [CommitOperationAdd(name, content) for name, content in files.items()]
     operations += [CommitOperationDelete(name) for name in deleted]
-    return api.create_commit(repo_id, operations, commit_message=message, revision=branch, parent_commit=parent).oid
+    return api.create_commit(
+        repo_id, operations, commit_message=message, revision=branch.name, parent_commit=branch.head
+    ).oid
 
 
 # The card
 
 
-def card_to_push(repo_id: str, head: str, text: str) -> str | None:
-    """The card with the repository's name in it, signed; None where its owner has edited the one on the Hub.
+def card_to_push(repo_id: str, there: str, text: str) -> str | None:
+    """The card with the repository's name in it, signed; None where its owner has edited the one that is there.
 
     The signature is a checksum of the text above it: a card that does not match its own is somebody's work.
     """
     text = named(text, repo_id)
-    try:
-        there = Path(hf_hub_download(repo_id, "README.md", revision=head)).read_text(encoding="utf-8", errors="replace")
-    except EntryNotFoundError:
-        return sign(text)
-    if is_signed(there):
+    if not there or is_signed(there):
         return sign(text)
     if re.sub(r"\A---\s.*?\n---\s", "", there, flags=re.DOTALL).strip():
         return None
@@ -219,7 +286,7 @@ def kept_epochs(
         figures["detail 1"] = {name: row[name] for name in FIGURES if name in row}
         metrics = {**model.metrics, "figures": figures, "history": state["history"]}
         training = as_of(model.config.training, state["position"])
-        card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [])
+        card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [], "fidelity" in weights)
         card = named(card, f"{repo_id}@epoch-{row['epoch']}")
         with tempfile.TemporaryDirectory() as folder:
             save_model(Path(folder), Model(replace(model.config, training=training), weights, metrics), card)
@@ -233,12 +300,12 @@ def as_of(training: dict[str, Any], position: dict[str, Any]) -> dict[str, Any]:
     return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(position["seconds"])}
 
 
-def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str) -> str:
-    """Its folder as one commit on the branch of the checkpoints."""
+def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str, on_main: Collection[str]) -> str:
+    """Its folder as one commit on the branch of the checkpoints, which begins at `main`, where `on_main` was pushed."""
     api.create_branch(repo_id, branch=BRANCH, revision=main, exist_ok=True)
-    there = api.list_repo_files(repo_id, revision=BRANCH)
-    deleted = tuple(name for name in there if name.startswith("samples/") and name not in epoch.files)
-    return commit_files(api, repo_id, epoch.files, BRANCH, f"epoch {epoch.number}", deleted=deleted)
+    branch = look_at(api, repo_id, BRANCH)
+    deleted = left_over(branch, epoch.files, on_main)
+    return commit_files(api, repo_id, branch, epoch.files, deleted, f"epoch {epoch.number}")
 
 
 def place_tag(
@@ -261,10 +328,10 @@ def place_tag(
 
 
 def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) -> bool:
-    """Whether the weights of a commit are these."""
-    names = [name for name in WEIGHTS.values() if name in files]
-    there = {file.path: file for file in api.get_paths_info(repo_id, names, revision=commit)}
-    return there.keys() == set(names) and all(is_same(files[name], file) for name, file in there.items())
+    """Whether the weights of a commit are these, and no others."""
+    there = {file.path: file for file in api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)}
+    names = files.keys() & set(WEIGHTS.values())
+    return there.keys() == names and all(is_same(files[name], file) for name, file in there.items())
 
 
 # During the training

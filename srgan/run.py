@@ -277,7 +277,7 @@ class Run:
         history = self.trainer.history
         metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
         save_curves(history, folder / "curves.png")
-        card = write_card(self.folder.name, model.config.training, metrics, pictures)
+        card = write_card(self.folder.name, model.config.training, metrics, pictures, "fidelity" in model.weights)
         save_model(folder, Model(model.config, model.weights, metrics), card)
 
     @cached_property

@@ -1,25 +1,62 @@
 """Publish the page as a Hugging Face Space: upload what it needs, and wait until it runs."""
 
 import re
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, SpaceInfo, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from srgan.errors import UserError
 from srgan.hub import HUB_NAME, HubError, hub, told
-from srgan.publish import check_token
+from srgan.model_folder import brief, load_model
+from srgan.publish import check_token, files_of, model_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FILES = (
-    "app.py", "page/*", "requirements.txt", "README.md", "LICENSE", "srgan/*.py", "examples/*", "weights/*/*",
-    "weights/*/samples/*",
-)  # fmt: skip
-"""What the page needs, as patterns in the repository; what matches nothing is left out."""
+FILES_OF = {
+    "": "LICENSE README.md app.py requirements.txt",
+    "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
+    "page": (
+        "__init__.py api.py faces.py figures.html files.py handlers.py head.html models.py parts.py style.css "
+        "tabs.py tools.py zoom.html zoom_buttons.html"
+    ),
+    "srgan": (
+        "__init__.py __main__.py augment.py board.py boxes.py card.py cli.py comparison.py config.py data.py "
+        "degradation.py device.py discriminators.py errors.py evaluate_command.py evaluation.py "
+        "export_command.py faces.py files.py formats.py hub.py images.py losses.py metrics.py model_folder.py "
+        "models.py optimizers.py pairs.py progress.py publish.py py.typed ranks.py report.py report_page.py "
+        "run.py space.py streams.py training.py upscale_command.py upscaler.py windows.py zero.py"
+    ),
+    "weights/celeba-faces": (
+        "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "
+        "peers.json peers.png"
+    ),
+    "weights/celeba-faces/samples": "biden.png cat.png coffee.png collins.png obama.png",
+    "weights/face-detector": "LICENSE README.md face_detection_yunet_2023mar.onnx",
+    "weights/photos": (
+        "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "
+        "peers.json peers.png"
+    ),
+    "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
+}  # fmt: skip
+"""What a Space is made of, by folder. Names, not patterns: whatever else lies in these folders may be private."""
+
+FILES = tuple(f"{folder}/{name}".lstrip("/") for folder, names in FILES_OF.items() for name in names.split())
+
+MARK = "srgan-page"
+"""The tag, in a Space's README.md, by which `srgan space` knows a Space that it has made."""
+
+FRONT_MATTER = re.compile(r"---\n(.*?)\n---(?:\n(.*))?", re.DOTALL)
+
+VARIABLE = "SRGAN_MODEL"
+"""The Space's variable that names its model to app.py."""
+
+MADE_BY_THE_HUB = re.compile(r"\s*(Check out the configuration reference at https://huggingface.co/docs/hub/\S+\s*)?")
+"""All that the text of the README.md says which the Hub lays into a new Space."""
 
 ON_ZERO_GPU = {"torch": "2.11.0", "torchvision": "0.26.0"}
 """ZeroGPU refuses a torch that it has not been made for. Its documentation names this one; torchvision goes with it."""
@@ -34,18 +71,32 @@ LOG_LINES = 30
 
 
 def make_space(
-    space: str, model: str = "", hardware: str = "", private: bool = False, say: Callable[[str], object] = print
+    space: str,
+    model: str = "",
+    hardware: str = "",
+    private: bool = False,
+    replace: bool = False,
+    say: Callable[[str], object] = print,
 ) -> None:
-    """Creates the Space, or makes an existing one like this repository, and waits until it runs.
+    """Creates the Space, or brings one up to date that this program has made, and waits until it runs.
 
-    Raises HubError with the end of the log where it does not come up, UserError for what is wrong from the start.
+    model: USER/NAME[@REVISION] of the Hub, or a model's folder, which is uploaded too. replace: take over a Space of
+    another program and delete its files. Raises HubError with the end of the log where it does not come up, UserError
+    for what is wrong from the start.
     """
     check_token()
     check_names(space, model)
+    local = local_files(model)
+    shown = uploaded_folder(model) if is_folder(model) else model
     with told(space):
         api = hub()
-        hardware = create(api, space, model, hardware, private)
-        commit = upload(api, space, model, hardware)
+        is_new = create(api, space, shown, hardware, private)
+        there = api.space_info(space)
+        if not is_new:
+            check_made_here(there, replace)
+            hardware = change(api, there, shown, hardware, private)
+        files = for_a_space(local, f"{api.endpoint}/spaces/{space}", model, hardware)
+        commit = upload(api, there, files, replace, say)
         say(f"Uploaded: {api.endpoint}/spaces/{space} (commit {commit[:7]})")
         wait_until_running(api, space, commit, say)
 
@@ -54,18 +105,84 @@ def check_names(space: str, model: str) -> None:
     match = HUB_NAME.fullmatch(space)
     if not match or match["revision"]:
         raise UserError(f"{space} is no name for a Space: give USER/NAME.")
-    if not (ROOT / "app.py").is_file():
-        raise UserError(f"{ROOT} holds no app.py: a Space is made from a whole copy of this repository.")
-    if model:
+    if is_folder(model):
+        load_model(model_folder(Path(model)))
+    elif model:
         if not (match := HUB_NAME.fullmatch(model)):
-            raise UserError(f"--model {model}: a Space takes its model from the Hub: USER/NAME or USER/NAME@REVISION.")
+            raise UserError(f"--model {model}: there is no such folder, and USER/NAME[@REVISION] names one on the Hub.")
         with told(f"--model {model}"):
             hub().model_info(match["repo"], revision=match["revision"], expand=["sha"])
 
 
-def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> str:
-    """Gives the hardware that it has, or will have; "" for what the Hub gives a new one."""
-    variables = [{"key": "SRGAN_MODEL", "value": model}] if model else []
+# The files
+
+
+def is_folder(model: str) -> bool:
+    return bool(model) and Path(model).is_dir()
+
+
+def uploaded_folder(model: str) -> str:
+    """Where a model's folder of this machine goes in the Space. Raises UserError where another model lies there."""
+    folder = f"weights/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(model).resolve().name).strip('.-') or 'model'}"
+    if folder in FILES_OF and (ROOT / folder).resolve() != Path(model).resolve():
+        raise UserError(f"--model {model}: a model that ships has this name: rename the folder.")
+    return folder
+
+
+def local_files(model: str = "") -> dict[str, bytes]:
+    """What lies on this machine of what is uploaded, by the paths in the Space. Raises UserError where the program
+    itself is not there."""
+    tracked = tracked_files()
+    names = [name for name in FILES if (ROOT / name).is_file() and (tracked is None or name in tracked)]
+    files = {name: (ROOT / name).read_bytes() for name in names}
+    for name in FILES_OF[""].split():
+        if name not in files:
+            raise UserError(f"{ROOT} holds no {name} of its own: a Space is made from a whole copy of this repository.")
+    if is_folder(model):
+        folder = uploaded_folder(model)
+        files |= {f"{folder}/{name}": content for name, content in files_of(model_folder(Path(model))).items()}
+    return files
+
+
+def tracked_files() -> set[str] | None:
+    """The files that git knows of a clone; None outside one."""
+    if not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may be another user's
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    except OSError as error:
+        raise UserError(f"git cannot be asked which files belong to {ROOT} ({error.strerror}).") from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"git cannot say which files belong to {ROOT} ({brief(error.stderr.strip())}).") from None
+    return set(found.stdout.split("\0"))
+
+
+def for_a_space(files: dict[str, bytes], address: str, model: str = "", hardware: str = "") -> dict[str, bytes]:
+    """The same files, of which README.md and requirements.txt say what a Space of this model and hardware needs."""
+    changed = {"README.md": readme(files["README.md"].decode(), address, "" if is_folder(model) else model).encode()}
+    if hardware.startswith("zero-"):
+        changed["requirements.txt"] = for_zero_gpu(files["requirements.txt"].decode()).encode()
+    return files | changed
+
+
+def readme(text: str, address: str, model: str) -> str:
+    """The repository's own README.md, whose metadata names the model as well, and as thumbnail its first picture."""
+    card = RepoCard(text)
+    card.data["tags"] = [*card.data.get("tags", []), MARK]
+    if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
+        card.data["thumbnail"] = f"{address}/resolve/main/{picture[1]}"
+    if model:
+        card.data["models"] = [model.split("@")[0]]
+    return str(card)
+
+
+# The Space
+
+
+def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> bool:
+    """Whether it is made now; False: it is there already."""
+    variables = [{"key": VARIABLE, "value": model}] if model else []
     try:
         api.create_repo(
             space, repo_type="space", space_sdk="gradio", private=private or None, space_hardware=hardware or None,
@@ -74,48 +191,67 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
     except HfHubHTTPError as error:
         if error.response.status_code != 409:
             raise
-        for variable in variables:
-            api.add_space_variable(space, variable["key"], variable["value"])
-        present = api.get_space_runtime(space).requested_hardware or ""
-        if hardware and present != hardware:
-            api.request_space_hardware(space, hardware)
-        if private and not api.space_info(space).private:
-            raise UserError(
-                f"{space} is public on the Hub: make it private in its settings, or leave out --private."
-            ) from None
-        return hardware or present
-    return hardware
+        return False
+    return True
 
 
-def space_files(address: str, model: str = "", hardware: str = "") -> dict[str, bytes]:
-    """What is uploaded, by the paths in the Space."""
-    paths = sorted(path for pattern in FILES for path in ROOT.glob(pattern) if path.is_file())
-    files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths if not path.name.startswith(".")}
-    files["README.md"] = readme(files["README.md"].decode(), address, model).encode()
-    if hardware.startswith("zero-"):
-        files["requirements.txt"] = for_zero_gpu(files["requirements.txt"].decode()).encode()
-    return files
+def check_made_here(there: SpaceInfo, replace: bool) -> None:
+    """Raises UserError where the Space holds another program. What the Hub itself puts into a new one is nothing."""
+    names, metadata, text = names_in(there), "", ""
+    if "README.md" in names:
+        path = Path(hf_hub_download(there.id, "README.md", repo_type="space", revision=there.sha))
+        parts = FRONT_MATTER.fullmatch(path.read_text(encoding="utf-8", errors="replace"))
+        metadata, text = parts.groups("") if parts else ("", "not laid there by the Hub")
+    empty = names <= {"README.md", ".gitattributes"} and MADE_BY_THE_HUB.fullmatch(text)
+    if not (replace or empty or re.search(rf"\b{MARK}\b", metadata)):
+        raise UserError(
+            f"{there.id} is a Space that this program has not made: choose another name, or give --replace to delete "
+            "what it holds."
+        )
 
 
-def upload(api: HfApi, space: str, model: str, hardware: str) -> str:
-    """One commit that leaves exactly these files; none where they are there already. Gives the Space's commit."""
-    files = space_files(f"{api.endpoint}/spaces/{space}", model, hardware)
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(name, content) for name, content in files.items()
-    ]
-    there = api.list_repo_files(space, repo_type="space")
-    operations += [CommitOperationDelete(name) for name in there if name not in files and name != ".gitattributes"]
-    return api.create_commit(space, operations, commit_message="Face super-resolution", repo_type="space").oid
+def names_in(there: SpaceInfo) -> set[str]:
+    return {file.rfilename for file in there.siblings or ()}
 
 
-def readme(text: str, address: str, model: str) -> str:
-    """The repository's own README.md, whose metadata names the model as well, and as thumbnail its first picture."""
-    card = RepoCard(text)
-    if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
-        card.data["thumbnail"] = f"{address}/resolve/main/{picture[1]}"
+def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: bool) -> str:
+    """Gives the Space that is there its model and hardware; says which hardware it has."""
+    if private and not there.private:
+        raise UserError(f"{there.id} is public on the Hub: make it private in its settings, or leave out --private.")
     if model:
-        card.data["models"] = [model.split("@")[0]]
-    return str(card)
+        api.add_space_variable(there.id, VARIABLE, model)
+    present = api.get_space_runtime(there.id).requested_hardware or ""
+    if hardware and present != hardware:
+        api.request_space_hardware(there.id, hardware)
+    return hardware or present
+
+
+def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool, say: Callable[[str], object]) -> str:
+    """One commit with these files; none where they are there already. Gives the Space's commit.
+
+    Deleted are files of the program that it has no more, and with `replace` all others.
+    """
+    gone = sorted(
+        name for name in names_in(there) - files.keys() - {".gitattributes"}
+        if replace or name.rpartition("/")[0] in FILES_OF.keys() - {""}
+    )  # fmt: skip
+    say(f"To be uploaded: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB together")
+    for line in listing(files):
+        say(line)
+    if missing := [name for name in FILES if name not in files]:
+        say(f"Left out, since this copy of the program does not have them: {', '.join(missing)}")
+    if gone:
+        say(f"To be deleted in the Space: {', '.join(gone)}")
+    operations = [*(CommitOperationAdd(*file) for file in files.items()), *map(CommitOperationDelete, gone)]
+    return api.create_commit(
+        there.id, operations, commit_message="Face super-resolution", repo_type="space", parent_commit=there.sha
+    ).oid
+
+
+def listing(files: Iterable[str]) -> Iterator[str]:
+    """One line for each folder."""
+    for folder, names in groupby(sorted(files, key=lambda name: name.rpartition("/")), lambda n: n.rpartition("/")[0]):
+        yield f"  {folder or '.'}: {' '.join(name.rpartition('/')[2] for name in names)}"
 
 
 def for_zero_gpu(requirements: str) -> str:

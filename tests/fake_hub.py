@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,14 +18,28 @@ from typing import Any
 
 import yaml
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from helpers import serving
 
 TOKEN = "hf_0123456789abcdefghijklmnopqrstuvwx"
 READ_ONLY = "hf_readonlyabcdefghijklmnopqrstuvwxyz"
 STRANGER = "hf_strangerabcdefghijklmnopqrstuvwxyz"
 USERS = {TOKEN: ("alice", "write"), READ_ONLY: ("alice", "read"), STRANGER: ("mallory", "write")}
-LICENSES = {"mit", "apache-2.0", "cc-by-nc-4.0", "cc-by-4.0", "openrail", "other"}
+LICENSES = ("apache-2.0", "mit", "openrail", "bigscience-openrail-m", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", "other")
+NEW_SPACE = b"""---
+title: Page
+emoji: \xf0\x9f\x90\xa2
+colorFrom: red
+colorTo: blue
+sdk: gradio
+sdk_version: 6.31.0
+app_file: app.py
+pinned: false
+---
+
+Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
+"""
+"""The README.md of a Space that nobody has filled yet."""
 
 
 @dataclass
@@ -190,6 +205,31 @@ def user_of(request: Request) -> tuple[str, str] | None:
     return USERS.get(request.headers.get("authorization", "").removeprefix("Bearer "))
 
 
+def metadata_errors(card: str, kind: str) -> list[str]:
+    """What the Hub says of a card's metadata, in its words as far as they are known."""
+    match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+    try:
+        data = yaml.safe_load(match[1]) if match else {}
+    except yaml.YAMLError as error:
+        return [str(error)]
+    errors = []
+    licenses = data.get("license", "mit")
+    if any(one not in LICENSES for one in (licenses if isinstance(licenses, list) else [licenses])):
+        errors.append(f'"license" must be one of [{", ".join(LICENSES)}], or an array of some of them')
+    for number, name in enumerate(data.get("datasets", [])):
+        if not re.fullmatch(r"([A-Za-z0-9_.-]+/)?[A-Za-z0-9_.-]+", name):
+            errors.append(f'"datasets[{number}]" with value "{name}" is not valid')
+    for entry in data.get("model-index", []):
+        if not entry.get("name"):
+            errors.append('"model-index[0].name" is not allowed to be empty')
+        for result in entry["results"]:
+            if not result["task"]["type"] or not all(math.isfinite(one["value"]) for one in result["metrics"]):
+                errors.append('"model-index[0].results" is not whole')
+    if kind == "space" and data.get("sdk") not in ("gradio", "docker", "static"):
+        errors.append('"sdk" must be one of [gradio, docker, static]')
+    return errors
+
+
 def build_app(hub: FakeHub) -> FastAPI:
     app = FastAPI()
 
@@ -233,25 +273,18 @@ def build_app(hub: FakeHub) -> FastAPI:
         repo.hardware = body.get("hardware") or repo.hardware
         repo.variables = {one["key"]: one["value"] for one in body.get("variables", [])}
         repo.stages = [{"stage": "BUILDING"}, {"stage": "RUNNING"}]
+        if kind == "spaces":
+            repo.trees[repo.branches["main"]]["README.md"] = Blob(NEW_SPACE, False)
         return {"url": url, "name": name}
 
     @app.post("/api/validate-yaml")
     async def validate(request: Request) -> Any:
         body = await request.json()
-        match = re.match(r"---\n(.*?)\n---\n", body["content"], re.DOTALL)
-        errors = []
-        try:
-            data = yaml.safe_load(match[1]) if match else {}
-        except yaml.YAMLError as error:
-            return JSONResponse({"errors": [{"message": str(error)}], "warnings": []}, 400)
-        if data.get("license", "mit") not in LICENSES:
-            errors.append({"message": '"license" must be one of the known ones'})
-        for entry in data.get("model-index", []):
-            if not entry.get("name") or not all(r["task"]["type"] and r["metrics"] for r in entry["results"]):
-                errors.append({"message": '"model-index" is not whole'})
-        if body["repoType"] == "space" and data.get("sdk") not in ("gradio", "docker", "static"):
-            errors.append({"message": '"sdk" is missing'})
-        return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
+        errors = metadata_errors(body["content"], body["repoType"])
+        status = 400 if errors else 200
+        if request.headers.get("accept") == "text/plain":
+            return PlainTextResponse("\n".join(f"- Error: {error}" for error in errors), status)
+        return JSONResponse({"errors": [{"message": error} for error in errors], "warnings": []}, status)
 
     @app.get("/api/{kind}/{user}/{name}")
     @app.get("/api/{kind}/{user}/{name}/revision/{revision:path}")
@@ -396,8 +429,9 @@ def build_app(hub: FakeHub) -> FastAPI:
         return {}
 
     @app.api_route("/{user}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
+    @app.api_route("/spaces/{user}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
     def resolve(request: Request, user: str, name: str, revision: str, path: str) -> Any:
-        repo = read("models", f"{user}/{name}", request)
+        repo = read("spaces" if request.url.path.startswith("/spaces/") else "models", f"{user}/{name}", request)
         if not isinstance(repo, Repo):
             return repo
         if not (commit := repo.resolve(revision)):

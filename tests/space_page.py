@@ -23,7 +23,7 @@ from page_support import ROOT, Server, serving
 from PIL import Image
 
 sys.path.insert(0, str(ROOT))
-from srgan.space import space_files
+from srgan.space import for_a_space, local_files
 
 A_SPACE_ADDS = ("gradio[oauth,mcp]=={version}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces")
 """What the Hub installs beside requirements.txt."""
@@ -48,7 +48,8 @@ socket.getaddrinfo, socket.socket.connect, socket.socket.connect_ex = map(here, 
 
 def check_out(folder: Path, hardware: str = "") -> Path:
     """What `python -m srgan space` uploads, read-only."""
-    for name, content in space_files("https://huggingface.co/spaces/alice/page", hardware=hardware).items():
+    files = for_a_space(local_files(), "https://huggingface.co/spaces/alice/page", hardware=hardware)
+    for name, content in files.items():
         path = folder / "page" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -104,11 +104,9 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     # During the training: a failure is told, the training goes on. After it: exit code 1, and what to do.
     assert "Not pushed, and training goes on: alice/srgan-my-photos: the Hub has trouble (HTTP 500)" in result.out
     assert result.code == 1
-    command = f"python -m srgan push {trained.folder} alice/srgan-my-photos"
-    assert result.err.strip().endswith(
-        f"train.py: trained, but not published: alice/srgan-my-photos: the Hub has "
-        f"trouble (HTTP 500): try again later. Publish it later with: {command}"
-    )
+    said, _, command = result.err.strip().rpartition(" Publish it later with: ")
+    assert "train.py: trained, but not published: alice/srgan-my-photos: the Hub has trouble (HTTP 500)" in said
+    assert command == f"python -m srgan push {trained.folder} alice/srgan-my-photos --private"
     assert {"interim: fidelity stage, epoch 1", "interim: detail stage, epoch 1", "run: detail stage, epoch 2"} <= set(
         repo.messages.values()
     )
@@ -174,15 +172,22 @@ def test_what_cannot_be_pushed_is_known_before_the_training(desk: Desk, photos: 
 
 def test_names_and_flags_are_checked(desk: Desk, photos: Path) -> None:
     desk.hub.models["alice/public"] = Repo()
+    desk.hub.models["alice/bert"] = Repo()
+    desk.hub.models["alice/bert"].put({"config.json": b'{"architectures": ["Bert"]}', "model.safetensors": b"bert"})
     for options, sentence in (
         (["--push", "alice/a b"], "alice/a b is no name that the Hub takes"),
+        (["--push", "alice/a b", "--dry-run"], "alice/a b is no name that the Hub takes"),
         (["--push", "alice/public", "--private"], "alice/public is public on the Hub: make it private"),
+        (["--push", "alice/bert"], "alice/bert holds the model of another program"),
+        (["--push", "alice/x", "--license", "CC BY-NC 4.0"], "the Hub knows no licence 'CC BY-NC 4.0': give --license"),
+        (["--push", "--license", "MIT", "--dry-run"], "the Hub knows no licence 'MIT'"),
         (["--push", "alice/x", "--push-every", "0"], "--push-every is 0; it must be at least 1."),
         (["--private"], "--private and --push-every say how to publish: give --push too."),
     ):
         result = desk.run("train.py", "--data", photos, *options)
         assert result.code == 2 and sentence in result.err and result.err.count("\n") == 1, result.err
-    assert not (desk.folder / "cache").exists()
+    assert not (desk.folder / "cache").exists() and desk.hub.models.keys() == {"alice/public", "alice/bert"}
+    assert desk.hub.models["alice/bert"].files()["model.safetensors"] == b"bert"
 
 
 def test_a_dry_run_makes_no_repository(desk: Desk, photos: Path) -> None:
@@ -262,20 +267,85 @@ def test_a_failed_push_is_completed_by_the_next(desk: Desk, model: Path, case: s
     assert repo.files()["model.safetensors"] == (model / "model.safetensors").read_bytes()
 
 
-def test_a_bad_licence_is_said_before_anything_is_uploaded(desk: Desk, model: Path) -> None:
+def test_licence_and_terms_are_changed_by_hand(desk: Desk, finished: Path) -> None:
+    """A licence that the Hub does not know is said before anything is made there or written here."""
+    run = Path(shutil.copytree(finished, desk.folder / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*.*")}
+    refused = desk.push(run, "--license", "my-own", "--terms", "free")
+    assert refused.code == 2 and "the Hub knows no licence 'my-own': give --license" in refused.err
+    assert not desk.hub.models and before == {path: path.read_bytes() for path in run.rglob("*.*")}
+    assert desk.push(run, "--license", "cc-by-nc-4.0", "--terms", r"free \1 to\nall").code == 0
+    repo = desk.hub.models[REPO]
+    for revision in ("main", "epoch-1"):
+        card = ModelCard(repo.files(revision)["README.md"].decode())
+        assert card.data.license == "cc-by-nc-4.0" and card.data.eval_results
+        assert r"- Terms of the photos: free \1 to\nall" in card.text and "made for tests" not in card.text
+    training = json.loads(repo.files()["config.json"])["training"]
+    assert (training["settings"]["license"], training["data"]["terms"]) == ("cc-by-nc-4.0", r"free \1 to\nall")
+    settings = json.loads((run / "settings.json").read_text())  # --resume writes the card anew from these
+    assert (settings["license"], settings["data_terms"]) == ("cc-by-nc-4.0", r"free \1 to\nall")
+
+
+def test_what_an_earlier_model_has_left_is_deleted_and_what_its_owner_added_stays(desk: Desk, finished: Path) -> None:
+    desk.push(finished)
+    repo = desk.hub.models[REPO]
+    mine = {"samples/mine.png": b"mine", "notes.md": b"mine"}
+    repo.put({**mine, "peers.json": b"{}", "peers.png": b"old"})
+    tagged = dict(repo.tags)
+    run = Path(shutil.copytree(finished, desk.folder / "run"))
+    card = run / "model" / "README.md"
+    card.write_text(card.read_text().replace("![0](samples/0.png)\n", ""))
+    (run / "model" / "fidelity.safetensors").unlink()
+    result = desk.push(run)
+    assert result.code == 0, result.err
+    ours = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*.*")} - {"samples/0.png"}
+    assert repo.files().keys() == ours | mine.keys() | {".gitattributes"}
+    for tag, files in (("epoch-1", repo.files("epoch-1")), ("epoch-2", repo.files("epoch-2"))):
+        assert repo.tags[tag] != tagged[tag] and "fidelity.safetensors" not in files  # its weights are other ones now
+    blends = "from srgan import Upscaler; print([Upscaler.load(name).can_blend for name in sys.argv[2:]])"
+    assert desk.run("-c", f"import sys; {blends}", REPO, f"{REPO}@epoch-1").out == "[False, False]\n"
+    for revision in ("main", "epoch-1"):
+        run_code(desk, repo.files(revision)["README.md"].decode())
+
+
+def test_pictures_that_an_edited_card_shows_stay(desk: Desk, model: Path) -> None:
+    desk.push(model)
+    repo = desk.hub.models[REPO]
+    repo.put({"README.md": repo.files()["README.md"] + b"My words.\n"})
     card = model / "README.md"
-    card.write_text(card.read_text().replace("license: mit", "license: my-own"))
-    result = desk.push(model)
-    assert result.code == 1 and 'Invalid metadata in README.md. - "license" must be one of' in result.err
-    assert len(desk.hub.models[REPO].trees) == 1 and not desk.hub.lfs
+    card.write_text(card.read_text().replace("![0](samples/0.png)\n", ""))
+    (model / "fidelity.safetensors").unlink()
+    assert desk.push(model).code == 0
+    assert "samples/0.png" in repo.files() and "fidelity.safetensors" not in repo.files()
+
+
+def test_only_the_samples_that_the_card_shows_are_pushed(desk: Desk, model: Path) -> None:
+    """A picture that was taken out of the showcase may still lie there."""
+    (model / "samples" / "my child.png").write_bytes(b"private")
+    assert desk.push(model).code == 0
+    assert "samples/0.png" in desk.hub.models[REPO].files()
+    assert "samples/my child.png" not in desk.hub.models[REPO].files()
 
 
 # The card
 
 
+def run_code(desk: Desk, card: str) -> None:
+    """What the card says under "Use" does what it says."""
+    code = card.split("```python\n")[1].split("```")[0]
+    Image.new("RGB", (9, 7)).save(desk.folder / "small.png")
+    result = desk.run("-c", code)
+    assert result.code == 0, result.err
+    with Image.open(desk.folder / "large.png") as large:
+        assert large.size == (36, 28)
+    (desk.folder / "large.png").unlink()
+
+
 def test_the_card(desk: Desk, model: Path) -> None:
     desk.push(model)
     text = desk.hub.models[REPO].files()["README.md"].decode()
+    run_code(desk, text)
+    assert "detail=0.8" in text and "fidelity.safetensors" in text
     card = ModelCard(text)
     data = card.data
     assert (data.library_name, data.pipeline_tag, data.license) == ("srgan", "image-to-image", "mit")
@@ -630,7 +700,7 @@ def test_a_push_that_is_stopped_says_how_to_go_on(desk: Desk) -> None:
 import pathlib, sys, types, train
 def stopped(*_): raise KeyboardInterrupt
 train.push = stopped
-sys.exit(train.publish(types.SimpleNamespace(folder=pathlib.Path("runs/my faces")), "alice/faces"))
+sys.exit(train.publish(types.SimpleNamespace(folder=pathlib.Path("runs/my faces")), "alice/faces", private=False))
 """
     result = desk.run("-c", code)
     command = "python -m srgan push 'runs/my faces' alice/faces"
