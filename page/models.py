@@ -14,9 +14,12 @@ from srgan.metrics import LPIPS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
 PHOTOS_MODEL = SHIPPED_MODEL.parent / "photos"
-"""Of photos of anything; a Space may leave it out."""
+"""For clean pictures of anything; a Space may leave it out."""
 
-FACES, ANY_PHOTO = "Faces", "Any photo"
+WORN_MODEL = SHIPPED_MODEL.parent / "worn"
+"""For pictures of anything that went through JPEG, a messenger or a scanner; a Space may leave it out."""
+
+FACES, ANY_PHOTO, WORN_PHOTO = "Faces", "Any photo", "Worn photo"
 """What the models that ship are made for."""
 
 
@@ -55,8 +58,8 @@ class Models:
         return drawn, milliseconds + round((time.perf_counter() - start) * 1000)
 
     def leaves_faces(self, made_for: str = "") -> bool:
-        """Whether a model has its faces drawn by the one made for them."""
-        return FACES in self.upscalers and (made_for or self.made_for[0]) != FACES
+        """Whether a model has its faces drawn by the one made for them, which knows clean faces alone."""
+        return FACES in self.upscalers and (made_for or self.made_for[0]) == ANY_PHOTO
 
     def at_start(self) -> "Models":
         """The first one, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
@@ -79,8 +82,8 @@ def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
         upscalers = {upscaler.name: upscaler}
     else:
         upscalers = {FACES: Upscaler.load(SHIPPED_MODEL)}
-        if PHOTOS_MODEL.is_dir():
-            upscalers[ANY_PHOTO] = Upscaler.load(PHOTOS_MODEL)
+        more = {ANY_PHOTO: PHOTOS_MODEL, WORN_PHOTO: WORN_MODEL}
+        upscalers |= {title: Upscaler.load(folder) for title, folder in more.items() if folder.is_dir()}
     judge = LPIPS.load(lpips) if lpips else None
     if judge and not zero.HERE:  # there it would need a lent GPU
         judge = judge.to(next(iter(upscalers.values())).device)

@@ -21,15 +21,16 @@ FILES_OF = {
     "": "LICENSE README.md app.py requirements.txt",
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
     "page": (
-        "__init__.py api.py faces.py figures.html files.py handlers.py head.html models.py parts.py style.css "
-        "tabs.py tools.py zoom.html zoom_buttons.html"
+        "__init__.py api.py faces.py figures.html files.py handlers.py head.html models.py parts.py pictures.py "
+        "proxies.py style.css tabs.py tools.py zoom.html zoom_buttons.html"
     ),
     "srgan": (
-        "__init__.py __main__.py augment.py board.py boxes.py card.py cli.py comparison.py config.py data.py "
-        "degradation.py device.py discriminators.py errors.py evaluate_command.py evaluation.py "
-        "export_command.py faces.py files.py formats.py hub.py images.py losses.py metrics.py model_folder.py "
-        "models.py optimizers.py pairs.py progress.py publish.py py.typed ranks.py report.py report_page.py "
-        "run.py space.py streams.py training.py upscale_command.py upscaler.py windows.py zero.py"
+        "__init__.py __main__.py augment.py board.py boxes.py card.py cli.py colour.py colour_tags.py "
+        "comparison.py config.py console.py data.py degradation.py device.py discriminators.py errors.py "
+        "evaluate_command.py evaluation.py export_command.py faces.py files.py formats.py hub.py images.py "
+        "jpeg.py losses.py metrics.py model_folder.py models.py optimizers.py pairs.py progress.py publish.py "
+        "py.typed ranks.py report.py report_page.py resampling.py run.py space.py streams.py training.py "
+        "upscale_command.py upscaler.py windows.py zero.py"
     ),
     "weights/celeba-faces": (
         "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "

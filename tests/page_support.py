@@ -43,6 +43,7 @@ AS_SHIPPED = """
 import pathlib, runpy, sys
 from page import models
 models.SHIPPED_MODEL, models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[2:])
+models.WORN_MODEL = models.PHOTOS_MODEL / "none"
 sys.argv = sys.argv[1:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

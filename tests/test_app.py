@@ -214,11 +214,12 @@ def test_what_is_no_lpips_file_is_one_sentence_and_exit_code_2(
 
 @pytest.fixture
 def shipped(
-    model_folder: Path, photos_folder: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, photos_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, Any] | None]:
     """Runs app.py where two models ship, as far as the launch; gives what it would have served, or None."""
     monkeypatch.setattr(page.models, "SHIPPED_MODEL", model_folder)
     monkeypatch.setattr(page.models, "PHOTOS_MODEL", photos_folder)
+    monkeypatch.setattr(page.models, "WORN_MODEL", tmp_path / "worn")
     monkeypatch.delenv("SRGAN_MODEL", raising=False)
 
     def run(*arguments: str) -> dict[str, Any] | None:
@@ -247,6 +248,7 @@ def test_two_models_are_offered_exactly_where_two_ship_and_none_is_named(
     assert choices(shipped()) == []
     monkeypatch.delenv("SRGAN_MODEL")
     monkeypatch.setattr(page.models, "PHOTOS_MODEL", tmp_path / "photos")
+    monkeypatch.setattr(page.models, "WORN_MODEL", tmp_path / "worn")
     assert choices(shipped()) == []
     (tmp_path / "photos").mkdir()  # an unfinished folder is told of, not left out
     assert shipped() is None

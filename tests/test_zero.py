@@ -210,6 +210,7 @@ def test_every_model_of_the_page_is_lent_before_the_launch(
     monkeypatch.delenv("SRGAN_MODEL", raising=False)
     monkeypatch.setattr(models, "SHIPPED_MODEL", model_folder)
     monkeypatch.setattr(models, "PHOTOS_MODEL", photos_folder)
+    monkeypatch.setattr(models, "WORN_MODEL", tmp_path / "worn")
     monkeypatch.setattr(zero, "HERE", True)
     monkeypatch.setattr(zero, "spaces", SimpleNamespace(GPU=gpu))
     monkeypatch.setattr(gr.Blocks, "launch", launch)
