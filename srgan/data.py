@@ -19,7 +19,7 @@ from tqdm import tqdm
 from srgan import ranks
 from srgan.device import send
 from srgan.errors import UserError
-from srgan.formats import SUFFIXES
+from srgan.formats import endings
 from srgan.images import centre_crop, open_rgb, to_tensor
 
 
@@ -28,9 +28,9 @@ def find_photos(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder.")
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings() and path.is_file())
     if not photos:
-        raise UserError(f"{folder} holds no photos ({', '.join(sorted(SUFFIXES))}).")
+        raise UserError(f"{folder} holds no photos ({', '.join(sorted(endings()))}).")
     return photos
 
 
@@ -68,7 +68,7 @@ def zip_collection(path: Path) -> Collection:
         raise UserError(f"{path} cannot be read as a zip ({error}): was its download cut short?") from None
     names = sorted(name for name in archive.namelist() if is_picture(name) and not name.startswith("__MACOSX/"))
     if not names:
-        raise UserError(f"{path} holds no photos ({', '.join(sorted(SUFFIXES))}).")
+        raise UserError(f"{path} holds no photos ({', '.join(sorted(endings()))}).")
 
     def read(name: str, side: int, whole: bool) -> np.ndarray | str:
         try:
@@ -81,7 +81,7 @@ def zip_collection(path: Path) -> Collection:
 
 
 def is_picture(name: str) -> bool:
-    return name.lower().endswith(tuple(SUFFIXES))
+    return name.lower().endswith(tuple(endings()))
 
 
 def read_crop(path: str | Path, side: int, data: bytes | None = None, whole: bool = False) -> np.ndarray | str:

@@ -1,5 +1,6 @@
 """PIL pictures, tensors, and THE bicubic that training, evaluation, the page and the command line share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +9,25 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from srgan.formats import on_white, open_picture, standard, to_eight_bits
+from srgan.colour import to_eight_bits, to_srgb
+from srgan.formats import on_white, open_picture, standard
 from srgan.models import SCALE
 
 
-def open_rgb(path: str | Path, data: bytes | None = None) -> Image.Image:
+def open_rgb(path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()) -> Image.Image:
     """The picture in a file, as `to_rgb` makes it. Raises UserError when it cannot be read.
 
-    data: the file's bytes, where they are at hand; `path` then only names it.
+    data, formats: as for `open_picture`.
     """
-    return flat(open_picture(path, data)[0])
+    return flat(to_srgb(open_picture(path, data, formats)[0])[0])
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Upright (EXIF orientation applied), 8-bit RGB; what is transparent is laid on white."""
-    return flat(standard(picture))
+    """Upright (EXIF orientation applied), 8-bit RGB, colours in sRGB; what is transparent is laid on white.
+
+    That is what pictures are compared and trained in: levels of two colour spaces cannot be.
+    """
+    return flat(to_srgb(standard(picture))[0])
 
 
 def flat(picture: Image.Image) -> Image.Image:

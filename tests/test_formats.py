@@ -1,6 +1,8 @@
 """Picture files of every kind: what is kept of them, what is said of the rest, and what is written."""
 
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +10,38 @@ import pytest
 from helpers import ROOT, is_one_sentence, run_python, textured
 from PIL import Image, ImageCms
 
+from srgan.colour import to_srgb
 from srgan.errors import UserError
-from srgan.formats import ENDINGS, FORMATS, check_size, format_of, open_picture, save_picture, standard
+from srgan.formats import (
+    COMMON_FORMATS,
+    ENDINGS,
+    FORMATS,
+    check_size,
+    format_of,
+    open_picture,
+    readable,
+    save_picture,
+    standard,
+)
 
 
 def profile(space: str = "sRGB") -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
 
 
-def grey_profile() -> bytes:
-    """An RGB profile that says it is one for greys: Pillow makes none of these."""
-    return profile()[:16] + b"GRAY" + profile()[20:]
+def grey_profile(gamma: float = 2.2) -> bytes:
+    """Pillow makes none of these: a white point and a curve (ICC.1:2022, 7.2, 8.3.4 and 10.6)."""
+    white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(256 * gamma))
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
+    header = struct.pack(">4xI4s4s4s12x4s28x3i", 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061)
+    content = header.ljust(124, b"\0") + tags + white + curve
+    return struct.pack(">I", len(content) + 4) + content
+
+
+def wide_profile() -> bytes:
+    """The sRGB profile with red and green swapped: no colour but grey means what it would without."""
+    return profile().replace(b"rXYZ", b"tXYZ").replace(b"gXYZ", b"rXYZ").replace(b"tXYZ", b"gXYZ")
 
 
 def deep(width: int = 16, height: int = 12) -> Image.Image:
@@ -148,6 +171,193 @@ def test_a_program_is_no_picture(tmp_path: Path) -> None:
         open_picture(tmp_path / "photo.png")
 
 
+def png_with(picture: Image.Image, path: Path, name: bytes, content: bytes) -> Path:
+    """A PNG with one more chunk behind its header."""
+    picture.save(path)
+    whole = path.read_bytes()
+    chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    path.write_bytes(whole[:33] + chunk + whole[33:])
+    return path
+
+
+def test_strangers_files_are_opened_as_common_formats_only(tmp_path: Path) -> None:
+    textured(0, 8, 8).save(tmp_path / "a.png")
+    textured(0, 8, 8).save(tmp_path / "b.png", "TGA")
+    assert open_picture(tmp_path / "a.png", formats=COMMON_FORMATS)[0].size == (8, 8)
+    assert open_picture(tmp_path / "b.png")[0].size == (8, 8)
+    with pytest.raises(UserError, match=r"b\.png: not a picture .*JPEG") as caught:
+        open_picture(tmp_path / "b.png", formats=COMMON_FORMATS)
+    assert is_one_sentence(str(caught.value))
+    assert set(COMMON_FORMATS) - {"HEIF"} < set(readable())
+
+
+def test_a_heic_photo_is_refused_by_the_package_that_reads_it(tmp_path: Path) -> None:
+    """Also under another ending, which phones' programs give it."""
+    if "HEIF" in readable():
+        pytest.skip("pillow-heif is installed")
+    (tmp_path / "photo.jpg").write_bytes(struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1"))
+    for formats in ((), COMMON_FORMATS):
+        with pytest.raises(UserError, match=r"HEIC.*pip install pillow-heif") as caught:
+            open_picture(tmp_path / "photo.jpg", formats=formats)
+        assert is_one_sentence(str(caught.value))
+
+
+# Colours
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_levels_that_follow_a_gamma_become_those_of_srgb(tmp_path: Path, mode: str) -> None:
+    """Linear 0.2140 is sRGB's 0.5. A gamma that is near sRGB's changes nothing, nor does one beside PNG's sRGB."""
+    level = round(0.2140 * (65535 if mode == "I;16" else 255))
+    picture = Image.new("I;16", (4, 4), level) if mode == "I;16" else Image.new("L", (4, 4), level).convert(mode)
+    if mode.endswith("A"):
+        picture.putalpha(77)
+    linear, usual = struct.pack(">I", 100_000), struct.pack(">I", 45_455)
+    found, notes = open_picture(png_with(picture, tmp_path / "linear.png", b"gAMA", linear))
+    light = found if mode == "I;16" else found.convert("L")
+    assert np.asarray(light).mean() / (65535 if mode == "I;16" else 255) == pytest.approx(0.5, abs=0.003)
+    assert not notes and (not mode.endswith("A") or found.getchannel("A").getextrema() == (77, 77))
+    plain = standard(picture)
+    for name, options in (("usual.png", usual), ("none.png", struct.pack(">I", 0))):
+        same, _ = open_picture(png_with(picture, tmp_path / name, b"gAMA", options))
+        assert np.array_equal(np.asarray(same), np.asarray(plain))
+    tagged = png_with(picture, tmp_path / "srgb.png", b"sRGB", b"\0").read_bytes()
+    (tmp_path / "srgb.png").write_bytes(tagged[:33] + (tmp_path / "linear.png").read_bytes()[33:49] + tagged[33:])
+    assert np.array_equal(np.asarray(open_picture(tmp_path / "srgb.png")[0]), np.asarray(plain))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [(b"cICP", bytes((9, 16, 0, 1)), "PQ"), (b"cICP", bytes((12, 13, 0, 1)), "Display P3"),
+     (b"cICP", bytes((1, 13, 0, 0)), "limited"), (b"cICP", bytes((1, 13, 0, 1)), ""),
+     (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000), "cHRM"),
+     (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), "")],
+)  # fmt: skip
+def test_colours_that_are_not_honoured_are_said(tmp_path: Path, name: bytes, content: bytes, said: str) -> None:
+    found, notes = open_picture(png_with(textured(0, 8, 8), tmp_path / "tagged.png", name, content))
+    assert np.array_equal(np.asarray(found), np.asarray(textured(0, 8, 8)))
+    assert len(notes) == bool(said) and all(said in note and is_one_sentence(note) for note in notes)
+
+
+def test_tags_of_avif_and_jpeg_that_are_not_honoured_are_said(tmp_path: Path) -> None:
+    textured(0, 16, 16).save(tmp_path / "plain.avif")
+    whole = (tmp_path / "plain.avif").read_bytes()
+    place = whole.index(b"colrnclx") + 8
+    (tmp_path / "p3.avif").write_bytes(whole[:place] + struct.pack(">HH", 12, 16) + whole[place + 4 :])
+    assert open_picture(tmp_path / "plain.avif")[1] == []
+    (note,) = open_picture(tmp_path / "p3.avif")[1]
+    assert "Display P3" in note and "PQ" in note
+    textured(0, 16, 16).save(tmp_path / "a.jpg")
+    jpeg, note = (tmp_path / "a.jpg").read_bytes(), b"http://ns.adobe.com/xap/1.0/\0<x hdrgm:Version='1.0'/>"
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(note) + 2) + note + jpeg[2:])
+    assert "gain map" in "".join(open_picture(tmp_path / "a.jpg")[1])
+    exif = Image.Exif()
+    exif[0x8769] = {0xA005: {1: "R03"}}  # the camera's settings, and in them how to exchange files
+    assert "Adobe RGB" in "".join(saved(textured(0, 16, 16), tmp_path / "b.jpg", exif=exif)[1])
+    assert saved(textured(0, 16, 16), tmp_path / "c.jpg", exif=exif, icc_profile=profile())[1] == []
+    more = [textured(1, 16, 16)]
+    (note,) = saved(textured(0, 16, 16), tmp_path / "two.mpo", save_all=True, append_images=more)[1]
+    assert "second view" in note
+
+
+def tiff(levels: np.ndarray, bits: int, photometric: int) -> bytes:
+    """Greys of 16 bits, or packed to 12, as no writer here makes them."""
+    if bits == 12:
+        pairs = levels.reshape(-1, 2).astype(int)
+        packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+        content = packed.astype(np.uint8).tobytes()
+    else:
+        content = levels.astype("<u2").tobytes()
+    height, width = levels.shape
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 134,
+        277: 1,
+        278: height,
+        279: len(content),
+    }
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items()
+    )
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return header.ljust(134, b"\0") + content
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 0), (16, 1), (12, 1)])
+def test_deep_greys_of_tiff_are_as_bright_as_meant(tmp_path: Path, bits: int, photometric: int) -> None:
+    levels = np.linspace(0, 2**bits - 1, 96).astype(np.uint16).reshape(8, 12)
+    (tmp_path / "deep.tif").write_bytes(tiff(levels, bits, photometric))
+    found, notes = open_picture(tmp_path / "deep.tif")
+    share = levels / (2**bits - 1)
+    assert found.mode == "I;16" and not notes
+    np.testing.assert_allclose(np.asarray(found) / 65535, share if photometric else 1 - share, atol=2 / 65535)
+
+
+def test_one_clear_level_is_honoured_at_any_depth(tmp_path: Path) -> None:
+    levels = np.array([[0, 300, 40_000, 65_535]], np.uint16)
+    key = struct.pack(">H", 300)
+    found, notes = open_picture(png_with(Image.fromarray(levels), tmp_path / "grey.png", b"tRNS", key))
+    assert found.mode == "LA" and np.asarray(found).tolist() == [[[0, 255], [1, 0], [156, 255], [255, 255]]]
+    assert len(notes) == 1 and "16 bits" in notes[0]
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" + struct.pack(">6H", 65535, 30 * 257, 0, 9 * 257, 9 * 257, 9 * 257))
+    chunks = ((b"IHDR", header), (b"tRNS", struct.pack(">3H", 65535, 30 * 257, 0)), (b"IDAT", rows), (b"IEND", b""))
+    written = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    (tmp_path / "colour.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
+    assert np.asarray(open_picture(tmp_path / "colour.png")[0]).tolist() == [[[255, 30, 0, 0], [9, 9, 9, 255]]]
+
+
+def test_levels_that_are_scaled_are_said(tmp_path: Path) -> None:
+    for levels, words in (
+        (np.array([[0, 0.5]], np.float32), ["floating"]), (np.array([[-1, 70_000]], np.int32), ["65535", "below 0"]),
+        (np.array([[0, 65_535]], np.int32), []),
+    ):  # fmt: skip
+        notes = saved(Image.fromarray(levels), tmp_path / "levels.tif")[1]
+        assert len(notes) == len(words) and all(word in note for word, note in zip(words, notes, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_become_srgb_by_their_profile(mode: str) -> None:
+    picture = Image.new("RGB", (4, 4), (200, 30, 60)).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(77)
+    picture.info = {"icc_profile": wide_profile(), "dpi": (300.0, 300.0)}
+    found, notes = to_srgb(picture)
+    assert found.mode == mode and found.info == {"dpi": (300.0, 300.0)} and not notes
+    assert np.abs(np.array(found.getpixel((0, 0))[:3]) - (30, 200, 60)).max() <= 2
+    assert mode == "RGB" or found.getchannel("A").getextrema() == (77, 77)
+    assert picture.getpixel((0, 0))[:3] == (200, 30, 60) and "icc_profile" in picture.info
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_greys_become_srgb_by_their_profile(mode: str) -> None:
+    picture = Image.new("I;16", (4, 4), 55 * 257) if mode == "I;16" else Image.new("L", (4, 4), 55).convert(mode)
+    picture.info = {"icc_profile": grey_profile(1.0)}
+    found, notes = to_srgb(picture)
+    assert found.mode == ("LA" if mode == "LA" else "L") and not found.info
+    assert np.asarray(found.getchannel("L")).mean() == pytest.approx(128, abs=2)  # 55 / 255 of linear light
+    assert [("16 bits" in note) for note in notes] == ([True] if mode == "I;16" else [])
+
+
+def test_a_broken_profile_is_said_and_none_changes_nothing() -> None:
+    plain = textured(0, 4, 4)
+    assert to_srgb(plain) == (plain, [])
+    plain.info["icc_profile"] = b"no profile"
+    found, notes = to_srgb(plain)
+    assert np.array_equal(np.asarray(found), np.asarray(plain)) and not found.info and len(notes) == 1
+
+
+def test_greys_by_the_profile_of_colours_are_read_by_it(tmp_path: Path) -> None:
+    grey = textured(0, 16, 12).convert("L")
+    found, notes = saved(grey, tmp_path / "grey.jpg", icc_profile=profile(), quality=100)
+    assert found.mode == "L" and not notes and np.abs(np.asarray(found, int) - np.asarray(grey)).max() <= 3
+    assert "left out" in "".join(saved(textured(0, 8, 8), tmp_path / "odd.png", icc_profile=grey_profile())[1])
+
+
 # Writing
 
 
@@ -201,9 +411,13 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path, ending: str, mode: st
         assert found.info["icc_profile"] == picture.info["icc_profile"]
 
 
-def test_a_profile_is_not_written_where_the_format_changes_the_mode(tmp_path: Path) -> None:
-    save_picture(pictures()["L"], tmp_path / "grey.webp")
-    assert "icc_profile" not in Image.open(tmp_path / "grey.webp").info
+def test_a_profile_is_applied_where_the_format_changes_the_mode(tmp_path: Path) -> None:
+    grey = Image.new("L", (16, 16), 55)
+    grey.info["icc_profile"] = grey_profile(1.0)
+    assert save_picture(grey, tmp_path / "grey.webp") == []
+    with Image.open(tmp_path / "grey.webp") as found:
+        assert "icc_profile" not in found.info
+        assert np.asarray(found.convert("L")).mean() == pytest.approx(128, abs=3)
 
 
 def test_endings_name_formats_and_others_are_refused(tmp_path: Path) -> None:

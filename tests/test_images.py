@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import SHARED, as_tensor, is_one_sentence, textured
-from PIL import Image
+from PIL import Image, ImageCms
 
 from srgan.errors import UserError
 from srgan.images import (
@@ -234,6 +234,16 @@ def test_centre_crop_is_the_middle() -> None:
     assert np.array_equal(np.asarray(crop), np.asarray(picture)[45:173, 25:153])
     odd = centre_crop(textured(8, 7, 6), 4, 5)
     assert np.array_equal(np.asarray(odd), np.asarray(textured(8, 7, 6))[0:5, 1:5])
+
+
+def test_pictures_are_compared_in_srgb(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (8, 8), (200, 30, 60))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"tXYZ").replace(b"gXYZ", b"rXYZ").replace(b"tXYZ", b"gXYZ")
+    picture.save(tmp_path / "wide.png", icc_profile=swapped)
+    with Image.open(tmp_path / "wide.png") as file:
+        for found in (open_rgb(tmp_path / "wide.png"), to_rgb(file)):
+            assert np.abs(np.array(found.getpixel((0, 0))) - (30, 200, 60)).max() <= 2
 
 
 @pytest.mark.filterwarnings("ignore")
