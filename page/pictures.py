@@ -5,9 +5,9 @@ from pathlib import Path
 from PIL import Image
 
 from srgan import images
-from srgan.colour import to_srgb
+from srgan.colour import to_eight_bits, to_srgb
 from srgan.errors import UserError
-from srgan.formats import open_picture, to_eight_bits
+from srgan.formats import COMMON_FORMATS, open_picture
 from srgan.upscaler import enlarge_alpha
 
 
@@ -22,7 +22,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
         raise UserError(
             f"{path} is here no longer (the page deletes what it was sent within two hours): upload it again."
         ) from None
-    picture, notes = open_picture(path, data)
+    picture, notes = open_picture(path, data, COMMON_FORMATS)
     picture, more = to_srgb(picture)
     notes += more
     if picture.mode == "I;16":

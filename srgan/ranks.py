@@ -64,7 +64,7 @@ def join() -> None:
         raise UserError(f"the processes of this run do not find each other ({error}).") from None
     _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store, gpus)
     if rank:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end of the process
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - to the end of the process
 
 
 def take_gpu(number: int) -> None:

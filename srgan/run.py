@@ -19,7 +19,7 @@ from srgan.device import choose_device, choose_dtype
 from srgan.discriminators import make_discriminator
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
-from srgan.files import remove_partial, write_whole
+from srgan.files import remove_partial, with_ending, write_whole
 from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.losses import load_vgg19
@@ -290,8 +290,8 @@ class Run:
 
     def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
         """Before and after of the pictures that may be published, for the card: paths inside the model folder."""
-        pictures: list[Any] = find_photos(self.config.showcase) if self.config.showcase else []
-        names = [f"samples/{path.stem}.png" for path in pictures]
+        pictures: list[Path] = find_photos(self.config.showcase) if self.config.showcase else []
+        names = [f"samples/{name}" for name in with_ending([Path(path.name) for path in pictures], "png")]
         for path, name in zip(pictures, names, strict=True):
             save_comparison(open_rgb(path), upscaler, folder / name)
         return names

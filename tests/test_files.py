@@ -15,8 +15,6 @@ from srgan.errors import UserError
 from srgan.files import folded, is_same, lies_in, remove_partial, with_ending, write_whole
 
 PROGRAM = [ROOT / "app.py", ROOT / "train.py", *(ROOT / "srgan").glob("*.py"), *(ROOT / "page").glob("*.py")]
-NOT_YET = {"data.py", "ranks.py"}
-"""Modules that do not name their encodings yet."""
 
 
 def test_threads_may_write_one_file_at_once(tmp_path: Path) -> None:
@@ -147,4 +145,4 @@ def unnamed_encodings(path: Path) -> list[str]:
 
 
 def test_every_text_file_is_utf_8_on_every_system() -> None:
-    assert not [place for path in PROGRAM if path.name not in NOT_YET for place in unnamed_encodings(path)]
+    assert not [place for path in PROGRAM for place in unnamed_encodings(path)]
