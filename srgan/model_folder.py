@@ -92,11 +92,6 @@ class Model:
 def save_model(folder: Path, model: Model, card: str) -> None:
     """Writes the folder's files, each whole or not at all, and deletes a weight set that the model there before had
     and this one has not. Raises UserError when the disk refuses."""
-    for kind in WEIGHTS.keys() - model.weights.keys():
-        try:
-            (folder / WEIGHTS[kind]).unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{folder / WEIGHTS[kind]} cannot be deleted ({error.strerror or error}).") from error
     for kind, weights in model.weights.items():
         tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
         write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: path.write_bytes(save(tensors)))
@@ -104,6 +99,11 @@ def save_model(folder: Path, model: Model, card: str) -> None:
         text = json.dumps(content, indent=2) + "\n"
         write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
     write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8", errors="replace"))
+    for kind in WEIGHTS.keys() - model.weights.keys():  # last: on a full disk all is as it was
+        try:
+            (folder / WEIGHTS[kind]).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder / WEIGHTS[kind]} cannot be deleted ({error.strerror or error}).") from error
 
 
 def load_model(folder: str | Path) -> Model:
