@@ -43,11 +43,12 @@ from srgan import optimizers
 from srgan.card import hardware
 from srgan.config import Config
 from srgan.data import find_photos, load_crops, read_crop
-from srgan.device import choose_device, peak_memory
+from srgan.device import choose_device, choose_dtype, peak_memory
 from srgan.discriminators import make_discriminator
 from srgan.files import write_whole
 from srgan.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.models import Generator
+from srgan.run import expected_memory
 from srgan.training import PENALTY_EVERY, Trainer
 
 Step = Callable[[], float]
@@ -339,7 +340,14 @@ def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]
         "time_ratio": round(statistics.median(ratios), 3),
         "waiting_percent": round(100 * sum(changed.waited) / sum(changed.seconds), 2),
         "peak_memory_gb": round(changed.peak, 2),
-    }
+    } | ({"expected_memory_gb": round(expected_gb(options, row), 2)} if (row, stage) == ("as it is", "detail") else {})
+
+
+def expected_gb(options: argparse.Namespace, row: str) -> float:
+    """What `train.py --dry-run` says of the run's peak, which is in the GAN stage."""
+    config = settings_of(options, row)
+    dtype = choose_dtype(choose_device(config.device), config.precision)
+    return expected_memory(config, str(dtype).removeprefix("torch."))
 
 
 # What the chip can do
@@ -425,7 +433,7 @@ def main() -> None:
             random_vgg19(folder / "vgg19.safetensors")
         report = measure(options)
     if options.json:
-        write_whole(options.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
+        write_whole(options.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"))
 
 
 TOLD = ("batch_size", "crop", "blocks", "channels", "workers", "threads", "rounds", "steps")
@@ -464,12 +472,13 @@ def line(row: dict[str, Any]) -> str:
     if "failed" in row:
         return f"| {row['what']} | does not run here: {row['failed']} | | | |"
     share = f" ({row['percent_of_matmul']} % of the matrix product's rate)" if "percent_of_matmul" in row else ""
+    expected = f" ({row['expected_memory_gb']:.2f} GB expected)" if "expected_memory_gb" in row else ""
     cells = (
         row["what"],
         f"{row['photos_per_second']:g}{share}",
         f"{row['time_ratio']:.2f}",
         f"{row['waiting_percent']:.1f} %",
-        f"{row['peak_memory_gb']:.2f} GB",
+        f"{row['peak_memory_gb']:.2f} GB{expected}",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -326,14 +326,20 @@ def make_room(kept: Path, limit: float) -> None:
             held -= sizes[path]
 
 
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def size_of(entry: Path) -> int:
+    """Bytes; 0 of one that another process has deleted meanwhile."""
+    try:
+        return sum(path.stat().st_size for path in entry.iterdir())
+    except FileNotFoundError:
+        return 0
 
 
 def last_used(entry: Path) -> float:
     """Seconds; 0 of one that is not finished."""
-    index = entry / INDEX
-    return index.stat().st_mtime if index.exists() else 0.0
+    try:
+        return (entry / INDEX).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def decode(photos: Collection, side: int, whole: bool = False) -> Iterator[tuple[str, np.ndarray | str]]:

@@ -57,9 +57,10 @@ def join() -> None:
     take_gpu(int(os.environ["LOCAL_RANK"]))
     try:
         store, rank, count = next(dist.rendezvous("env://"))
-        # Gradients travel by NCCL where there are GPUs, what the ranks agree on by gloo.
+        # Gradients travel by NCCL where there are GPUs (and NCCL: Windows has none), all else by gloo.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE)
-        gpus = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if torch.cuda.is_available() else None
+        by_nccl = torch.cuda.is_available() and dist.is_nccl_available()
+        gpus = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if by_nccl else None
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run do not find each other ({error}).") from None
     _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store, gpus)

@@ -72,10 +72,11 @@ def parameters(network: nn.Module) -> int:
 def expected_memory(config: Config, dtype: str) -> float:
     """GB for each process, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
 
-    Per pixel of the crop and photo: the generator keeps about 13 + 0.25 * blocks values a channel, VGG19 and the
-    discriminator about 600 together.
+    Per pixel of the crop and photo: the generator keeps about 13 + 0.4 * blocks values a channel, VGG19 and the
+    discriminator about 1,380 together, in a step with the gradient penalty. benchmarks/training.md holds this against
+    what was measured.
     """
-    values = config.channels * (13 + 0.25 * config.blocks) + 600
+    values = config.channels * (13 + 0.4 * config.blocks) + 1380
     photos = -(-config.batch_size // ranks.count())
     return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 

@@ -243,3 +243,8 @@ def test_what_a_model_has_seen_is_told_from_whatever_its_file_says() -> None:
     assert ModelConfig(training=training).seen() == (1120, 3.75)
     for odd in ({}, {"data": 3, "hours": [1], "started_from": "m"}, {"data": {"seen": {"fidelity": "many"}}}):
         assert ModelConfig(training=odd).seen() == (0, 0)
+
+
+def test_a_card_that_names_a_folder_outside_utf8_is_written_all_the_same(tmp_path: Path, model: Model) -> None:
+    save_model(tmp_path / "model", model, "# caf\udce9, 東京\n")
+    assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8") == "# caf?, 東京\n"
