@@ -1,0 +1,67 @@
+"""The models that ship, on the free pictures: each beats plain enlargement, and its weights are those that were measured."""
+
+import hashlib
+import math
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import torch
+from helpers import ROOT
+from torch import Tensor
+
+from srgan.degradation import copies_alike
+from srgan.images import enlarge, open_rgb, to_pixels, to_tensor, to_unit
+from srgan.metrics import luma, psnr_y
+from srgan.report import upper_square
+from srgan.upscaler import Upscaler
+
+MODELS = sorted(path.parent for path in ROOT.glob("weights/*/config.json"))
+PICTURES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".png", ".jpg"))
+KINDS = {"worn": "web"}
+"""How the small copies are worn that a model is for; clean, where it is not named."""
+
+PSNR_MARGIN = 0.5
+"""dB by which each model's detail 0 must beat bicubic on average; the least that was measured is 0.97."""
+
+ENERGY_MARGIN = 1.5
+"""So many times nearer than bicubic, on a logarithmic scale, detail 1 must come to the originals' energy of gradients."""
+
+
+def pairs(kind: str) -> list[tuple[Tensor, Tensor]]:
+    """(small copy, original) of each picture, as the network takes them."""
+    squares = [to_unit(to_tensor(upper_square(open_rgb(path), 256)))[None] for path in PICTURES]
+    return [copies_alike(kind, square) for square in squares]
+
+
+def energy(image: Tensor) -> float:
+    grey = luma(to_pixels(image))
+    return float(grey.diff(dim=-1).square().mean() + grey.diff(dim=-2).square().mean())
+
+
+def distance(images: list[Tensor], originals: list[Tensor]) -> float:
+    """How far the energy of the images' gradients is from the originals', as a mean of logarithms."""
+    ratios = zip(images, originals, strict=True)
+    return fmean(abs(math.log(energy(image) / energy(original))) for image, original in ratios)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_a_shipped_model_beats_bicubic_at_both_ends(folder: Path) -> None:
+    upscaler = Upscaler.load(folder, "cpu", "fp32")
+    low, original = (list(column) for column in zip(*pairs(KINDS.get(folder.name, "clean")), strict=True))
+    bicubic = [enlarge(image) for image in low]
+    faithful, detailed = ([upscaler.restore(image, detail) for image in low] for detail in (0.0, 1.0))
+
+    def psnr(images: list[Tensor]) -> float:
+        return fmean(float(psnr_y(*map(to_pixels, both))) for both in zip(images, original, strict=True))
+
+    gain, nearer = psnr(faithful) - psnr(bicubic), distance(bicubic, original) / distance(detailed, original)
+    assert gain > PSNR_MARGIN and nearer > ENERGY_MARGIN, f"{gain:.2f} dB, {nearer:.2f} times nearer"
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_shipped_weights_are_those_of_their_checksums(folder: Path) -> None:
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
