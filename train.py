@@ -59,7 +59,7 @@ def main() -> int:
         if own["resume"] and ranks.from_first(lambda: is_finished(config)):
             ranks.leave()
             print(how_to_go_on(config))
-            return publish(config, repository) if repository and not own["dry_run"] else 0
+            return publish(config, repository, bool(own["private"])) if repository and not own["dry_run"] else 0
         train, held_out = photos(config)
         print(plan(config, train, held_out))
         if own["dry_run"]:
