@@ -24,19 +24,11 @@ from srgan import ranks
 from srgan.device import send
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.formats import endings
+from srgan.finding import among, find_photos, tell
 from srgan.images import centre_crop, open_rgb, to_tensor
 
-
-def find_photos(folder: str | Path) -> list[Path]:
-    """Every picture in the folder and below it, sorted by path. Raises UserError when there is none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.")
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings() and path.is_file())
-    if not photos:
-        raise UserError(f"{folder} holds no photos ({', '.join(sorted(endings()))}).")
-    return photos
+READING = b"colours in sRGB"
+"""Part of a cache's key: it changes when files come to be read as other pixels."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Collection:
 
 def folder_collection(folder: Path) -> Collection:
     photos = find_photos(folder)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(READING)
     for photo in photos:
         status = photo.stat()
         digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
@@ -71,9 +63,9 @@ def zip_collection(path: Path) -> Collection:
         archive, status = zipfile.ZipFile(path), path.stat()
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a zip ({error}): was its download cut short?") from None
-    names = sorted(name for name in archive.namelist() if is_picture(name) and not name.startswith("__MACOSX/"))
-    if not names:
-        raise UserError(f"{path} holds no photos ({', '.join(sorted(endings()))}).")
+    names, left_out = among(name for name in archive.namelist() if not name.endswith("/"))
+    names.sort()
+    tell(path, len(names), left_out)
 
     def read(name: str, side: int, whole: bool) -> np.ndarray | str:
         try:
@@ -82,11 +74,7 @@ def zip_collection(path: Path) -> Collection:
             return f"cannot be read ({error})"
         return read_crop(name, side, data, whole)
 
-    return Collection(path, names, f"{status.st_size} {status.st_mtime_ns}".encode(), read)
-
-
-def is_picture(name: str) -> bool:
-    return name.lower().endswith(tuple(endings()))
+    return Collection(path, names, READING + f"{status.st_size} {status.st_mtime_ns}".encode(), read)
 
 
 def read_crop(path: str | Path, side: int, data: bytes | None = None, whole: bool = False) -> np.ndarray | str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from srgan.errors import UserError
 from srgan.files import write_whole
+from srgan.images import keep_flat
 from srgan.models import SCALE, Generator
 from srgan.upscaler import Upscaler
 
@@ -28,7 +29,8 @@ class FromZeroToOne(nn.Module):
         self.generator = generator
 
     def forward(self, low: Tensor) -> Tensor:
-        return self.generator(low * 2.0 - 1.0) * 0.5 + 0.5
+        low = low * 2.0 - 1.0
+        return keep_flat(low, self.generator(low)) * 0.5 + 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,12 @@ from srgan.colour import to_eight_bits, to_srgb
 from srgan.formats import on_white, open_picture, standard
 from srgan.models import SCALE
 
+EIGHT_BITS, SIXTEEN_BITS = 2 / 255, 2 / 65535
+"""One step of a picture's levels in [-1, 1]."""
+
+FLAT_RADIUS = 2
+"""Pixels around one that have to be like it for a picture to be flat there."""
+
 
 def open_rgb(path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()) -> Image.Image:
     """The picture in a file, as `to_rgb` makes it. Raises UserError when it cannot be read.
@@ -132,6 +138,28 @@ def enlarge(images: Tensor) -> Tensor:
     """The bicubic baseline. Floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W], rounded to 8 bits."""
     height, width = images.shape[-2:]
     return round_to_8_bits(bicubic(images, height * SCALE, width * SCALE))
+
+
+def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
+    """The bilinear enlargement, and how much of the result it is to be: 1 where the picture is flat, else 0.
+
+    Flat are pixels whose neighbours up to FLAT_RADIUS differ by one grey level at most in each channel; from three on,
+    they are not. Nothing is to be restored there, and the network does harm: it sees the zeros around a picture as
+    grey, which draws a frame into other colours, and shifts saturated ones by a few levels.
+
+    low: floats in [-1, 1], [N, 3, H, W]; level: one step of its levels. Gives [N, 3, 4H, 4W] and [N, 1, 4H, 4W].
+    """
+    side = 2 * FLAT_RADIUS + 1
+    largest, least = (F.max_pool2d(sign * low, side, 1, FLAT_RADIUS) for sign in (1, -1))
+    steps = (largest + least).amax(1, keepdim=True) / level
+    weight = ((3 - steps) / 2).clamp(0, 1)
+    smooth, weight = (F.interpolate(values, scale_factor=SCALE, mode="bilinear") for values in (low, weight))
+    return smooth, weight
+
+
+def keep_flat(low: Tensor, high: Tensor) -> Tensor:
+    """A network's enlargement with flat parts as `where_flat` has them. Floats, [N, 3, H, W] and [N, 3, 4H, 4W]."""
+    return torch.lerp(high, *where_flat(low))
 
 
 def centre_crop(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from srgan.data import Crops, find_photos, load_crops
+from srgan.data import Crops, load_crops
 from srgan.errors import UserError
+from srgan.finding import find_photos, is_of_the_system, is_picture
 from srgan.images import open_rgb, to_tensor
 from srgan.models import SCALE
 
@@ -128,10 +129,11 @@ def low_folder(folder: Path) -> Path | None:
 
 
 def matching(folder: Path, pattern: str) -> Path | None:
-    """The folder one or two levels below that has such a path and files of its own."""
+    """The folder one or two levels below that has such a path and pictures of its own."""
     below = [path for level in ("*", "*/*") for path in sorted(folder.glob(level)) if path.is_dir()]
+    below = [path for path in below if not any(map(is_of_the_system, path.relative_to(folder).parts))]
     named = [path for path in below if re.fullmatch(pattern, path.relative_to(folder).as_posix(), re.I)]
-    found = [path for path in named if any(file.is_file() for file in path.iterdir())]
+    found = [path for path in named if any(file.is_file() and is_picture(file.name) for file in path.iterdir())]
     if len(found) > 1:
         names = " and ".join(path.relative_to(folder).as_posix() for path in found)
         raise UserError(f"{folder} holds both {names}: leave there the one to be measured with.")

@@ -27,10 +27,10 @@ FILES_OF = {
     "srgan": (
         "__init__.py __main__.py augment.py board.py boxes.py card.py cli.py colour.py colour_tags.py "
         "comparison.py config.py console.py data.py degradation.py device.py discriminators.py errors.py "
-        "evaluate_command.py evaluation.py export_command.py faces.py files.py formats.py hub.py images.py "
-        "jpeg.py losses.py metrics.py model_folder.py models.py optimizers.py pairs.py progress.py publish.py "
-        "py.typed ranks.py report.py report_page.py resampling.py run.py space.py streams.py training.py "
-        "upscale_command.py upscaler.py windows.py zero.py"
+        "evaluate_command.py evaluation.py export_command.py faces.py files.py finding.py formats.py hub.py "
+        "images.py jpeg.py losses.py metrics.py model_folder.py models.py optimizers.py pairs.py progress.py "
+        "publish.py py.typed ranks.py report.py report_page.py resampling.py run.py space.py streams.py "
+        "training.py upscale_command.py upscaler.py windows.py zero.py"
     ),
     "weights/celeba-faces": (
         "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "
@@ -43,6 +43,10 @@ FILES_OF = {
         "peers.json peers.png"
     ),
     "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
+    "weights/worn": (
+        "README.md config.json credits.csv curves.png failures.md fidelity.safetensors metrics.json model.safetensors"
+    ),
+    "weights/worn/samples": "biden.png cat.png coffee.png collins.png obama.png",
 }  # fmt: skip
 """What a Space is made of, by folder. Names, not patterns: whatever else lies in these folders may be private."""
 

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from srgan import ranks
 from srgan.config import Config
-from srgan.data import Crops, first_reasons, held_out_count, is_picture, read_crop
+from srgan.data import Crops, first_reasons, held_out_count, read_crop
 from srgan.errors import UserError
+from srgan.finding import is_picture
 
 SHUFFLE = 1000
 """Crops among which a worker draws the next one: 49 MB of them at 128x128."""

@@ -15,10 +15,10 @@ from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from srgan import ranks
-from srgan.data import find_photos
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.files import is_same, lies_in, with_ending
+from srgan.finding import find_photos
 from srgan.formats import FORMATS, BrokenPicture, check_size, format_of, open_picture, save_picture
 from srgan.models import SCALE
 from srgan.upscaler import SHIPPED_MODEL, Upscaler

@@ -15,7 +15,18 @@ from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_mem
 from srgan.errors import UserError
 from srgan.formats import standard
 from srgan.hub import find_model, is_hub_name
-from srgan.images import bicubic, from_network, opaque, to_network, to_pixels, to_unit
+from srgan.images import (
+    EIGHT_BITS,
+    FLAT_RADIUS,
+    SIXTEEN_BITS,
+    bicubic,
+    from_network,
+    opaque,
+    to_network,
+    to_pixels,
+    to_unit,
+    where_flat,
+)
 from srgan.model_folder import Model, load_model
 from srgan.models import SCALE, Generator
 
@@ -104,8 +115,7 @@ class Upscaler:
         def write(box: Box, image: Tensor) -> None:
             large.paste(from_network(image[0], large.mode), (SCALE * box.left, SCALE * box.top))
 
-        dtype = torch.float32 if colour.mode == "I;16" else self.dtype  # bf16 tells no more than 256 levels apart
-        self._run(Box(0, 0, *picture.size), read, write, detail, dtype)
+        self._run(Box(0, 0, *picture.size), read, write, detail, deep=colour.mode == "I;16")
         if colour is not picture:
             large.putalpha(enlarge_alpha(picture.getchannel("A")))
         large.info = dict(picture.info)
@@ -126,17 +136,19 @@ class Upscaler:
         def write(box: Box, images: Tensor) -> None:
             box.of(large, SCALE).copy_(images)
 
-        self._run(Box(0, 0, width, height), lambda box: box.of(low), write, detail, self.dtype)
+        self._run(Box(0, 0, width, height), lambda box: box.of(low), write, detail)
         return large
 
     @torch.inference_mode()
-    def _run(self, whole: Box, read: Read, write: Write, detail: float, dtype: torch.dtype) -> None:
+    def _run(self, whole: Box, read: Read, write: Write, detail: float, deep: bool = False) -> None:
         """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
 
         The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
-        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER.
+        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER. deep: of 16 bits.
         """
-        generator = self.generator(self.check_detail(detail), dtype)
+        # bf16 tells no more than 256 levels apart.
+        generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
+        level = SIXTEEN_BITS if deep else EIGHT_BITS
         waiting = [whole]
         while waiting:
             box = waiting.pop()
@@ -144,7 +156,7 @@ class Upscaler:
                 waiting += reversed(box.parts(self.tile))
                 continue
             try:
-                self._enlarge_tile(generator, box, whole, read, write)
+                self._enlarge_tile(generator, box, whole, read, write, level)
                 continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -162,19 +174,25 @@ class Upscaler:
         if self._fitted >= GROWS_AFTER and self.tile < TILE[self.device.type]:
             self.tile, self._fitted = min(2 * self.tile, TILE[self.device.type]), 0
 
-    def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write) -> None:
-        """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off."""
+    def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write, level: float) -> None:
+        """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off.
+
+        level: one step of the picture's levels.
+        """
         kept = box.grown(generator.image_radius, whole)
         seen = kept.grown(generator.features_radius, whole)
         low = read(seen).to(self.device)
         low = to_unit(low) if low.dtype == torch.uint8 else low
-        low = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
-        features = generator.to_features(low)
+        shown = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
+        features = generator.to_features(shown)
         features = kept.inside(seen).of(features)
         for part in box.parts(max(1, self.tile // IMAGE_TILES)):
             around = part.grown(generator.image_radius, whole)
             window = around.inside(kept).of(features).contiguous(memory_format=torch.channels_last)
-            write(part, part.inside(around).of(generator.to_image(window), SCALE))
+            image = part.inside(around).of(generator.to_image(window), SCALE)
+            near = part.grown(FLAT_RADIUS + 1, whole)
+            flat = where_flat(near.inside(seen).of(low).float(), level)
+            write(part, torch.lerp(image.float(), *(part.inside(near).of(values, SCALE) for values in flat)))
 
     def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:

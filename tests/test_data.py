@@ -16,6 +16,7 @@ from PIL import Image
 import srgan.data
 from srgan.data import Crops, find_photos, first_reasons, load_crops, shuffled
 from srgan.errors import UserError
+from srgan.formats import endings
 from srgan.windows import load_windows
 
 
@@ -45,6 +46,48 @@ def test_photos_are_found_in_subfolders_and_sorted(mixed: Path) -> None:
         "a.png", "b-grey.JPG", "c-inks.jpeg", "deep/d-alpha.webp", "deep/er/e.bmp",
         "f-small.png", "g-text.png", "h-empty.jpg", "i-cut.jpg",
     ]  # fmt: skip
+
+
+def test_what_is_left_out_is_named_by_kind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, format in (("a.jfif", "JPEG"), ("b.PPM", "PPM"), ("c.mpo", "MPO")):
+        textured(0).save(tmp_path / name, format)
+    for name in ("._a.jpg", "@eaDir/a.jpg/thumb.jpg", ".Trash-1000/files/b.jpg", "__MACOSX/a.jpg", "Thumbs.db",
+                 "notes.txt", "more.txt", "no-ending", "film.mpg"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no photo")
+    assert [path.name for path in find_photos(tmp_path)] == ["a.jfif", "b.PPM", "c.mpo"]
+    said = capfd.readouterr().err
+    assert str(tmp_path) in said and is_one_sentence(said)
+    for words in ("5 hidden", "2 .txt", "1 without an ending", "1 .mpg"):
+        assert words in said
+    find_photos(tmp_path)
+    assert not capfd.readouterr().err  # once
+
+
+def test_heic_is_left_out_by_the_name_of_its_package(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").touch()
+    if ".heic" in endings():
+        pytest.skip("pillow-heif is installed")
+    with pytest.raises(UserError, match=r"1 \.heic .*pip install pillow-heif") as caught:
+        find_photos(tmp_path)
+    assert is_one_sentence(str(caught.value))
+
+
+def test_links_are_followed_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for path in (inside / "z" / "a.png", outside / "b.png", outside / "c.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        textured(0, 8, 8).save(path)
+    links = {"album": outside, "album-2": outside, "loop": inside, "z/up": inside, "twice.png": inside / "z" / "a.png",
+             "c.png": outside / "c.png", "gone": tmp_path / "gone"}  # fmt: skip
+    try:
+        for name, target in links.items():
+            (inside / name).symlink_to(target)
+    except OSError:
+        pytest.skip("this system makes no links")
+    names = [path.relative_to(inside).as_posix() for path in find_photos(inside)]
+    assert names == ["album/b.png", "album/c.png", "z/a.png"]
+    assert "1 links or folders" in capfd.readouterr().err
 
 
 def test_a_folder_without_photos_is_refused_by_name(tmp_path: Path) -> None:
@@ -96,6 +139,17 @@ def test_reasons_are_shortened() -> None:
 
 
 # Zips
+
+
+def test_what_is_left_out_of_a_zip_is_named_by_kind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    textured(0).save(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "faces/a.png")
+        for name in ("faces/._a.png", "__MACOSX/faces/a.png", "faces/@eaDir/a.png", "faces/notes.txt", "faces/empty/"):
+            archive.writestr(name, "")
+    assert load_crops(tmp_path / "faces.zip", 32).names == ["faces/a.png"]
+    said = capfd.readouterr().err
+    assert "3 hidden" in said and "1 .txt" in said and "faces.zip" in said
 
 
 def zipped(folder: Path, path: Path) -> Path:

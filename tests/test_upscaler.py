@@ -279,6 +279,33 @@ print(pages)
     assert int(done.stdout) < 2000
 
 
+# Flat parts
+
+
+@pytest.mark.parametrize("tile", [7, 512])
+@pytest.mark.parametrize("colour", [(0, 0, 255), (200, 30, 60), (255, 0, 255), (0, 255, 0)])
+def test_a_flat_picture_stays_as_it_is(tile: int, colour: tuple[int, int, int]) -> None:
+    """To the edges, whose surroundings the network takes for grey, and in one pixel. In bf16, which rounds."""
+    upscaler = Upscaler.load(device="cpu", precision="bf16")
+    upscaler.tile = tile
+    for size in ((20, 16), (1, 1)):
+        for detail in (0.0, 1.0):
+            assert np.abs(pixels(upscaler.enlarge(Image.new("RGB", size, colour), detail)) - colour).max() <= 2
+
+
+def test_only_flat_parts_are_kept_from_the_network(upscaler: Upscaler, model: Model) -> None:
+    """A plain half beside a textured one: further than the pixels that decide, each is what it would be alone."""
+    picture = textured(4, 40, 24)
+    picture.paste((0, 0, 255), (0, 0, 20, 24))
+    with torch.no_grad():
+        plain = to_pixels(network(model, "detail")(to_unit(as_tensor(picture))))[0].permute(1, 2, 0).numpy().astype(int)
+    found = pixels(upscaler.enlarge(picture))
+    assert np.abs(found[:, : 4 * 17] - (0, 0, 255)).max() <= 1
+    assert np.abs(found[:, 4 * 21 :] - plain[:, 4 * 21 :]).max() <= 1
+    upscaler.tile = 9
+    assert np.abs(pixels(upscaler.enlarge(picture)) - found).max() <= 1
+
+
 # Pictures that are not RGB
 
 
