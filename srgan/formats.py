@@ -135,7 +135,8 @@ def is_stub(opener: object) -> bool:
 @cache
 def endings() -> frozenset[str]:
     """The file name endings, in lower case, of the formats that are read."""
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in ALIKE | {*readable()})
+    read = {*readable(), *ALIKE}  # first: pillow-heif registers endings too
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in read)
 
 
 ALIKE = frozenset({"MPO"})

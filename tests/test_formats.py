@@ -202,6 +202,25 @@ def test_a_heic_photo_is_refused_by_the_package_that_reads_it(tmp_path: Path) ->
         assert is_one_sentence(str(caught.value))
 
 
+def test_heic_is_read_where_its_package_is_installed(tmp_path: Path) -> None:
+    """A stand-in for pillow-heif: it registers as that does, and shows a PPM under the name."""
+    (tmp_path / "pillow_heif.py").write_text(
+        "from PIL import Image\nfrom PIL.PpmImagePlugin import PpmImageFile\n"
+        "def register_heif_opener():\n"
+        "    Image.register_open('HEIF', PpmImageFile, lambda start: start.startswith(b'P6'))\n"
+        "    Image.register_extensions('HEIF', ['.heic', '.heif'])\n"
+    )
+    textured(0, 8, 6).save(tmp_path / "photo.heic", "PPM")
+    code = """
+import sys
+sys.path.append(sys.argv[1])
+from srgan.formats import COMMON_FORMATS, endings, open_picture
+print(".heic" in endings(), open_picture(sys.argv[1] + "/photo.heic", formats=COMMON_FORMATS)[0].size)
+"""
+    done = run_python("-c", code, str(tmp_path))
+    assert done.stdout == "True (8, 6)\n", done.stderr
+
+
 # Colours
 
 
