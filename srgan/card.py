@@ -207,21 +207,21 @@ def restate(folder: Path, card: str, license: str, terms: str) -> None:
     """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json and
     into the settings of the run around it, which writes the card anew when it goes on."""
     if card:
-        write_text(folder / "README.md", card)
+        write_file(folder / "README.md", card)
     settings = {name: value for name, value in (("license", license), ("data_terms", terms)) if value}
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     training = config.get("training") or {}
     training["settings"] = {**training.get("settings", {}), **settings}
     if terms:
         training["data"] = {**training.get("data", {}), "terms": terms}
-    write_text(folder / "config.json", json.dumps({**config, "training": training}, indent=2) + "\n")
+    write_file(folder / "config.json", json.dumps({**config, "training": training}, indent=2) + "\n")
     of_run = folder.parent / "settings.json"
     if folder.name == "model" and of_run.exists():
         saved = json.loads(of_run.read_text(encoding="utf-8"))
-        write_text(of_run, json.dumps({**saved, **settings}, indent=2) + "\n")
+        write_file(of_run, json.dumps({**saved, **settings}, indent=2) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 

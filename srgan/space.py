@@ -33,18 +33,19 @@ FILES_OF = {
         "training.py upscale_command.py upscaler.py windows.py zero.py"
     ),
     "weights/celeba-faces": (
-        "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "
-        "peers.json peers.png"
+        "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors peers.json peers.png"
     ),
     "weights/celeba-faces/samples": "biden.png cat.png coffee.png collins.png obama.png",
     "weights/face-detector": "LICENSE README.md face_detection_yunet_2023mar.onnx",
     "weights/photos": (
-        "README.md config.json curves.png failures.md fidelity.safetensors metrics.json model.safetensors "
-        "peers.json peers.png"
+        "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors peers.json peers.png"
     ),
     "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
     "weights/worn": (
-        "README.md config.json credits.csv curves.png failures.md fidelity.safetensors metrics.json model.safetensors"
+        "README.md SHA256SUMS config.json credits.csv curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors"
     ),
     "weights/worn/samples": "biden.png cat.png coffee.png collins.png obama.png",
 }  # fmt: skip

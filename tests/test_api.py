@@ -213,6 +213,16 @@ def still_answers(server: Server, picture: Path) -> bool:
     return outcome(server, "enlarge", upload(server, make_picture(picture, 6, 5)), 1)[0] == "complete"
 
 
+def test_settings_that_a_call_leaves_out_are_the_pages_own(server: Server, tmp_path: Path) -> None:
+    """Calls by position go on working when a setting is added at the end."""
+    file = upload(server, make_picture(tmp_path / "photo.png", 64, 48))
+    for name, whole in (("compare", [file, 1, 512, "clean"]), ("enlarge", [file, 1])):
+        results = [outcome(server, name, *whole[:count]) for count in range(1, len(whole) + 1)]
+        assert {event for event, _ in results} == {"complete"}
+        sentences = {said[5 if name == "compare" else 3] for _, said in results}
+        assert len(sentences) == 1, name
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
@@ -222,7 +232,7 @@ def still_answers(server: Server, picture: Path) -> bool:
         ("enlarge", [{"no": "file"}, 1], "/enlarge takes"),
         ("enlarge", [None, "much"], "/enlarge takes"),
         ("enlarge", [None, 5], "Value 5 is greater than maximum value 1."),
-        ("compare", [None, 1, {}], "/compare takes picture, detail, size: see"),
+        ("compare", [None, 1, {}], "/compare takes picture, detail, size, small_copy: see"),
         ("batch", ["x", 1], "/batch takes pictures, detail: see"),
         ("enlarge", [file_at("/etc/passwd"), 1], api.NO_FILE),
         ("enlarge", [file_at("README.md"), 1], api.NO_FILE),
