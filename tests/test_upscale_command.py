@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import ROOT, environment, is_one_sentence, run_python, textured
 from PIL import Image, ImageFile
 
-from srgan import formats, ranks, upscale_command
+from srgan import ranks, upscale_command
 from srgan.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -204,27 +205,29 @@ def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
     (tmp_path / "in").mkdir()
     for number in range(6):
         textured(number, 8, 8).save(tmp_path / "in" / f"{number}.png")
-    at_work: list[str] = []
-    together, networks, save, enlarge = set(), set(), formats.save_picture, Upscaler.enlarge
+    networks: list[int] = []
+    alone, second, save, enlarge = threading.Lock(), threading.Event(), upscale_command.save_picture, Upscaler.enlarge
+    beside: list[bool] = []
 
-    def slow(name: str, function: object) -> object:
-        def run(*arguments: object) -> object:
-            at_work.append(name)
-            together.add(tuple(sorted(at_work)))
-            if name == "network":
-                networks.add(threading.get_ident())
-            time.sleep(0.02)
-            result = function(*arguments)
-            at_work.remove(name)
-            return result
+    def count(*arguments: Any) -> Image.Image:
+        assert alone.acquire(blocking=False), "two pictures in the network at once"
+        networks.append(threading.get_ident())
+        if len(networks) == 2:
+            second.set()
+        try:
+            return enlarge(*arguments)
+        finally:
+            alone.release()
 
-        return run
+    def wait(*arguments: Any) -> list[str]:
+        """The first result is written when the network has begun with the next picture, and not before."""
+        beside.append(second.wait(60))
+        return save(*arguments)
 
-    monkeypatch.setattr(Upscaler, "enlarge", slow("network", enlarge))
-    monkeypatch.setattr(upscale_command, "save_picture", slow("save", save))
+    monkeypatch.setattr(Upscaler, "enlarge", count)
+    monkeypatch.setattr(upscale_command, "save_picture", wait)
     assert run(tmp_path / "in", tmp_path / "out", "--jobs", 3, *settings) == 0
-    assert len(networks) == 1 and not any(names.count("network") > 1 for names in together)
-    assert ("network", "save") in together or ("network", "save", "save") in together
+    assert len(networks) == 6 and len(set(networks)) == 1 and beside == [True] * 6
 
 
 def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, settings: list[str]) -> None:
