@@ -46,15 +46,16 @@ EXAMPLES = [
 ]
 EXAMPLE_SMALL_SIDE = 128
 
-COPIES = [("Clean", "clean"), ("From the web", "web"), ("Old photo", "old")]
+COPIES = [("Clean", "clean"), ("Web", "web"), ("Old", "old")]
 
 HOW = """The network was shown many small copies of photos and learned to draw the large ones: first to come as
 close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
 photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
-HOW_TWO = """There are two such networks. The one made for faces has learned from faces alone; the other, from photos of
-anything, and leaves the faces that are found to the first."""
+HOW_MORE = """There are several such networks. "Faces" has learned from clean photos of faces alone. "Any photo" has learned from
+clean photos of anything, and leaves the faces that are found to the first. "Worn photo" has learned from photos of anything
+that were blurred, noised and saved as JPEG, and restores faces too."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
@@ -230,7 +231,7 @@ def build_how(models: Models) -> None:
     """What the networks have learned, with the loaded models' own figures and curves where they have some."""
     several = len(models.made_for) > 1
     with gr.Accordion("How it works, and how well", open=False):
-        gr.Markdown(f"{HOW}\n\n{HOW_TWO}" if several else HOW)
+        gr.Markdown(f"{HOW}\n\n{HOW_MORE}" if several else HOW)
         for title, upscaler in models.upscalers.items():
             if several:
                 gr.Markdown(f"### Made for: {title}")
