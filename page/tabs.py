@@ -53,9 +53,9 @@ close as it can on average (Detail 0), then so that a second network, the discri
 photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
-HOW_MORE = """There are several such networks. "Faces" has learned from clean photos of faces alone. "Any photo" has learned from
-clean photos of anything, and leaves the faces that are found to the first. "Worn photo" has learned from photos of anything
-that were blurred, noised and saved as JPEG, and restores faces too."""
+HOW_MORE = """There are several such networks. "Faces" has learned from clean photos of faces alone. "Any photo" has
+learned from clean photos of anything, and leaves the faces that are found to the first. "Worn photo" has learned from
+photos of anything that were blurred, noised and saved as JPEG, and restores faces too."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
