@@ -17,7 +17,7 @@ demo: $(VENV)/demo
 test: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 space-proof: $(VENV)/test
 	$(BIN)/python tests/space_page.py
