@@ -700,7 +700,8 @@ def test_a_push_that_is_stopped_says_how_to_go_on(desk: Desk) -> None:
 import pathlib, sys, types, train
 def stopped(*_): raise KeyboardInterrupt
 train.push = stopped
-sys.exit(train.publish(types.SimpleNamespace(folder=pathlib.Path("runs/my faces")), "alice/faces", private=False))
+config = types.SimpleNamespace(run_folder=lambda: pathlib.Path("runs/my faces"))
+sys.exit(train.publish(config, "alice/faces", private=False))
 """
     result = desk.run("-c", code)
     command = "python -m srgan push 'runs/my faces' alice/faces"
