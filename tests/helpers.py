@@ -130,6 +130,11 @@ def is_one_sentence(text: str) -> bool:
     return "\n" not in text.strip() and text.strip().endswith((".", ")")) and "Traceback" not in text
 
 
+def says(text: str, *words: str) -> bool:
+    """Whether a user is told in one sentence that has these words."""
+    return is_one_sentence(text) and all(word in text for word in words)
+
+
 def full_disk(action: Callable[[], object], size: int) -> None:
     """Calls it where no file can grow beyond a size, as on a full disk."""
     resource = pytest.importorskip("resource")

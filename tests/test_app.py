@@ -13,6 +13,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from helpers import says
 from page_support import ROOT, Server, assert_same, make_picture, running_app, running_shipped
 from PIL import Image
 
@@ -135,9 +136,6 @@ def test_health_answers_and_the_log_names_no_file(client: Client, server: Server
     assert re.fullmatch(r"[-0-9]+ [:,0-9]+ enlarge refused in \d+ ms", refused)
 
 
-NO_MODEL = ": no such model folder, and no model of the Hub: USER/NAME[@REVISION]."
-
-
 def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_page_says_so(
     upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +187,7 @@ def test_a_model_folder_that_is_not_there_is_one_sentence_and_exit_code_2() -> N
     done = subprocess.run(
         [sys.executable, str(ROOT / "app.py"), "--model", "nowhere"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"app.py: nowhere{NO_MODEL}\n")
+    assert (done.returncode, done.stdout) == (2, "") and says(done.stderr, "app.py: nowhere: ", "USER/NAME")
 
 
 def test_the_environment_may_name_the_model(
@@ -197,7 +195,7 @@ def test_the_environment_may_name_the_model(
 ) -> None:
     monkeypatch.setenv("SRGAN_MODEL", "elsewhere")
     assert app.main([]) == 2
-    assert capsys.readouterr().err == f"app.py: elsewhere{NO_MODEL}\n"
+    assert says(capsys.readouterr().err, "app.py: elsewhere: ", "USER/NAME")
 
 
 @pytest.mark.parametrize("named", ["--lpips", "SRGAN_LPIPS"])
@@ -208,8 +206,7 @@ def test_what_is_no_lpips_file_is_one_sentence_and_exit_code_2(
     options = ["--lpips", "nowhere"] if named == "--lpips" else []
     assert app.main(["--model", str(model_folder), *options]) == 2
     place = "nowhere" if options else "elsewhere"
-    error = f"app.py: --lpips {place} cannot be read as LPIPS v0.1 Alex weights (FileNotFoundError).\n"
-    assert capsys.readouterr().err == error
+    assert says(capsys.readouterr().err, f"app.py: --lpips {place} ", "LPIPS")
 
 
 @pytest.fixture
@@ -270,4 +267,4 @@ def test_how_it_works_tells_of_each_model(upscaler: Upscaler) -> None:
 def test_an_unknown_argument_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         app.main(["--modle", "x"])
-    assert capsys.readouterr().err == "app.py: unrecognized arguments: --modle x (see app.py --help)\n"
+    assert says(capsys.readouterr().err, "app.py: ", "--modle x", "--help")

@@ -9,6 +9,7 @@ import pytest
 from conftest import tiny_model
 from desk import Desk, at_a_desk
 from fake_hub import LICENSES, NEW_SPACE, Repo
+from helpers import says
 from huggingface_hub import RepoCard, SpaceHardware
 from packaging.requirements import Requirement
 
@@ -193,9 +194,7 @@ def test_what_cannot_be_is_said_in_a_sentence(desk: Desk, repository: Path, case
 def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path) -> None:
     desk.hub.fail("POST /api/repos/create", 402)
     result = desk.run("-c", PROGRAM, repository, SPACE)
-    assert (result.code, result.err) == (
-        1, f"srgan space: {SPACE}: the Hub wants a paid plan for this (HTTP 402): made to fail.\n",
-    )  # fmt: skip
+    assert result.code == 1 and says(result.err, f"srgan space: {SPACE}: ", "paid plan", "HTTP 402", "made to fail")
 
 
 INTERRUPTED = {
