@@ -24,7 +24,7 @@ if __name__ == "__main__":  # before the imports that fail where a package is mi
 
 from srgan import ranks
 from srgan.card import draft_card
-from srgan.config import Config, build_parser, is_stream, make_config, parse, resume_config
+from srgan.config import Config, build_parser, flag, is_stream, make_config, parse, resume_config
 from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
@@ -57,6 +57,7 @@ def main() -> int:
             config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
         repository = ranks.from_first(lambda: check_publishing(own, config))
         if own["resume"] and ranks.from_first(lambda: is_finished(config)):
+            refuse_new_terms(given, config)
             ranks.leave()
             print(how_to_go_on(config))
             return publish(config, repository, bool(own["private"])) if repository and not own["dry_run"] else 0
@@ -92,6 +93,15 @@ def main() -> int:
             say_last(f"stopped when all was trained, and the model folder is not whole: {resume_command()} writes it.")
         return 1
     return publish(config, repository, bool(own["private"])) if trained and repository else 0
+
+
+def refuse_new_terms(given: dict[str, Any], config: Config) -> None:
+    """The card of a finished run is written: what would have gone into it is not dropped without a word."""
+    if names := [flag(name) for name in ("license", "data_terms") if name in given]:
+        raise UserError(
+            f"{config.run_folder()} is finished, and {' and '.join(names)} would change nothing: "
+            "python -m srgan push takes --license and --terms."
+        )
 
 
 def say_last(text: str) -> None:

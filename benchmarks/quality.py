@@ -32,11 +32,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from srgan.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
-from srgan.data import find_photos
 from srgan.degradation import KINDS
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.files import write_whole
+from srgan.finding import find_photos
 from srgan.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
 from srgan.metrics import LPIPS
 from srgan.models import SCALE

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from training import synthetic_photos
 
 from srgan.card import hardware
-from srgan.data import find_photos
 from srgan.files import write_whole
+from srgan.finding import find_photos
 
 READ = """
 import json, resource, sys, time

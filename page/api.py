@@ -41,9 +41,8 @@ def refuse_clearly(demo: gr.Blocks) -> None:
     async def preprocess_data(call: gr.blocks.BlockFunction, inputs: list[Any], *rest: Any) -> list[Any]:
         names = list(inspect.signature(call.fn).parameters)[: len(call.inputs)]
         sentence = f"/{call.api_name} takes {', '.join(names)}: {ABOUT}"
-        if (
-            inputs
-        ):  # settings that are left out, or came later than the caller's program, are as the page has them first
+        # A setting that is left out, or that came later than the caller's program, is as the page has it first.
+        if inputs:
             inputs = [*inputs, *(component.value for component in call.inputs[len(inputs) :])]
         try:
             if len(inputs) == len(call.inputs):

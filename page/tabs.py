@@ -23,7 +23,7 @@ from page.handlers import (
     spoken,
     tag,
 )
-from page.models import Models
+from page.models import ANY_PHOTO, FACES, WORN_PHOTO, Models
 from page.parts import (
     PAGE,
     PAIRS,
@@ -53,9 +53,13 @@ close as it can on average (Detail 0), then so that a second network, the discri
 photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
-HOW_MORE = """There are several such networks. "Faces" has learned from clean photos of faces alone. "Any photo" has
-learned from clean photos of anything, and leaves the faces that are found to the first. "Worn photo" has learned from
-photos of anything that were blurred, noised and saved as JPEG, and restores faces too."""
+LEARNED = {
+    FACES: '"Faces" has learned from clean photos of faces alone.',
+    ANY_PHOTO: '"Any photo" has learned from clean photos of anything, and leaves the faces that are found to "Faces".',
+    WORN_PHOTO: '"Worn photo" has learned from photos of anything that were blurred, noised and saved as JPEG, '
+    "and restores faces too.",
+}
+"""What is said of each model where there are several."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
@@ -231,7 +235,8 @@ def build_how(models: Models) -> None:
     """What the networks have learned, with the loaded models' own figures and curves where they have some."""
     several = len(models.made_for) > 1
     with gr.Accordion("How it works, and how well", open=False):
-        gr.Markdown(f"{HOW}\n\n{HOW_MORE}" if several else HOW)
+        more = " ".join(LEARNED[title] for title in models.made_for) if several else ""
+        gr.Markdown(f"{HOW}\n\n{more}")
         for title, upscaler in models.upscalers.items():
             if several:
                 gr.Markdown(f"### Made for: {title}")

@@ -302,7 +302,7 @@ def learned_from(settings: Mapping[str, Any]) -> str:
     worn = settings.get("degrade") or "clean"
     if worn == "clean":
         return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
-    return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR[worn]}."
+    return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR.get(worn, 'blur, noise and JPEG')}."
 
 
 def origin_line(origin: dict[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from srgan.card import restate, restated
 from srgan.config import OneLineParser
 from srgan.errors import UserError
 from srgan.hub import HubError
+from srgan.model_folder import read_config
 from srgan.publish import check_push, model_folder, push
 from srgan.space import make_space
 from srgan.upscaler import SHIPPED_MODEL
@@ -84,6 +85,7 @@ def run_push(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.folder}: no such run folder.")
     folder = model_folder(arguments.folder)
     place, license, terms = folder / "README.md", arguments.license, arguments.terms
+    read_config(folder / "config.json")  # before anything is asked of the Hub
     card = restated(place.read_text(encoding="utf-8"), license, terms) if place.is_file() else ""
     repo_id = check_push(arguments.repository, "", arguments.private, card)
     if license or terms:

@@ -64,7 +64,7 @@ def compare(
     degrade: str = "clean",
 ) -> Comparison:
     """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, how
-    the small copy is worn. Raises UserError for a photo too small and for a kind that there is not.
+    the small copy is worn. Raises UserError for a photo too small.
     """
     fitted = fit(photo, size)
     trial = prepare(fitted.size, fitted.tobytes(), lpips, degrade)

@@ -189,12 +189,14 @@ def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Te
         low = reduced(high, amounts)
     elif low is None:
         low = reduce(high)
+    if not KINDS[kind].keys() - {"filter"}:
+        return low, high
     noise = torch.randn(3, height // SCALE, width // SCALE, generator=torch.Generator().manual_seed(0))
     return worn(low, amounts, send(noise, high.device).expand(count, -1, -1, -1)), high
 
 
 def small_copy(high: Tensor, amounts: Amounts, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """(small copies [N, 3, H, W], the photos that they are to become again [N, 3, 4H, 4W]) in [-1, 1], 8-bit levels.
+    """(small copies [N, 3, H, W] on 8-bit levels, the photos that they are to become again [N, 3, 4H, 4W]) in [-1, 1].
 
     The chain of Wang et al. 2021 (Real-ESRGAN, section 3.1) in the order in which it happens to a photo. high: photos
     [N, 3, 4H, 4W] in [-1, 1]. noise: normal numbers [N, 3, H, W]. Photos that are made grey are to stay so.

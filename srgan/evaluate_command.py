@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"none of the pictures in {arguments.data} can be used: {first_reasons(left_out)}.")
     if left_out:
         print(f"{len(left_out)} pictures are left out: {first_reasons(left_out)}.", file=sys.stderr)
-    copies = pictures.copies if arguments.degrade == "clean" else f"{pictures.copies}, then worn: {arguments.degrade}"
+    copies = copies_made(pictures.copies, arguments.degrade)
     print(f"{count} pictures ({pictures.what}); low-resolution copies: {copies}")
     for name, row in figures.items():
         print(f"{name:>12}: {show(row)}")
@@ -72,6 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         }  # fmt: skip
         write_whole(arguments.json, lambda path: path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8"))
     return 1 if left_out else 0
+
+
+def copies_made(given: str, degrade: str) -> str:
+    """How the small copies came to be; `given` says it of those before they were worn."""
+    if "filter" in KINDS[degrade]:
+        return f"made by {degrade} from the originals, rounded to 8 bits"
+    return given if degrade == "clean" else f"{given}, then worn: {degrade}"
 
 
 def keeper(folder: Path, data: Path, names: list[str]) -> Keep:

@@ -109,7 +109,10 @@ def search(folder: Path) -> Found:
             elif entry.is_dir():
                 folders.append(entry)
             else:
-                status = entry.stat()
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # deleted since the folder was listed
+                    continue
                 if found.take(entry, status.st_mode):
                     seen.add((status.st_dev, status.st_ino))
     return found

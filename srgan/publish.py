@@ -31,6 +31,9 @@ FILES = ("config.json", "metrics.json", "curves.png", PEERS_FILE, CURVE_PICTURE,
 """What a push brings beside the card and the pictures that it shows, where the model folder has it; so where the model
 on the Hub has one of these that the folder has not, it is of an earlier model."""
 
+CREDITS = "credits.csv"
+"""Who is to be named for the training photos. It comes along, and is never deleted: an owner may have added one."""
+
 TRIES = 3
 
 LONGEST_WAIT = 300.0
@@ -166,7 +169,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     """A model folder's own files by their paths in it, of its samples those that the card shows; nothing else there."""
     card = folder / "README.md"
     samples = samples_in(card.read_text(encoding="utf-8")) if card.is_file() else set()
-    paths = (folder / name for name in (*FILES, card.name, *sorted(samples)))
+    paths = (folder / name for name in (*FILES, CREDITS, card.name, *sorted(samples)))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 

@@ -14,12 +14,13 @@ from srgan import ranks
 from srgan.board import Board
 from srgan.card import counted, facts, versions, write_card
 from srgan.config import Config, flag
-from srgan.data import Crops, Photos, find_photos
+from srgan.data import Crops, Photos
 from srgan.device import choose_device, choose_dtype
 from srgan.discriminators import make_discriminator
 from srgan.errors import UserError
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.files import remove_partial, with_ending, write_whole
+from srgan.finding import find_photos
 from srgan.hub import find_model
 from srgan.images import open_rgb, reduce, to_pixels, to_unit
 from srgan.losses import load_vgg19

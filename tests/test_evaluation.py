@@ -10,6 +10,7 @@ from PIL import Image
 
 from srgan.data import Crops, load_crops
 from srgan.errors import UserError
+from srgan.evaluate_command import copies_made
 from srgan.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.images import enlarge, greyed, reduce, to_pixels, to_unit
 from srgan.metrics import LPIPS, psnr_y, ssim_y
@@ -135,3 +136,9 @@ def test_a_model_of_one_weight_set_has_one_detail(one_set_folder: Path) -> None:
     assert list(blends(upscaler)) == ["detail 1"]
     with pytest.raises(UserError):
         blends(upscaler, [0.5])
+
+
+def test_it_is_said_how_the_small_copies_were_made() -> None:
+    assert copies_made("2 from LR", "clean") == "2 from LR"
+    assert "2 from LR" in copies_made("2 from LR", "web") and "web" in copies_made("2 from LR", "web")
+    assert "LR" not in copies_made("2 from LR", "box") and "box" in copies_made("2 from LR", "box")
