@@ -23,6 +23,7 @@ from srgan.config import (
     resume_config,
 )
 from srgan.errors import UserError
+from train import refuse_new_terms
 
 FIELDS = dataclasses.fields(Config)
 
@@ -302,3 +303,12 @@ def test_settings_are_saved_as_plain_json(run: Path) -> None:
 def test_recipes_name_settings_that_exist() -> None:
     names = {field.name for field in FIELDS}
     assert all(set(preset) <= names for preset in RECIPES.values())
+
+
+def test_a_finished_run_refuses_what_would_change_its_card() -> None:
+    config = read()
+    refuse_new_terms({"vgg19": "file"}, config)
+    for name in ("license", "data_terms"):
+        with pytest.raises(UserError, match=rf"{flag(name)}.*srgan push") as caught:
+            refuse_new_terms({name: "x"}, config)
+        assert is_one_sentence(str(caught.value))

@@ -13,6 +13,7 @@ from torch import Tensor
 from srgan.degradation import copies_alike
 from srgan.images import enlarge, open_rgb, to_pixels, to_tensor, to_unit
 from srgan.metrics import luma, psnr_y
+from srgan.publish import Branch, files_of, left_over
 from srgan.report import upper_square
 from srgan.upscaler import Upscaler
 
@@ -65,3 +66,10 @@ def test_shipped_weights_are_those_of_their_checksums(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert sums == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
+
+
+def test_a_push_takes_the_credits_along_and_never_deletes_them() -> None:
+    files = files_of(ROOT / "weights" / "worn")
+    assert b"CC BY" in files["credits.csv"]
+    there = Branch("main", "0" * 40, frozenset(files), "")
+    assert "credits.csv" not in left_over(there, {"README.md": b"", "config.json": b""})
