@@ -34,6 +34,7 @@ from tqdm import tqdm
 from srgan.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
 from srgan.degradation import KINDS
 from srgan.errors import UserError
+from srgan.evaluate_command import copies_made
 from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.files import write_whole
 from srgan.finding import find_photos
@@ -105,8 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
             rows = evaluate(systems, shown, lpips.to(upscaler.device), upscaler.device, degrade=kind)
             tables[name] = {
                 "data": folder.resolve().name, "degrade": kind, "photos": len(rows["bicubic"]),
-                "pictures": pictures.what, "low_resolution": pictures.copies, "left_out": pictures.left_out,
-                "figures": means(rows),
+                "pictures": pictures.what, "low_resolution": copies_made(pictures.copies, kind),
+                "left_out": pictures.left_out, "figures": means(rows),
             }  # fmt: skip
             print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)
             save_curve(tables[name]["figures"], arguments.out / f"quality-{name}.png")
@@ -151,10 +152,9 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             parts.append(f"## {data} by kind of wear\n\nPSNR-Y / LPIPS.\n\n{wear_table(kinds)}")
     for name, table in report["tables"].items():
         sized = {titled(system, report["parameters"]): row for system, row in table["figures"].items()}
-        worn = "" if table["degrade"] == "clean" else f", then worn: {table['degrade']}"
         parts.append(
             f"## {name}\n\n{table['photos']} pictures ({table['pictures']}); low-resolution copies: "
-            f"{table['low_resolution']}{worn}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
+            f"{table['low_resolution']}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
         )
     return "\n\n".join([*parts, "## Free pictures\n\n![side by side](quality-sheet.png)"]) + "\n"
 

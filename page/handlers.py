@@ -18,16 +18,18 @@ from page.files import save_png, save_zip
 from page.models import Models
 from page.pictures import bicubic, read, read_opaque
 from srgan import comparison, zero
+from srgan.degradation import KINDS
 from srgan.errors import UserError
 from srgan.images import flat
 from srgan.models import SCALE
 from srgan.upscaler import Upscaler
 
 SIZES = (128, 256, 512, 1024)
+WEAR = "blur of {blur:g} px, noise of {noise:g} levels, JPEG {quality:g}"
 WORN = {
     "clean": "",
-    "web": " and worn as on the web (blur of 0.6 pixels, noise of 3 levels, JPEG 75)",
-    "old": " and worn as an old photo (grey, blur of 1 pixel, noise of 8 levels, JPEG 60)",
+    "web": f" and worn as on the web ({WEAR.format_map(KINDS['web'])})",
+    "old": f" and worn as an old photo (grey, {WEAR.format_map(KINDS['old'])})",
 }
 """How a small copy can be made, and what is said of it."""
 DEFAULT_COPY = "clean"
