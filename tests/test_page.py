@@ -396,6 +396,13 @@ def test_the_other_model_is_chosen_by_keyboard_in_every_tab(
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
+def test_a_picture_may_load_before_the_zoom_buttons_are_drawn(page: Page, tmp_path: Path) -> None:
+    page.evaluate("document.querySelectorAll('.linked .zoom').forEach((buttons) => buttons.remove())")
+    before = sources(page.locator(".panes img").filter(visible=True))[2] or ""
+    upload(page, make_picture(tmp_path / "another.png", 64, 48))
+    expect(page.locator(".panes img").filter(visible=True).nth(2)).not_to_have_attribute("src", before)
+
+
 def test_lpips_stands_beside_the_picture_and_is_explained(browser: Browser, two_models: Server) -> None:
     with opened_page(browser, two_models, DESKTOP) as page:
         heading = page.get_by_role("columnheader", name="LPIPS")
