@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from srgan.console import prepare
+from srgan.commands.console import prepare
 
 if __name__ == "__main__":  # before the imports that fail where a package is missing
     prepare("app.py")
 
-from page import proxies  # before Gradio
+from srgan.page import proxies  # before Gradio
 
 # isort: split
 import gradio as gr
@@ -25,18 +25,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from page import tools  # noqa: F401 - mends Gradio's MCP server
-from page.api import CALL_ERRORS, MOST_BYTES, refuse_clearly
-from page.files import keep_swept, own_folder
-from page.handlers import log
-from page.models import Models, load_models
-from page.parts import PAGE
-from page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
-from srgan import zero
-from srgan.config import OneLineParser
 from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
+from srgan.page import (
+    mcp,  # noqa: F401 - mends Gradio's MCP server
+    zero,
+)
+from srgan.page.api import CALL_ERRORS, MOST_BYTES, refuse_clearly
+from srgan.page.components import PAGE
+from srgan.page.handlers import log
+from srgan.page.offered_models import Models, load_models
+from srgan.page.served_files import keep_swept, own_folder
+from srgan.page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
+from srgan.training.config import OneLineParser
 
 INTRO = """# Faces from a few pixels
 Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.

@@ -17,21 +17,21 @@ import signal
 import sys
 from typing import Any
 
-from srgan.console import prepare
+from srgan.commands.console import prepare
 
 if __name__ == "__main__":  # before the imports that fail where a package is missing
     prepare("train.py")
 
 from srgan import ranks
-from srgan.card import draft_card
-from srgan.config import Config, build_parser, flag, is_stream, make_config, parse, resume_config
-from srgan.data import Crops, Photos, first_reasons, load_crops
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
-from srgan.publish import Publisher, check_push, push
-from srgan.run import Run, check_needs, how_to_go_on, is_finished, plan
-from srgan.streams import open_stream
-from srgan.windows import load_windows
+from srgan.photos.data import Crops, Photos, first_reasons, load_crops
+from srgan.photos.streams import open_stream
+from srgan.photos.windows import load_windows
+from srgan.publish.card import draft_card
+from srgan.publish.push import Publisher, check_push, push
+from srgan.training.config import Config, build_parser, flag, is_stream, make_config, parse, resume_config
+from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
 
 
 def main() -> int:

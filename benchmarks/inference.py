@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from peers import Absent, module, ncnn_peer
 
-from srgan.card import hardware
-from srgan.export_command import export_onnx
+from srgan.commands.export import export_onnx
 from srgan.files import write_whole
-from srgan.images import to_pixels, to_tensor, to_unit
+from srgan.pictures.images import to_pixels, to_tensor, to_unit
+from srgan.publish.card import hardware
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent

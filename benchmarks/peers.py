@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from srgan.evaluation import Restore
-from srgan.images import to_picture, to_pixels, to_tensor, to_unit
+from srgan.measure.evaluation import Restore
+from srgan.pictures.images import to_picture, to_pixels, to_tensor, to_unit
 
 
 class Peer(NamedTuple):

@@ -31,18 +31,18 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from srgan.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
-from srgan.degradation import KINDS
+from srgan.commands.evaluate import copies_made
+from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
-from srgan.evaluate_command import copies_made
-from srgan.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.files import write_whole
-from srgan.finding import find_photos
-from srgan.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
-from srgan.metrics import LPIPS
+from srgan.measure.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
+from srgan.measure.metrics import LPIPS
+from srgan.measure.pairs import high_folder, open_pictures
 from srgan.models import SCALE
-from srgan.pairs import high_folder, open_pictures
-from srgan.report import save_samples, save_sheet, upper_square
+from srgan.photos.finding import find_photos
+from srgan.pictures.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
+from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
+from srgan.reports.pictures import save_samples, save_sheet, upper_square
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)

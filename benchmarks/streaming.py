@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from training import synthetic_photos
 
-from srgan.card import hardware
 from srgan.files import write_whole
-from srgan.finding import find_photos
+from srgan.photos.finding import find_photos
+from srgan.publish.card import hardware
 
 READ = """
 import json, resource, sys, time
-from srgan.config import Config
-from srgan.streams import open_stream
+from srgan.training.config import Config
+from srgan.photos.streams import open_stream
 
 pattern, photos, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 config = Config(data=pattern, photos_per_epoch=photos, held_out=1, workers=workers)

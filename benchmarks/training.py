@@ -39,18 +39,17 @@ from torchvision.transforms import ColorJitter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from srgan import optimizers
-from srgan.card import hardware
-from srgan.config import Config
-from srgan.data import load_crops, read_crop
 from srgan.device import choose_device, choose_dtype, peak_memory
-from srgan.discriminators import make_discriminator
 from srgan.files import write_whole
-from srgan.finding import find_photos
-from srgan.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.models import Generator
-from srgan.run import expected_memory
-from srgan.training import PENALTY_EVERY, Trainer
+from srgan.photos.data import load_crops, read_crop
+from srgan.photos.finding import find_photos
+from srgan.publish.card import hardware
+from srgan.training.config import Config
+from srgan.training.discriminators import make_discriminator
+from srgan.training.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
+from srgan.training.run import expected_memory
+from srgan.training.trainer import PENALTY_EVERY, Trainer, optimizers
 
 Step = Callable[[], float]
 """Takes a training step and gives the seconds that it has waited for data."""

@@ -2,12 +2,12 @@
 
 import sys
 
-from srgan.console import prepare
+from srgan.commands.console import prepare
 
 if __name__ == "__main__":  # before the imports that fail where a package is missing
     prepare("srgan")
 
-from srgan.cli import main
+from srgan.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from srgan.boxes import Box
 from srgan.errors import UserError
-from srgan.formats import standard
-from srgan.images import flat
 from srgan.models import SCALE
+from srgan.pictures.boxes import Box
+from srgan.pictures.formats import standard
+from srgan.pictures.images import flat
 from srgan.upscaler import Upscaler
 
 DETECTOR = Path(__file__).resolve().parent.parent / "weights" / "face-detector" / "face_detection_yunet_2023mar.onnx"

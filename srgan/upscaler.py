@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from srgan.boxes import Box
 from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory, keep_memory
 from srgan.errors import UserError
-from srgan.formats import standard
 from srgan.hub import find_model, is_hub_name
-from srgan.images import (
+from srgan.model_folder import Model, load_model
+from srgan.models import SCALE, Generator
+from srgan.pictures.boxes import Box
+from srgan.pictures.formats import standard
+from srgan.pictures.images import (
     EIGHT_BITS,
     FLAT_RADIUS,
     SIXTEEN_BITS,
@@ -27,8 +29,6 @@ from srgan.images import (
     to_unit,
     where_flat,
 )
-from srgan.model_folder import Model, load_model
-from srgan.models import SCALE, Generator
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "celeba-faces"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import srgan.files
-import srgan.training
-from srgan.training import Trainer
+import srgan.training.trainer
+from srgan.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,7 +48,7 @@ def within_a_step(now: Callable[[], bool]) -> None:
 
 
 def within_validation(now: Callable[[], bool]) -> None:
-    before(srgan.training, "evaluate", now)
+    before(srgan.training.trainer, "evaluate", now)
 
 
 def within_writing_the_state(now: Callable[[], bool]) -> None:

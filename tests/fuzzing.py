@@ -17,7 +17,7 @@ from PIL import Image
 
 sys.path.insert(0, str(ROOT))
 from srgan.errors import UserError
-from srgan.images import open_rgb
+from srgan.pictures.images import open_rgb
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NUMBERS = tuple(

@@ -9,7 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import app
-from page import files
+from srgan.page import served_files
 from srgan.upscaler import Upscaler
 
 enlarge_timed = Upscaler.enlarge_timed
@@ -22,7 +22,7 @@ def held(*arguments: Any) -> Any:
 
 
 Upscaler.enlarge_timed = held
-files.KEPT_SECONDS = float(os.environ.get("KEPT", files.KEPT_SECONDS))
+served_files.KEPT_SECONDS = float(os.environ.get("KEPT", served_files.KEPT_SECONDS))
 
 if __name__ == "__main__":
     sys.exit(app.main())

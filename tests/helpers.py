@@ -19,12 +19,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from srgan.config import Config
-from srgan.data import load_crops
-from srgan.losses import VGG19
 from srgan.models import Generator
-from srgan.run import Run
-from srgan.training import Trainer
+from srgan.photos.data import load_crops
+from srgan.training.config import Config
+from srgan.training.losses import VGG19
+from srgan.training.run import Run
+from srgan.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

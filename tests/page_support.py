@@ -41,9 +41,9 @@ def running_app(model: Path, folder: Path, program: str = "app.py", **settings: 
 
 AS_SHIPPED = """
 import pathlib, runpy, sys
-from page import models
-models.SHIPPED_MODEL, models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[2:])
-models.WORN_MODEL = models.PHOTOS_MODEL / "none"
+from srgan.page import offered_models
+offered_models.SHIPPED_MODEL, offered_models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[2:])
+offered_models.WORN_MODEL = offered_models.PHOTOS_MODEL / "none"
 sys.argv = sys.argv[1:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -23,7 +23,7 @@ from page_support import ROOT, Server, serving
 from PIL import Image
 
 sys.path.insert(0, str(ROOT))
-from srgan.space import for_a_space, local_files
+from srgan.publish.space import for_a_space, local_files
 
 A_SPACE_ADDS = ("gradio[oauth,mcp]=={version}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces")
 """What the Hub installs beside requirements.txt."""

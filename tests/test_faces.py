@@ -11,10 +11,10 @@ from helpers import ROOT, SHARED, is_one_sentence, textured
 from PIL import Image
 
 from srgan import faces
-from srgan.boxes import Box
 from srgan.errors import UserError
 from srgan.faces import draw_faces, find_faces
 from srgan.model_folder import Model
+from srgan.pictures.boxes import Box
 from srgan.upscaler import Upscaler
 
 EXAMPLES = ROOT / "examples"

@@ -14,7 +14,7 @@ from helpers import ROOT
 from srgan.errors import UserError
 from srgan.files import folded, is_same, lies_in, remove_partial, with_ending, write_whole
 
-PROGRAM = [ROOT / "app.py", ROOT / "train.py", *(ROOT / "srgan").glob("*.py"), *(ROOT / "page").glob("*.py")]
+PROGRAM = [ROOT / "app.py", ROOT / "train.py", *(ROOT / "srgan").rglob("*.py")]
 
 
 def test_threads_may_write_one_file_at_once(tmp_path: Path) -> None:

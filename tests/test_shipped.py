@@ -10,11 +10,11 @@ import torch
 from helpers import ROOT
 from torch import Tensor
 
-from srgan.degradation import copies_alike
-from srgan.images import enlarge, open_rgb, to_pixels, to_tensor, to_unit
-from srgan.metrics import luma, psnr_y
-from srgan.publish import Branch, files_of, left_over
-from srgan.report import upper_square
+from srgan.degradation.chain import copies_alike
+from srgan.measure.metrics import luma, psnr_y
+from srgan.pictures.images import enlarge, open_rgb, to_pixels, to_tensor, to_unit
+from srgan.publish.push import Branch, files_of, left_over
+from srgan.reports.pictures import upper_square
 from srgan.upscaler import Upscaler
 
 MODELS = sorted(path.parent for path in ROOT.glob("weights/*/config.json"))

@@ -13,9 +13,9 @@ import srgan.device
 import srgan.upscaler
 from srgan.device import choose_device, choose_dtype, glibc
 from srgan.errors import UserError
-from srgan.images import bicubic, to_pixels, to_unit
 from srgan.model_folder import Model
 from srgan.models import Generator
+from srgan.pictures.images import bicubic, to_pixels, to_unit
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, enlarge_alpha
 
 

@@ -1,0 +1,1 @@
+"""python -m srgan: one module for each command."""

@@ -1,0 +1,107 @@
+"""python -m srgan upscale | evaluate | export | push | space"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from srgan.commands import evaluate, export, upscale
+from srgan.errors import UserError
+from srgan.hub import HubError
+from srgan.model_folder import read_config
+from srgan.publish.card import restate, restated
+from srgan.publish.push import check_push, model_folder, push
+from srgan.publish.space import make_space
+from srgan.training.config import OneLineParser
+from srgan.upscaler import SHIPPED_MODEL
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: stopped, or some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"srgan {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"srgan {arguments.command}: stopped; run it again to complete it.", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m srgan", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    upscaling = commands.add_parser(
+        "upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False
+    )
+    upscale.add_arguments(upscaling)
+    upscaling.set_defaults(run=upscale.run)
+
+    measuring = commands.add_parser(
+        "evaluate", help="measure a model on pictures: PSNR-Y, SSIM-Y, PSNR-RGB, LPIPS", allow_abbrev=False
+    )
+    evaluate.add_arguments(measuring)
+    measuring.set_defaults(run=evaluate.run)
+
+    exporting = commands.add_parser("export", help="write the network as an ONNX file", allow_abbrev=False)
+    export.add_arguments(exporting)
+    exporting.set_defaults(run=export.run)
+
+    for command in (upscaling, measuring, exporting):
+        command.add_argument(
+            "--model", default=SHIPPED_MODEL,
+            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",
+        )  # fmt: skip
+    for command in (upscaling, measuring):
+        command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+        command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+
+    publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
+    publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
+    publish.add_argument("repository", metavar="USER/NAME", help="made where it is not there")
+    publish.add_argument("--license", default="", help="another licence of the model, as the Hub spells it: mit, ...")
+    publish.add_argument("--terms", default="", help="other terms of the training photos, one sentence")
+    publish.set_defaults(run=run_push)
+
+    space = commands.add_parser("space", help="make or update a Hugging Face Space with the page", allow_abbrev=False)
+    space.add_argument("space", metavar="USER/NAME", help="made where it is not there")
+    space.add_argument(
+        "--model", default="", metavar="USER/MODEL",
+        help="model of the Hub to show, or a model's folder, which is uploaded too (default: those that ship)",
+    )  # fmt: skip
+    space.add_argument("--hardware", default="", help="as the Hub spells it: cpu-basic, zero-a10g, t4-small, ...")
+    space.add_argument("--replace", action="store_true", help="delete what another program has in this Space")
+    space.set_defaults(run=run_space)
+
+    for command in (publish, space):
+        command.add_argument("--private", action="store_true", help="for you alone to see")
+    return parser
+
+
+def run_push(arguments: argparse.Namespace) -> int:
+    if not arguments.folder.is_dir():
+        raise UserError(f"{arguments.folder}: no such run folder.")
+    folder = model_folder(arguments.folder)
+    place, license, terms = folder / "README.md", arguments.license, arguments.terms
+    read_config(folder / "config.json")  # before anything is asked of the Hub
+    card = restated(place.read_text(encoding="utf-8"), license, terms) if place.is_file() else ""
+    repo_id = check_push(arguments.repository, "", arguments.private, card)
+    if license or terms:
+        restate(folder, card, license, terms)
+    try:
+        push(arguments.folder, repo_id)
+    except HubError as error:
+        print(f"srgan push: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_space(arguments: argparse.Namespace) -> int:
+    try:
+        make_space(arguments.space, arguments.model, arguments.hardware, arguments.private, arguments.replace)
+    except HubError as error:
+        print(f"srgan space: {error}", file=sys.stderr)
+        return 1
+    return 0

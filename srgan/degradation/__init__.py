@@ -1,0 +1,1 @@
+"""Worn small copies: blur, noise and JPEG as real pictures have them."""

@@ -1,0 +1,87 @@
+"""Figures of one or more ways to enlarge, all on the same pictures."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from srgan.degradation.chain import copies_alike
+from srgan.measure.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
+from srgan.measure.pairs import Pairs
+from srgan.pictures.images import enlarge, to_pixels, to_unit
+from srgan.upscaler import Upscaler
+
+Restore = Callable[[Tensor], Tensor]
+"""Low-resolution floats [N, 3, H, W] in [-1, 1] -> restored [N, 3, 4H, 4W] in [-1, 1]."""
+
+Keep = Callable[[str, list[str], Tensor], object]
+"""Is handed a system's name, the pictures' names, and what was restored, uint8 [N, 3, 4H, 4W]."""
+
+Row = dict[str, float]
+"""psnr_y [dB], ssim_y, psnr_rgb [dB] and, where its network was given, lpips."""
+
+BICUBIC: dict[str, Restore] = {"bicubic": enlarge}
+
+
+def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
+    """The model at each detail setting; without any named at both ends and the middle, as far as it has them."""
+    if details is None:
+        details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
+    settings = [upscaler.check_detail(detail) for detail in details]
+    return {f"detail {d:g}": lambda low, d=d: upscaler.restore(low, d) for d in settings}
+
+
+@torch.inference_mode()
+def evaluate(
+    systems: Mapping[str, Restore],
+    pictures: Iterable[Pairs],
+    lpips: LPIPS | None,
+    device: torch.device,
+    keep: Keep | None = None,
+    degrade: str = "clean",
+) -> dict[str, dict[str, Row]]:
+    """For each system, each picture's figures by its name.
+
+    The low-resolution copy, where it is not given, is the picture reduced by 4 and rounded to 8 bits; then it is worn
+    as the kind `degrade` of `degradation.KINDS` says. What is restored
+    is rounded to 8 bits too, as a file would be, and handed to `keep`. A picture that comes out exact, of one colour
+    say, counts with 100 dB.
+    """
+    rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
+    for pairs in pictures:
+        given = None if pairs.low is None else to_unit(pairs.low.to(device))
+        low, wanted = copies_alike(degrade, to_unit(pairs.high.to(device)), given)
+        high = to_pixels(wanted)
+        for system, restore in systems.items():
+            restored = to_pixels(restore(low))
+            if keep is not None:
+                keep(system, pairs.names, restored)
+            columns = measure(restored, high, lpips)
+            for place, name in enumerate(pairs.names):
+                rows[system][name] = {figure: column[place] for figure, column in columns.items()}
+    return rows
+
+
+def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str, list[float]]:
+    """The figures of uint8 images [N, 3, H, W], in order."""
+    columns = {
+        "psnr_y": psnr_y(restored, original).clamp(max=100),
+        "ssim_y": ssim_y(restored, original),
+        "psnr_rgb": psnr_rgb(restored, original).clamp(max=100),
+    }
+    if lpips is not None:
+        columns["lpips"] = lpips(to_unit(restored), to_unit(original))
+    return {name: column.tolist() for name, column in columns.items()}
+
+
+def means(rows: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
+    """For each system the means over the pictures; none where there are none."""
+    figures = {system: next(iter(of.values()), {}).keys() for system, of in rows.items()}
+    return {s: {name: fmean(row[name] for row in of.values()) for name in figures[s]} for s, of in rows.items()}
+
+
+def show(row: Row) -> str:
+    """ "PSNR-Y 30.61 dB, SSIM-Y 0.8710, LPIPS 0.1620"."""
+    shown = ((figure, row[name]) for name, figure in FIGURES.items() if name in row)
+    return ", ".join(f"{figure.title} {figure.show(value)} {figure.unit}".rstrip() for figure, value in shown)

@@ -1,0 +1,72 @@
+"""The faces of a picture: found once, said how many, and shown close up."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from PIL import Image
+
+from srgan.errors import UserError
+from srgan.faces import find_faces
+from srgan.models import SCALE
+from srgan.pictures.boxes import Box
+
+MOST_SHOWN = 8
+
+CLOSE_UP = (256, 512)
+"""Pixels on the longer side of a face, at least and at most: smaller ones are enlarged pixel by pixel."""
+
+GAP = 4
+"""White pixels between before and after."""
+
+KEPT_PICTURES = 8
+"""Who moves Detail has the faces of the same picture shown again."""
+
+
+def faces_of(picture: Image.Image) -> tuple[tuple[Box, ...], str]:
+    """The faces of an RGB picture, the largest first; or none, and a sentence on why they cannot be found."""
+    try:
+        return find_once(picture.size, picture.tobytes()), ""
+    except UserError as error:
+        return (), f"Faces cannot be looked for, so the whole picture was restored: {error}"
+
+
+def how_many(faces: Sequence[Box]) -> str:
+    return "1 face was found" if len(faces) == 1 else f"{len(faces)} faces were found"
+
+
+def what_is_shown(faces: Sequence[Box]) -> str:
+    """Above the close-ups."""
+    if not faces:
+        return "No face was found: the whole picture was restored."
+    largest = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""
+    return f"{how_many(faces)}; {largest}before (bicubic) and after:"
+
+
+@lru_cache(maxsize=KEPT_PICTURES)
+def find_once(size: tuple[int, int], pixels: bytes) -> tuple[Box, ...]:
+    return tuple(find_faces(Image.frombytes("RGB", size, pixels)))
+
+
+def close_ups(faces: Sequence[Box], before: Image.Image, after: Image.Image) -> list[Image.Image]:
+    """Both enlargements of each face side by side, of the largest faces."""
+    whole = Box(0, 0, *after.size)
+    shown = [face.times(SCALE).grown(0, whole) for face in faces[:MOST_SHOWN]]
+    return [side_by_side([close_up(large.crop(box)) for large in (before, after)]) for box in shown]
+
+
+def close_up(face: Image.Image) -> Image.Image:
+    least, most = CLOSE_UP
+    side = max(face.size)
+    if side > most:
+        return face.resize([max(1, round(length * most / side)) for length in face.size], Image.Resampling.BICUBIC)
+    times = -(-least // side)
+    return face.resize([times * length for length in face.size], Image.Resampling.NEAREST)
+
+
+def side_by_side(pair: Sequence[Image.Image]) -> Image.Image:
+    """Two pictures of one size, with a gap."""
+    width, height = pair[0].size
+    both = Image.new("RGB", (2 * width + GAP, height), "white")
+    for place, picture in zip((0, width + GAP), pair, strict=True):
+        both.paste(picture, (place, 0))
+    return both

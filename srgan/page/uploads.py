@@ -1,0 +1,52 @@
+"""A visitor's picture as the whole page works on it, shows it and gives it: 8 bits, colours in sRGB, no profile."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from srgan.errors import UserError
+from srgan.pictures import images
+from srgan.pictures.colour import to_eight_bits, to_srgb
+from srgan.pictures.formats import COMMON_FORMATS, open_picture
+from srgan.upscaler import enlarge_alpha
+
+
+def read(path: str) -> tuple[Image.Image, list[str]]:
+    """An uploaded file -> RGB, or RGBA where something is transparent; and a sentence for all of it that is not kept.
+
+    Raises UserError when it cannot be read, or is there no longer.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        raise UserError(
+            f"{path} is here no longer (the page deletes what it was sent within two hours): upload it again."
+        ) from None
+    picture, notes = open_picture(path, data, COMMON_FORMATS)
+    picture, more = to_srgb(picture)
+    notes += more
+    if picture.mode == "I;16":
+        picture = to_eight_bits(picture)
+        notes.append("It holds 16 bits, of which the page takes 8.")
+    seen_through = picture.mode.endswith("A") and picture.getchannel("A").getextrema()[0] < 255
+    picture = picture.convert("RGBA" if seen_through else "RGB")
+    picture.info = {}
+    return picture, notes
+
+
+def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
+    """`read`, with what is transparent laid on white -> RGB."""
+    picture, notes = read(path)
+    if picture.mode == "RGBA":
+        notes.append("It is laid on white where it is transparent.")
+    return images.flat(picture), notes
+
+
+def bicubic(picture: Image.Image) -> Image.Image:
+    """RGB or RGBA -> the plain enlargement, beside which the restored one is shown."""
+    colour = images.opaque(picture) if picture.mode == "RGBA" else picture
+    low = images.to_unit(images.to_tensor(colour)).unsqueeze(0)
+    large = images.to_picture(images.to_pixels(images.enlarge(low))[0])
+    if picture.mode == "RGBA":
+        large.putalpha(enlarge_alpha(picture.getchannel("A")))
+    return large

@@ -1,0 +1,102 @@
+"""ZeroGPU: the GPU that Hugging Face lends a Space, one call at a time. Anywhere else nothing here has an effect.
+
+The `spaces` package, which comes with every Space, makes PyTorch believe in a CUDA device: in the main thread, before
+the page is launched, and for no more than to put weights there. A lent call runs in a forked process that has the GPU;
+what goes in and comes out is pickled, and of what it raises nothing but a gr.Error keeps its words.
+"""
+
+import os
+from collections import OrderedDict
+from threading import Lock
+from typing import NamedTuple
+
+try:
+    import spaces  # before anything touches CUDA
+except ImportError:
+    spaces = None
+
+from PIL import Image
+
+from srgan.pictures.formats import standard
+from srgan.upscaler import Upscaler
+
+HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+"""Whether this is a ZeroGPU Space; as `spaces` itself reads it."""
+
+KEPT_BYTES = 256 << 20
+"""Of the last results of all models together, which are given without a GPU: visitors try the same examples, and have
+minutes a day. The largest takes 67 MB: 1 megapixel with transparency, and its enlargement."""
+
+
+class Asked(NamedTuple):
+    """What a result depends on. `pixels` are of `mode` and `size`; `model` is told apart by identity."""
+
+    model: Upscaler
+    mode: str
+    size: tuple[int, int]
+    pixels: bytes
+    detail: float
+
+
+class Answer(NamedTuple):
+    mode: str
+    size: tuple[int, int]
+    pixels: bytes
+    milliseconds: int
+
+
+class LastResults:
+    """The last results, up to a number of bytes. For several threads."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.bytes = most, 0
+        self._answers: OrderedDict[Asked, Answer] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, asked: Asked) -> Answer | None:
+        with self._lock:
+            if asked in self._answers:
+                self._answers.move_to_end(asked)
+            return self._answers.get(asked)
+
+    def keep(self, asked: Asked, answer: Answer) -> None:
+        with self._lock:
+            if asked not in self._answers:  # another thread may have asked the same
+                self.bytes += len(asked.pixels) + len(answer.pixels)
+            self._answers[asked] = answer
+            while self.bytes > self.most:
+                old = self._answers.popitem(last=False)
+                self.bytes -= sum(len(part.pixels) for part in old)
+
+
+LAST_RESULTS = LastResults(KEPT_BYTES)
+
+
+def seconds(picture: Image.Image, detail: float = 1.0) -> int:
+    """How long a call may take: about 5 to get CUDA ready in a new process, and 5 a megapixel. An estimate.
+
+    Who has less than that left today is refused, and who asks for less is served earlier.
+    """
+    return 5 + round(5 * picture.width * picture.height / 1e6)
+
+
+def lend(upscaler: Upscaler) -> None:
+    """Has `upscaler.enlarge_timed` run on lent GPUs. For the main thread, before the page is launched."""
+    if not HERE:
+        return
+    upscaler.generator(1.0)  # its weights go along with every GPU
+    lent = spaces.GPU(upscaler.enlarge_timed, duration=seconds)
+
+    def enlarge_timed(picture: Image.Image, detail: float = 1.0) -> tuple[Image.Image, int]:
+        detail, picture = upscaler.check_detail(detail), standard(picture)
+        asked = Asked(upscaler, picture.mode, picture.size, picture.tobytes(), detail)
+        answer = LAST_RESULTS.get(asked)
+        if answer is None:
+            enlarged, milliseconds = lent(picture, detail)
+            answer = Answer(enlarged.mode, enlarged.size, enlarged.tobytes(), milliseconds)
+            LAST_RESULTS.keep(asked, answer)
+        enlarged = Image.frombytes(answer.mode, answer.size, answer.pixels)
+        enlarged.info = dict(picture.info)
+        return enlarged, answer.milliseconds
+
+    upscaler.enlarge_timed = enlarge_timed

@@ -1,0 +1,1 @@
+"""What is trained on: folders, zips, windows of large photos, streams."""

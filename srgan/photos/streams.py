@@ -1,0 +1,294 @@
+"""Photos read one after another, from tar shards or a data set of the Hub: any number of them in bounded memory."""
+
+import hashlib
+import itertools
+import re
+import signal
+import tarfile
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
+
+from srgan import ranks
+from srgan.errors import UserError
+from srgan.photos.data import Crops, first_reasons, held_out_count, read_crop
+from srgan.photos.finding import is_picture
+from srgan.training.config import Config
+
+SHUFFLE = 1000
+"""Crops among which a worker draws the next one: 49 MB of them at 128x128."""
+
+CHUNK = 8
+"""Photos that a worker hands over at once."""
+
+PREFETCH = 16
+"""Chunks that each worker keeps ready: 6 MB at 128x128."""
+
+File = tuple[str, bytes]
+"""A picture file: its name and what is in it."""
+
+
+# Where photos come from
+
+
+class Source(Protocol):
+    identity: list[str]
+    """tells apart what must not be taken for the same"""
+
+    def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
+        """A part's share of the pictures; the order of the shards is drawn from the seed, or as they are listed."""
+
+
+class TarShards:
+    """Tar files in WebDataset form: pictures one behind the other, with or without other files about them."""
+
+    def __init__(self, pattern: str) -> None:
+        self.identity = expand_braces(pattern)
+        for shard in self.identity:
+            if "://" not in shard and not Path(shard).is_file():
+                raise UserError(f"--data {pattern}: {shard} is not there.")
+
+    def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
+        shards = self.identity
+        if seed is not None:
+            shards = [shards[index] for index in np.random.default_rng(seed).permutation(len(shards))]
+        if len(shards) < parts:  # each part has to read them all
+            return itertools.islice(read_tars(shards), part, None, parts)
+        return read_tars(shards[part::parts])
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """ "a/{08..10}.tar" -> ["a/08.tar", "a/09.tar", "a/10.tar"]; several braces give every combination."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if not found:
+        return [pattern]
+    first, last = found.groups()
+    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
+    return [name for number in numbers for name in expand_braces(pattern.replace(found[0], number, 1))]
+
+
+def read_tars(shards: Iterable[str]) -> Iterator[File]:
+    for shard in shards:
+        try:
+            # As a stream of blocks, since what lies behind a URL cannot be sought in.
+            with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+                for member in archive:
+                    if member.isfile() and is_picture(member.name):
+                        yield f"{Path(shard).stem}/{member.name}", archive.extractfile(member).read()
+                    archive.members = []  # or it would remember every file that it has passed
+        except Exception as error:  # of the disk, the network, the tar, or the package that its protocol needs
+            raise UserError(f"{shard} cannot be read ({type(error).__name__}: {one_line(error)}).") from None
+
+
+class HubDataset:
+    """A data set of the Hub, or a folder in its form, streamed by the `datasets` library: its first column of images.
+
+    address: hf://USER/NAME, or hf://USER/NAME@REVISION.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from datasets import Image, load_dataset
+        except ImportError:
+            raise UserError(f"--data {address} needs the package datasets: pip install datasets.") from None
+        name, _, revision = address.removeprefix("hf://").partition("@")
+        try:
+            photos = load_dataset(name, split="train", streaming=True, revision=revision or None)
+        except Exception as error:  # of the network, the Hub, or the data set
+            raise UserError(
+                f"--data {address} cannot be streamed ({type(error).__name__}: {one_line(error)})."
+            ) from None
+        columns = [column for column, kind in (photos.features or {}).items() if isinstance(kind, Image)]
+        if not columns:
+            raise UserError(f"--data {address} has no column of images.")
+        # Not decoded by the library: a broken photo would end the stream.
+        self.photos = photos.select_columns(columns[:1]).cast_column(columns[0], Image(decode=False))
+        self.column = columns[0]
+        self.identity = [address, str(photos.num_shards)]
+
+    def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
+        photos, alone = self.photos, self.photos.num_shards >= parts
+        if alone:
+            photos = photos.shard(parts, part, contiguous=False)
+        if seed is not None:  # the order of the shards; Stream mixes the photos
+            number = int(np.random.default_rng(seed).integers(2**31))
+            photos = photos.shuffle(number, buffer_size=16, max_buffer_input_shards=1)
+        files = self.read(photos)
+        return files if alone else itertools.islice(files, part, None, parts)
+
+    def read(self, photos: Any) -> Iterator[File]:
+        number = 0
+        try:
+            for rows in photos.iter(batch_size=8):  # iterated plainly, it would share itself out to workers once more
+                for row in rows[self.column]:
+                    number += 1
+                    name = f"{number:06}-{Path(row['path'] or 'photo').name}"
+                    yield name, row["bytes"] if row["bytes"] is not None else read_whole(row["path"])
+        except Exception as error:
+            raise UserError(f"{self.identity[0]} broke off ({type(error).__name__}: {one_line(error)}).") from None
+
+
+def read_whole(path: str) -> bytes:
+    with fsspec.open(path, "rb") as file:
+        return file.read()
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+# What a run trains on
+
+
+class Stream:
+    """Crops without end: an epoch is a number of them that was agreed on, and begins with an order of its own.
+
+    Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows
+    from seed, epoch and the numbers of workers and ranks alone: a resumed run reads once more what its epoch had
+    passed, and goes on exactly, alone also in steps of another size.
+    """
+
+    def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
+        """epoch: photos in one; workers: processes that read, 0: this one does; held_out: digests of files left out."""
+        self.source, self.side, self.epoch, self.workers, self.held_out = source, side, epoch, workers, held_out
+        self.identity = [*source.identity, *sorted(digest.hex() for digest in held_out)]
+        self.told = False
+
+    def __len__(self) -> int:
+        return self.epoch
+
+    def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """The photos from `start` to `stop` of an epoch, `size` at a time: uint8 [size, 3, side, side].
+
+        To one rank of several, its share of each `size`; it has taken its share of what came before `start` too.
+        """
+        if start >= stop:
+            return
+        passed = sum(own_photos(min(size, start - first)) for first in range(0, start, size))
+        counts = [own_photos(min(size, stop - first)) for first in range(start, stop, size)]
+        crops = self.dealt(Deal(self, (seed, epoch), passed, passed + sum(counts)))
+        for count in counts:
+            yield torch.stack(list(itertools.islice(crops, count)))
+
+    def dealt(self, deal: "Deal") -> Iterator[Tensor]:
+        for item in load(deal, self.workers):
+            if isinstance(item, str):
+                raise UserError(item)
+            pixels, skipped = item
+            if skipped and not self.told:
+                tqdm.write(f"Photos are left out: {first_reasons(skipped)}. Further ones are not named.")
+                self.told = True
+            yield from pixels
+
+    def crops(self, seed: tuple[int, ...], part: int, parts: int, skipped: dict[str, str]) -> Iterator[np.ndarray]:
+        """A part's crops in random order, again and again; `skipped` takes the names of those that are left out."""
+        for turn in itertools.count():
+            random = np.random.default_rng((*seed, turn, part))
+            waiting: list[np.ndarray] = []
+            for crop in self.usable((*seed, turn), part, parts, skipped):
+                if len(waiting) < SHUFFLE:
+                    waiting.append(crop)
+                    continue
+                drawn = random.integers(SHUFFLE)
+                yield waiting[drawn]
+                waiting[drawn] = crop
+            if not waiting:
+                raise UserError(
+                    f"a share of {self.source.identity[0]} holds no usable photo: "
+                    f"{first_reasons(skipped) or 'it is empty'}; lower --workers, or take another source."
+                )
+            yield from (waiting[index] for index in random.permutation(len(waiting)))
+
+    def usable(self, seed: tuple[int, ...], part: int, parts: int, skipped: dict[str, str]) -> Iterator[np.ndarray]:
+        for name, data in self.source.files(seed, part, parts):
+            if digest(data) in self.held_out:
+                continue
+            crop = read_crop(name, self.side, data)
+            if isinstance(crop, str):
+                skipped[name] = crop
+            else:
+                yield crop
+
+
+def own_photos(step: int) -> int:
+    """How many of a step's photos this rank takes."""
+    part = ranks.share(step).part
+    return part.stop - part.start
+
+
+class Deal(IterableDataset):
+    """A rank's photos of an epoch, dealt out to the workers CHUNK at a time and in turn, so that their order depends
+    neither on who is faster nor on how many of them a step takes."""
+
+    def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int) -> None:
+        """start, stop: those that are wanted of the rank's photos, counted from the epoch's beginning."""
+        self.stream, self.seed, self.start, self.stop = stream, seed, start, stop
+        self.rank, self.ranks = ranks.number(), ranks.count()  # the workers do not know it
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str]] | str]:
+        workers, info = max(1, self.stream.workers), get_worker_info()
+        # The loader asks worker 0 first, which is to have the chunk in which `start` lies.
+        worker = ((info.id if info else 0) + self.start // CHUNK) % workers
+        try:
+            yield from self.chunks(worker, workers)
+        except UserError as error:  # the loader would bury it in a traceback
+            yield str(error)
+
+    def chunks(self, worker: int, workers: int) -> Iterator[tuple[Tensor, dict[str, str]]]:
+        """A worker's chunks, each with the photos left out on the way to it; what lies before `start` is read alone."""
+        skipped: dict[str, str] = {}
+        crops = self.stream.crops(self.seed, self.rank * workers + worker, self.ranks * workers, skipped)
+        for first in range(worker * CHUNK, self.stop, workers * CHUNK):
+            chunk = list(itertools.islice(crops, min(CHUNK, self.stop - first)))
+            if wanted := chunk[max(0, self.start - first) :]:
+                yield torch.from_numpy(np.stack(wanted)), dict(skipped)
+                skipped.clear()
+
+
+def load(deal: Deal, workers: int) -> Iterator[Any]:
+    with warnings.catch_warnings():  # the number of workers decides on the order, so it is not left to the machine
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        ahead = {"prefetch_factor": PREFETCH, "worker_init_fn": ignore_signals} if workers else {}
+        return iter(DataLoader(deal, batch_size=None, num_workers=workers, **ahead))
+
+
+def ignore_signals(_: int) -> None:
+    """Ctrl-C and SIGTERM can reach every process of a run: the one that trains stops, when it has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def open_stream(config: Config) -> tuple[Stream, Crops]:
+    """(to train on, held out: the first usable photos, known by their content, so that no copy is trained on)."""
+    data, side, epoch = config.data, config.crop, config.photos_per_epoch
+    source: Source = HubDataset(data) if data.startswith("hf://") else TarShards(data)
+    count = held_out_count(config.held_out, epoch)
+    crops: dict[bytes, tuple[str, np.ndarray]] = {}
+    skipped: dict[str, str] = {}
+    for name, file in source.files(None, 0, 1):
+        crop = read_crop(name, side, file)
+        if isinstance(crop, str):
+            skipped[name] = crop
+        elif len(crops) < count:
+            crops.setdefault(digest(file), (name, crop))
+        elif digest(file) not in crops:
+            break
+    else:
+        raise UserError(
+            f"the {len(crops)} usable photos in {data} are too few to hold {count} out and train on the rest: "
+            f"set --held-out lower, or take another source{': ' if skipped else ''}{first_reasons(skipped)}."
+        )
+    names, pixels = zip(*crops.values(), strict=True)
+    return Stream(source, side, epoch, config.workers, frozenset(crops)), Crops(np.stack(pixels), list(names), skipped)

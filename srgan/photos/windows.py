@@ -1,0 +1,103 @@
+"""Photos of anything, kept whole and trained on in windows at random places: for what is not centred as faces are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from srgan import ranks
+from srgan.photos.data import Crops, cached, count_to_hold_out, require_photos, shuffled, too_small
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Square windows of whole photos: in an epoch as many of each as fit into it side by side, at places drawn anew."""
+
+    photos: list[np.ndarray]
+    """uint8 [3, H, W] each, mapped from disk"""
+    side: int
+    names: list[str]
+    """path of each photo inside the folder"""
+    skipped: dict[str, str]
+    """photos left out, and why"""
+    reduce: float = 1.0
+    """largest factor by which the part of a photo that a window shows is reduced"""
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """The photo of each window of an epoch, before it is shuffled."""
+        room = [(photo.shape[1] // self.side) * (photo.shape[2] // self.side) for photo in self.photos]
+        return np.repeat(np.arange(len(self.photos)), room)
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @property
+    def identity(self) -> list[str]:
+        return self.names
+
+    def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
+        """The windows from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+
+        To one rank of several, its share of each `size`.
+        """
+        order = self.owners[shuffled(len(self), seed, epoch)]
+        # By position, so that a resumed run has them too.
+        places = np.random.default_rng((seed, epoch, 1)).random((len(self), 2))
+        sizes = np.random.default_rng((seed, epoch, 2)).random(len(self))
+        for first in range(start, stop, size):
+            step = range(first, min(first + size, stop))
+            share = step[ranks.share(len(step)).part]
+            windows = [self.window(order[position], *places[position], sizes[position]) for position in share]
+            yield torch.from_numpy(np.stack(windows))
+
+    def window(self, photo: int, down: float, right: float, size: float = 0.0) -> np.ndarray:
+        """uint8 [3, side, side] of a photo, reduced by THE bicubic where more of the photo is shown.
+
+        `down` and `right`, from 0 to 1 without it, say where; `size`, alike, how much: all factors from 1 to `reduce`,
+        as far as the photo reaches, are as likely on a logarithmic scale.
+        """
+        pixels = self.photos[photo]
+        shown = int(self.side * min(self.reduce, min(pixels.shape[1:]) / self.side) ** size)
+        top, left = int(down * (pixels.shape[1] - shown + 1)), int(right * (pixels.shape[2] - shown + 1))
+        part = pixels[:, top : top + shown, left : left + shown]
+        if shown == self.side:
+            return part
+        picture = Image.fromarray(np.ascontiguousarray(part.transpose(1, 2, 0)))
+        small = picture.resize((self.side, self.side), Image.Resampling.BICUBIC)
+        return np.asarray(small).transpose(2, 0, 1)
+
+    def split(self, held_out: int | None) -> tuple["Windows", Crops]:
+        """(to train on, the middle of those held out: the last photos by name, as many as `held_out_count` says)."""
+        count = count_to_hold_out(held_out, len(self.names))
+        first = replace(self, photos=self.photos[:-count], names=self.names[:-count])
+        middles = np.stack([self.middle(photo) for photo in self.photos[-count:]])
+        return first, Crops(middles, self.names[-count:], {})
+
+    def middle(self, pixels: np.ndarray) -> np.ndarray:
+        top, left = ((extent - self.side) // 2 for extent in pixels.shape[1:])
+        return pixels[:, top : top + self.side, left : left + self.side]
+
+
+def load_windows(data: str | Path, side: int, reduce: float = 1.0) -> Windows:
+    """The photos of a folder or a zip, from the cache where they are there; it takes 3 bytes a pixel.
+
+    Broken photos and those that are smaller than a window are skipped and named. Raises UserError where none is left.
+    """
+    pixels, index = cached(data)
+    arrays, names, skipped, start = [], [], dict(index["skipped"]), 0
+    for name, (height, width) in zip(index["names"], index["sizes"], strict=True):
+        stop = start + 3 * height * width
+        if min(height, width) < side:
+            skipped[name] = too_small(width, height, side)
+        else:
+            arrays.append(pixels[start:stop].reshape(3, height, width))
+            names.append(name)
+        start = stop
+    require_photos(data, names, skipped)
+    return Windows(arrays, side, names, skipped, reduce)

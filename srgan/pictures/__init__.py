@@ -1,0 +1,1 @@
+"""Picture files and tensors: read, write, colours, sizes."""

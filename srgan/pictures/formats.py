@@ -1,0 +1,305 @@
+"""Picture files: what may be read, what is kept of it, and what each format can hold."""
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.pictures.colour import fits, from_gamma, gamma_of, inks_to_srgb, lab_to_srgb, through, to_eight_bits, to_srgb
+from srgan.pictures.colour_tags import unheeded
+
+COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+"""What people send, by Pillow's names. Strangers' files are opened as one of these only: every decoder is a risk."""
+
+PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258
+"""Numbers of TIFF tags."""
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels are refused from their header, before they are decoded."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that results are written in, and what of a result it can hold."""
+
+    name: str
+    """as Pillow has it"""
+    modes: tuple[str, ...]
+    largest_side: int
+    options: dict[str, object]
+    """for Image.save"""
+
+
+FORMATS = {
+    "png": Format("PNG", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compress_level": 3}),
+    "jpg": Format("JPEG", ("L", "RGB"), 65_500, {"quality": 95, "subsampling": 0}),
+    "webp": Format("WEBP", ("RGB", "RGBA"), 16_383, {"quality": 95}),
+    "tiff": Format(
+        "TIFF", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1,
+        {"compression": "tiff_lzw", "tiffinfo": {317: 2}},  # 317: differences of neighbours are compressed
+    ),
+}  # fmt: skip
+"""By the ending that files get. PNG and TIFF keep every pixel as it is."""
+
+ENDINGS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
+
+
+class BrokenPicture(UserError):
+    """A picture file of which a part is damaged or missing."""
+
+
+def open_picture(
+    path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()
+) -> tuple[Image.Image, list[str]]:
+    """The picture in a file as `standard` makes it, and a sentence for everything of the file that is not in it.
+
+    Of an animation or several pages, the first. Raises UserError when it cannot be read, BrokenPicture
+    when it is damaged or cut short.
+
+    data: the file's bytes, where they are at hand; `path` then only names it. formats: Pillow's names of those that are
+    tried, `COMMON_FORMATS` for files of strangers; all that are `readable` where none is given.
+    """
+    try:
+        with open_bytes(path, data) as source:
+            tried = [name for name in readable() if not formats or name in formats]
+            try:
+                file = Image.open(source, formats=tried)
+            except UnidentifiedImageError:
+                raise UserError(f"{path}: {why_unreadable(source, formats)}") from None
+            if file.width * file.height > MAX_PIXELS:
+                raise UserError(
+                    f"{path}: {file.width}x{file.height} is more than {MAX_PIXELS // 1_000_000} megapixels."
+                )
+            notes = left_out(file) + unheeded(file, source)  # first: decoding forgets how the file was laid out
+            return standard(file), notes + out_of_range(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, which it applies before ours
+        raise UserError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels.") from None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can make Pillow raise anything
+        raise BrokenPicture(f"{path}: the picture is broken ({error}).") from None
+
+
+def open_bytes(path: str | Path, data: bytes | None) -> contextlib.AbstractContextManager[BinaryIO]:
+    return Path(path).open("rb") if data is None else io.BytesIO(data)
+
+
+def why_unreadable(source: BinaryIO, formats: Sequence[str]) -> str:
+    source.seek(0)
+    if is_heif(source.read(32)) and "HEIF" not in readable():
+        return "a HEIC photo, which takes one more package: pip install pillow-heif, or save the photo as JPEG."
+    if formats:
+        return f"not a picture of a format that is read here: {', '.join(formats)}."
+    return "not a picture that Pillow can read."
+
+
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")
+
+
+def is_heif(header: bytes) -> bool:
+    """Whether a file of that beginning is a HEIF picture, iPhones' HEIC above all."""
+    return header[4:8] == b"ftyp" and any(brand in header for brand in HEIF_BRANDS)
+
+
+@cache
+def readable() -> list[str]:
+    """Pillow's names of the formats that are read, HEIF among them where pillow-heif is installed.
+
+    Not those that Pillow hands to another program or library: EPS, for which it would start Ghostscript, and those
+    that it can only recognise.
+    """
+    Image.preinit()  # first: they are tried in the order of their arrival
+    Image.init()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return [name for name in Image.ID if name not in ("EPS", "MPEG") and not is_stub(Image.OPEN[name][0])]
+
+
+def is_stub(opener: object) -> bool:
+    return isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile)
+
+
+@cache
+def endings() -> frozenset[str]:
+    """The file name endings, in lower case, of the formats that are read."""
+    read = {*readable(), *ALIKE}  # first: pillow-heif registers endings too
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in read)
+
+
+ALIKE = frozenset({"MPO"})
+"""Formats that Pillow's JPEG reader recognises."""
+
+
+def left_out(file: Image.Image) -> list[str]:
+    """What Pillow or `standard` do not take from an opened file, a sentence each."""
+    notes = []
+    if getattr(file, "is_animated", False) and file.format != "MPO":  # `unheeded` tells what an MPO holds
+        notes.append("It holds several frames or pages, and the first is taken.")
+    if not is_deep(file.mode) and has_sixteen_bits(file):
+        notes.append("It holds 16 bits a channel, of which Pillow reads 8.")
+    if is_deep(file.mode) and "transparency" in file.info:
+        notes.append("It holds 16 bits, of which 8 are kept beside its transparency.")
+    if file.mode in ("CMYK", "LAB"):
+        notes.append(f"Its {file.mode} colours become RGB.")
+    return notes
+
+
+def out_of_range(file: Image.Image) -> list[str]:
+    """What becomes of levels that 16 bits do not hold, a sentence each. Of a file that is decoded."""
+    if file.mode not in ("I", "F"):
+        return []
+    notes = []
+    least, largest = (float(level) for level in file.getextrema())
+    if file.mode == "F":
+        notes.append("It holds floating-point levels, which are scaled so that the largest becomes white.")
+    elif largest > 65535:
+        notes.append("It holds levels above 65535, which are scaled so that the largest becomes white.")
+    if least < 0:
+        notes.append("Its levels below 0 become black.")
+    return notes
+
+
+def is_deep(mode: str) -> bool:
+    """Greys of more than 8 bits."""
+    return mode.startswith(("I", "F"))
+
+
+def has_sixteen_bits(file: Image.Image) -> bool:
+    """Whether a file that is not yet decoded holds 16 bits a channel."""
+    return ";16" in repr(getattr(file, "tile", ""))
+
+
+def standard(picture: Image.Image) -> Image.Image:
+    """A copy: upright (EXIF orientation applied), in the mode L, LA, RGB, RGBA or I;16 that holds what it holds.
+
+    One bit becomes L, palettes RGB or RGBA, deep greys I;16 (LA where one level is transparent), inks RGB by their
+    profile where they have one; levels that follow a PNG's gAMA become sRGB's. Of `info`, "icc_profile" stays where it
+    fits the mode, and "dpi".
+    """
+    tags, halved = getattr(picture, "tag_v2", {}), has_sixteen_bits(picture)
+    picture = ImageOps.exif_transpose(picture)
+    profile, dpi, gamma = picture.info.get("icc_profile"), picture.info.get("dpi"), gamma_of(picture)
+    key = picture.info.get("transparency")
+    if is_deep(picture.mode):
+        picture = with_clear_level(to_sixteen_bits(picture, tags), key)
+    elif picture.has_transparency_data:
+        if halved and isinstance(key, tuple):  # given in 16 bits, where Pillow has read the upper 8
+            picture.info["transparency"] = tuple(level >> 8 for level in key)
+        picture = picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
+    elif picture.mode in ("1", "L"):
+        picture = picture.convert("L")
+    elif picture.mode in ("CMYK", "LAB"):
+        picture = to_rgb_colours(picture, profile)
+    else:
+        picture = picture.convert("RGB")
+    if gamma:
+        picture = from_gamma(picture, gamma)
+    if profile and picture.mode in ("L", "LA") and not fits(profile, picture.mode):
+        with contextlib.suppress(OSError, ImageCms.PyCMSError):  # greys by the profile of an RGB space
+            picture = through(picture, profile)
+    picture.info = {}
+    if profile and fits(profile, picture.mode):
+        picture.info["icc_profile"] = profile
+    if dpi and all(math.isfinite(value) and value > 0 for value in map(float, dpi)):
+        picture.info["dpi"] = tuple(map(float, dpi))
+    return picture
+
+
+def to_sixteen_bits(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Deep greys -> I;16. Integers are taken as they are where they fit; else the largest value becomes white.
+
+    tags: of a TIFF, by their numbers. Pillow does not heed there that 0 is white, nor that 12 bits are not 16.
+    """
+    levels = np.asarray(picture)
+    if levels.dtype.itemsize > 2:
+        levels = np.nan_to_num(levels.astype(np.float32), posinf=0.0).clip(min=0)
+        largest = float(levels.max(initial=0.0))
+        if picture.mode.startswith("F") or largest > 65535:
+            levels = levels * (65535 / largest if largest else 0.0)
+        levels = np.rint(levels)
+    levels = levels.astype(np.uint16)
+    if tags.get(BITS_PER_SAMPLE) == (12,):
+        levels = levels << 4 | levels >> 8
+    return Image.fromarray(65535 - levels if tags.get(PHOTOMETRIC) == 0 else levels)
+
+
+def with_clear_level(picture: Image.Image, level: int | None) -> Image.Image:
+    """I;16 -> LA where one level stands for what is transparent; as it is for None."""
+    if level is None:
+        return picture
+    alpha = Image.fromarray(np.where(np.asarray(picture) == level, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (to_eight_bits(picture), alpha))
+
+
+def to_rgb_colours(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """CMYK or LAB -> RGB, by the embedded profile; CMYK without a usable one as plain inks."""
+    if picture.mode == "LAB":
+        return lab_to_srgb(picture)
+    try:
+        return inks_to_srgb(picture, profile or b"")
+    except (OSError, ImageCms.PyCMSError):
+        return picture.convert("RGB")
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """LA or RGBA -> L or RGB."""
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert(picture.mode[:-1])
+
+
+def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]]:
+    """The picture in a mode that the format can hold, with its `info`, and a sentence for what that costs."""
+    notes, info = [], picture.info
+    if picture.mode == "I;16" and "I;16" not in format.modes:
+        picture = to_eight_bits(picture)
+        notes.append(f"{format.name} cannot hold its 16 bits, so it is written with 8.")
+    if picture.mode.endswith("A") and not any(mode.endswith("A") for mode in format.modes):
+        picture = on_white(picture)
+        notes.append(f"{format.name} cannot hold its transparency, so it is laid on white.")
+    picture.info = dict(info)
+    if picture.mode not in format.modes:
+        picture, problems = to_srgb(picture)  # a profile for greys is none for RGB
+        notes += problems
+        picture = picture.convert(picture.mode.replace("L", "RGB"))
+    return picture, notes
+
+
+def format_of(path: Path) -> Format:
+    """By the ending of its name. Raises UserError for one that results are not written in."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"{path}: results are written as {', '.join(ENDINGS)}; name it .png, say.")
+    return FORMATS[ENDINGS[path.suffix.lower()]]
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raises UserError for a picture too large for the format of its file."""
+    format = format_of(path)
+    if max(width, height) > format.largest_side:
+        raise UserError(
+            f"{path} would be {width}x{height}, and {format.name} holds {format.largest_side} pixels a side: take PNG."
+        )
+
+
+def save_picture(picture: Image.Image, path: Path) -> list[str]:
+    """Writes a picture of `standard`'s modes, whole or not at all, with its profile and DPI (WebP has no DPI).
+
+    Gives a sentence for everything that the format, told by the name's ending, cannot hold.
+    """
+    format = format_of(path)
+    picture, notes = fitted(picture, format)
+    kept = {name: picture.info[name] for name in ("icc_profile", "dpi") if name in picture.info}
+    write_whole(path, lambda partial: picture.save(partial, format.name, **format.options, **kept))
+    return notes

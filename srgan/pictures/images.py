@@ -1,0 +1,168 @@
+"""PIL pictures, tensors, and THE bicubic that training, evaluation, the page and the command line share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from srgan.models import SCALE
+from srgan.pictures.colour import to_eight_bits, to_srgb
+from srgan.pictures.formats import on_white, open_picture, standard
+
+EIGHT_BITS, SIXTEEN_BITS = 2 / 255, 2 / 65535
+"""One step of a picture's levels in [-1, 1]."""
+
+FLAT_RADIUS = 2
+"""Pixels around one that have to be like it for a picture to be flat there."""
+
+
+def open_rgb(path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()) -> Image.Image:
+    """The picture in a file, as `to_rgb` makes it. Raises UserError when it cannot be read.
+
+    data, formats: as for `open_picture`.
+    """
+    return flat(to_srgb(open_picture(path, data, formats)[0])[0])
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Upright (EXIF orientation applied), 8-bit RGB, colours in sRGB; what is transparent is laid on white.
+
+    That is what pictures are compared and trained in: levels of two colour spaces cannot be.
+    """
+    return flat(to_srgb(standard(picture))[0])
+
+
+def flat(picture: Image.Image) -> Image.Image:
+    """A picture of `standard`'s modes -> 8-bit RGB on white."""
+    if picture.mode == "I;16":
+        picture = to_eight_bits(picture)
+    if picture.mode.endswith("A"):
+        picture = on_white(picture)
+    return picture.convert("RGB")
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """RGB picture -> uint8 [3, H, W]."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def to_picture(pixels: Tensor) -> Image.Image:
+    """uint8 [3, H, W] -> RGB picture."""
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1], the range of both networks."""
+    return pixels.float() / 127.5 - 1.0
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] -> uint8, rounded to nearest and clipped."""
+    return ((images.float() + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def to_network(picture: Image.Image) -> Tensor:
+    """L, RGB or I;16 -> [1, 3, H, W]: uint8, or from 16 bits floats in [-1, 1]; greys three times."""
+    if picture.mode == "I;16":
+        levels = torch.from_numpy(np.asarray(picture).astype(np.float32))
+        return (levels / 32767.5 - 1.0).expand(1, 3, -1, -1)
+    return to_tensor(picture.convert("RGB")).unsqueeze(0)
+
+
+def from_network(image: Tensor, mode: str) -> Image.Image:
+    """Floats in [-1, 1], [3, H, W] -> a picture of the mode L, RGB or I;16; greys are BT.601 luma."""
+    if mode == "RGB":
+        return to_picture(to_pixels(image))
+    grey = greyed(image)[0]
+    if mode == "L":
+        return Image.fromarray(to_pixels(grey).cpu().numpy())
+    levels = ((grey + 1.0) * 32767.5).round().clamp(0, 65535)
+    return Image.fromarray(levels.cpu().numpy().astype(np.uint16))
+
+
+def greyed(images: Tensor) -> Tensor:
+    """[..., 3, H, W] -> the same, where each channel is BT.601 luma."""
+    red, green, blue = images.float().split(1, dim=-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(images)
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """LA or RGBA -> L or RGB, where transparent pixels have the colour of the visible ones around them.
+
+    What a program has left there, mostly black, would come out as a dark fringe. A pixel's own colour counts by its
+    alpha over the largest alpha beside it; the rest comes from coarser and coarser means of what is visible.
+    """
+    *channels, alpha = (np.array(channel) for channel in picture.split())
+    seen = torch.from_numpy(alpha).float()[None, None]
+    weight = (seen / F.max_pool2d(seen, 3, 1, 1)).nan_to_num_(0.0)
+    filled = [fill(torch.from_numpy(channel).float()[None, None], weight) for channel in channels]
+    bands = [Image.fromarray(band[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()) for band in filled]
+    return Image.merge(picture.mode[:-1], bands)
+
+
+def fill(values: Tensor, weight: Tensor) -> Tensor:
+    """[1, 1, H, W] twice: values where the weight is 1, means of the weighty values around where it is 0."""
+    height, width = values.shape[-2:]
+    if height == width == 1 or bool((weight == 1).all()):
+        return values
+    total = F.avg_pool2d(weight, 2, ceil_mode=True)
+    means = F.avg_pool2d(values * weight, 2, ceil_mode=True) / total.clamp(min=1e-9)
+    coarse = F.interpolate(fill(means, (4 * total).clamp(max=1.0)), (height, width), mode="bilinear")
+    return torch.lerp(coarse, values, weight)
+
+
+def bicubic(images: Tensor, height: int, width: int) -> Tensor:
+    """Floats [N, C, H, W] -> [N, C, height, width]: cubic convolution with a = -0.5, widened when reducing.
+
+    That is the filter of Pillow and of MATLAB's imresize (Keys 1981), which published figures are made with.
+    """
+    return F.interpolate(images.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+
+
+def round_to_8_bits(images: Tensor) -> Tensor:
+    """Floats in [-1, 1] -> the nearest of the 256 levels that a file can hold, clipped to [-1, 1]."""
+    return ((images + 1.0) * 127.5).round().clamp(0, 255) / 127.5 - 1.0
+
+
+def reduce(images: Tensor) -> Tensor:
+    """Floats in [-1, 1], [N, 3, 4H, 4W] -> [N, 3, H, W], rounded to 8 bits as a low-resolution file would be."""
+    height, width = images.shape[-2:]
+    return round_to_8_bits(bicubic(images, height // SCALE, width // SCALE))
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """The bicubic baseline. Floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W], rounded to 8 bits."""
+    height, width = images.shape[-2:]
+    return round_to_8_bits(bicubic(images, height * SCALE, width * SCALE))
+
+
+def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
+    """The bilinear enlargement, and how much of the result it is to be: 1 where the picture is flat, else 0.
+
+    Flat are pixels whose neighbours up to FLAT_RADIUS differ by one grey level at most in each channel; from three on,
+    they are not. Nothing is to be restored there, and the network does harm: it sees the zeros around a picture as
+    grey, which draws a frame into other colours, and shifts saturated ones by a few levels.
+
+    low: floats in [-1, 1], [N, 3, H, W]; level: one step of its levels. Gives [N, 3, 4H, 4W] and [N, 1, 4H, 4W].
+    """
+    side = 2 * FLAT_RADIUS + 1
+    largest, least = (F.max_pool2d(sign * low, side, 1, FLAT_RADIUS) for sign in (1, -1))
+    steps = (largest + least).amax(1, keepdim=True) / level
+    weight = ((3 - steps) / 2).clamp(0, 1)
+    smooth, weight = (F.interpolate(values, scale_factor=SCALE, mode="bilinear") for values in (low, weight))
+    return smooth, weight
+
+
+def keep_flat(low: Tensor, high: Tensor) -> Tensor:
+    """A network's enlargement with flat parts as `where_flat` has them. Floats, [N, 3, H, W] and [N, 3, 4H, 4W]."""
+    return torch.lerp(high, *where_flat(low))
+
+
+def centre_crop(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle of a picture that is at least that large; an odd pixel left over is cut at the right and bottom."""
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))

@@ -1,0 +1,365 @@
+"""The model card of a run: what it is, how to use it, how it was trained, how good it is, and its limits."""
+
+import datetime
+import json
+import math
+import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import srgan
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.hub import is_hub_name
+from srgan.measure.metrics import FIGURES
+from srgan.training.config import RECIPES, Config, data_name, flag, hub_dataset
+
+PROTOCOL = (
+    "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
+    "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border, which PSNR-RGB has cut too; LPIPS: v0.1, AlexNet. "
+    "Means over photos."
+)
+
+PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
+"""Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
+
+PEERS_FILE, CURVE_PICTURE, FAILURES_FILE = "peers.json", "peers.png", "failures.md"
+"""What `add_to_card` puts into the card where it lies in the model folder: the first two come from
+benchmarks/quality.py, the third is for the model's owner to write."""
+
+
+TERMS_LINE = "- Terms of the photos:"
+"""What the line of a card begins with that tells them."""
+
+
+def told_settings(config: Config) -> dict[str, Any]:
+    """The settings as they may be published."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    public = {"init"} if is_hub_name(config.init) else set()
+    public |= {"data"} if hub_dataset(config.data) else set()
+    return settings | {name: Path(settings[name]).resolve().name for name in PLACES - public if settings[name]}
+
+
+def told_data(config: Config) -> str:
+    """What the training photos are called: USER/NAME of a data set of the Hub, else the last part of their place."""
+    return hub_dataset(config.data) or data_name(config.data)
+
+
+def command_line(config: Config) -> str:
+    """The command that repeats a run, without what is at its default."""
+    usual = asdict(Config()) | RECIPES[config.recipe]
+    parts = ["python", "train.py"]
+    for name, value in told_settings(config).items():
+        if name in ("data", "recipe") or (value != usual[name] and value != ""):
+            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value).removesuffix(".0")]
+    return shlex.join(parts)
+
+
+def hardware() -> str:
+    """The chip in use, as its maker names it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def read_lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).exists() else []
+
+
+def commit() -> str:
+    """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Of the program that runs: to be asked when it starts, since a clone may move on while it trains."""
+    return {
+        "srgan": srgan.__version__,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def facts(
+    config: Config, photos: dict[str, Any], seconds: dict[str, float], versions: dict[str, str]
+) -> dict[str, Any]:
+    """What config.json says of the training, and the card is written from."""
+    return {
+        "settings": told_settings(config),
+        "data": {"name": told_data(config), "terms": config.data_terms, **photos},
+        "command": command_line(config),
+        "hours": hours(seconds),
+        "hardware": hardware(),
+        "versions": versions,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def hours(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
+
+
+def counted(settings: Mapping[str, Any]) -> str:
+    """What the length of a run's training photos is a number of."""
+    if settings.get("photos_per_epoch"):
+        return "photos an epoch, streamed"
+    return "windows of the photos an epoch" if settings.get("crop_at") == "random" else "photos to train on"
+
+
+def add_to_card(folder: Path) -> None:
+    """Puts into a finished model folder's card what was laid beside it; all else stays as its owner has edited it."""
+    place, peers, failures = (folder / name for name in ("README.md", PEERS_FILE, FAILURES_FILE))
+    card = place.read_text(encoding="utf-8")
+    if peers.exists():
+        figures = json.loads(peers.read_text(encoding="utf-8"))
+        card = insert(card, "Beside others", peers_text(figures), before="Training")
+    if failures.exists():
+        card = insert(card, "Where it fails", failures.read_text(encoding="utf-8"), before="Limits")
+    write_whole(place, lambda path: path.write_text(card, encoding="utf-8"))
+
+
+def insert(card: str, title: str, text: str, before: str) -> str:
+    """The card with a section of that title, in place of any that it had, before another one or at the end."""
+    card = re.sub(rf"^## {title}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL)
+    head, anchor, tail = card.partition(f"\n## {before}\n")
+    return f"{head.rstrip()}\n\n## {title}\n\n{text.strip()}\n{anchor}{tail}"
+
+
+def peers_text(peers: dict[str, Any]) -> str:
+    pictures = f"{peers['photos']} pictures of {peers['data']} ({peers['pictures']})"
+    return f"""{figures_table(peers["figures"])}
+
+{pictures}, the same for all, {peers["date"]}; low-resolution copies: {peers["low_resolution"]}.
+
+![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
+
+
+def named(text: str, model: str) -> str:
+    """The card with the name in it that its reader is to load."""
+    return re.sub(r'Upscaler\.load\("(\\.|[^"\\])*"\)', lambda _: load_code(model), text)
+
+
+def load_code(model: str) -> str:
+    return f"Upscaler.load({json.dumps(model, ensure_ascii=False)})"
+
+
+def use_text(model: str, blends: bool) -> str:
+    """How the model is used, in Python; blends: whether it has both weight sets."""
+    enlarge, sets = (
+        ('enlarge(Image.open("small.png"), detail=0.8)', "`model.safetensors` is the detailed end of the range, "
+         "`fidelity.safetensors` the faithful one; `detail` blends them.")
+        if blends
+        else ('enlarge(Image.open("small.png"))', "`model.safetensors` is its only set of weights, so `detail` cannot "
+              "be chosen.")
+    )  # fmt: skip
+    return f"""In a copy of the program that trained it:
+
+```python
+from PIL import Image
+from srgan import Upscaler
+
+{load_code(model)}.{enlarge}.save("large.png")
+```
+
+{sets}"""
+
+
+def shown_files(card: str) -> set[str]:
+    """The files that the card's links and pictures lead to, by their paths beside it."""
+    targets = re.findall(r"""\]\(\s*<?([^)>"]+?)>?\s*(?:"[^"]*"\s*)?\)|\bsrc=["']([^"']+)["']""", card)
+    return {unquote(markdown or html).removeprefix("./") for markdown, html in targets}
+
+
+def restated(card: str, license: str, terms: str) -> str:
+    """The card with another licence and other terms of the training photos; "" leaves what it says.
+
+    Raises UserError where its owner has rewritten the line that held the terms.
+    """
+    if license:
+        changed = ModelCard(card, ignore_metadata_errors=True)
+        changed.data.license = license
+        card = str(changed)
+    if terms:
+        line = f"{TERMS_LINE} {' '.join(terms.split())}"
+        card, found = re.subn(rf"^{re.escape(TERMS_LINE)} .*$", lambda _: line, card, flags=re.MULTILINE)
+        if not found:
+            raise UserError(f"the card has no line {TERMS_LINE!r} to change: write the terms into it by hand.")
+    return card
+
+
+def restate(folder: Path, card: str, license: str, terms: str) -> None:
+    """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json and
+    into the settings of the run around it, which writes the card anew when it goes on."""
+    if card:
+        write_file(folder / "README.md", card)
+    settings = {name: value for name, value in (("license", license), ("data_terms", terms)) if value}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    training = config.get("training") or {}
+    training["settings"] = {**training.get("settings", {}), **settings}
+    if terms:
+        training["data"] = {**training.get("data", {}), "terms": terms}
+    write_file(folder / "config.json", json.dumps({**config, "training": training}, indent=2) + "\n")
+    of_run = folder.parent / "settings.json"
+    if folder.name == "model" and of_run.exists():
+        saved = json.loads(of_run.read_text(encoding="utf-8"))
+        write_file(of_run, json.dumps({**saved, **settings}, indent=2) + "\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def draft_card(config: Config) -> str:
+    """The metadata of the card that a run will have, for the Hub to judge before there are figures: all are 0."""
+    training = {"data": {"name": told_data(config)}, "settings": told_settings(config)}
+    figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
+    metadata = card_data(config.run_folder().name, training, {"photos": 1, "figures": figures})
+    return f"---\n{metadata.to_yaml()}\n---\n"
+
+
+def write_card(
+    name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str], blends: bool = True
+) -> str:
+    """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder.
+
+    blends: whether the model has both weight sets, so that its user may choose `detail`.
+    """
+    data, settings = training["data"], training["settings"]
+    windows = settings.get("crop_at") == "random"
+    hours = " + ".join(f"{value:g} h {stage}" for stage, value in training["hours"].items())
+    photos = ", ".join(f"{count:,} in the {stage} stage" for stage, count in data["seen"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in training["versions"].items() if value)
+    origin = origin_line(training.get("started_from"))
+    shown = "\n".join(f"![{Path(picture).stem}]({quote(picture)})" for picture in pictures)
+    return f"""---
+{card_data(name, training, metrics).to_yaml()}
+---
+# {name}
+
+Enlarges {"photos" if windows else "face photos"} four times: an SRGAN generator of {settings["blocks"]} residual blocks
+and {settings["channels"]} channels, without batch normalisation.
+
+{shown}
+
+## Use
+
+{use_text(name, blends)}
+
+## Figures
+
+{figures_table(metrics["figures"])}
+
+{PROTOCOL.format(crop=settings["crop"])} {metrics["photos"]} photos that training has not seen.
+
+## Training
+
+    {training["command"]}
+
+- Photos: {data["name"]}, {data["train"]:,} {counted(settings)}, {data["held_out"]:,} photos held out. Seen: {photos}.
+{origin}{TERMS_LINE} {data["terms"] or "not stated"}
+- Time: {hours}, on {training["hardware"]}, {training["date"]}.
+- Versions: {versions}.
+
+![Losses and figures over the epochs](curves.png)
+
+## Limits
+
+- It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
+  else's. Lower `detail` where that matters.
+- It was trained on {learned_from(settings)}
+- It knows what its training photos show, and in the pose in which they show it.
+"""
+
+
+LEARNED_WEAR = {
+    "copy": "reduced by any of four filters, half of them by bicubic, and otherwise clean",
+    "web": "other filters, blur, noise and JPEG as on web sites and in messengers",
+    "old": "strong blur, noise and JPEG as in scans of old photos, many of them grey",
+    "any": "clean, as on web sites and in messengers, and as in scans of old photos",
+}
+"""What each `--degrade` but clean has shown to a model."""
+
+
+def learned_from(settings: Mapping[str, Any]) -> str:
+    """Which small pictures the model can be expected to restore."""
+    crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
+    worn = settings.get("degrade") or "clean"
+    if worn == "clean":
+        return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
+    return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR.get(worn, 'blur, noise and JPEG')}."
+
+
+def origin_line(origin: dict[str, Any] | None) -> str:
+    if not origin:
+        return ""
+    seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
+    return f"- Started from: {origin['model']}{seen}.\n"
+
+
+def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
+    """The card's metadata. A licence only where one was stated; every figure with its protocol."""
+    results = eval_results(training["data"]["name"], metrics)
+    faces = [] if training["settings"].get("crop_at") == "random" else ["face-super-resolution"]
+    data = ModelCardData(
+        library_name="srgan",
+        pipeline_tag="image-to-image",
+        license=training["settings"].get("license") or None,
+        tags=["super-resolution", "image-super-resolution", *faces, "srgan", "gan", "pytorch"],
+        datasets=[dataset_id(training["data"]["name"])],
+        metrics=list(dict.fromkeys(result.metric_type for result in results)),
+        model_name=name,
+        eval_results=results or None,
+    )
+    if data.eval_results is None:  # the client would write the name alone, which the Hub does not know
+        data.pop("model_name")
+    return data
+
+
+def dataset_id(name: str) -> str:
+    """USER/NAME of a data set on the Hub as it is; another name in the characters that the Hub takes for one."""
+    return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
+
+
+def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:
+    """For the Hub's model-index: each figure of the model's own; bicubic's stay in the table."""
+    return [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="4x super-resolution",
+            dataset_type=dataset_id(data),
+            dataset_name=f"{data}, {metrics['photos']} held-out photos",
+            dataset_split="held-out",
+            metric_type=figure.kind,
+            metric_name=f"{figure.title} ({', '.join(filter(None, (figure.unit, figure.protocol)))}), {title}",
+            metric_value=round(row[column], 4),
+        )
+        for title, row in metrics["figures"].items()
+        for column, figure in FIGURES.items()
+        if title != "bicubic" and column in row and math.isfinite(row[column])  # the Hub refuses what is not
+    ]
+
+
+def figures_table(figures: dict[str, dict[str, float]]) -> str:
+    columns = {name: figure for name, figure in FIGURES.items() if any(name in row for row in figures.values())}
+    headings = [figure.heading() for figure in columns.values()]
+    lines = ["| | " + " | ".join(headings) + " |", "|---" * (len(columns) + 1) + "|"]
+    for title, row in figures.items():
+        cells = (figure.show(row[name]) if name in row else "" for name, figure in columns.items())
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,375 @@
+"""Push a run to the Hugging Face Hub: its model folder as one commit, and a tag for each kept epoch."""
+
+import hashlib
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token, hf_hub_download
+from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from tqdm import tqdm
+
+from srgan.errors import UserError
+from srgan.hub import LOG_IN, HubError, check_card, hub, is_same, told
+from srgan.measure.metrics import FIGURES
+from srgan.model_folder import LARGEST_JSON, WEIGHTS, Model, load_model, read_config, save_model
+from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, hours, named, shown_files, write_card
+from srgan.training.config import data_name
+
+BRANCH = "checkpoints"
+"""Earlier epochs are committed there, so that `main` never holds anything but the latest model."""
+
+FILES = ("config.json", "metrics.json", "curves.png", PEERS_FILE, CURVE_PICTURE, *WEIGHTS.values())
+"""What a push brings beside the card and the pictures that it shows, where the model folder has it; so where the model
+on the Hub has one of these that the folder has not, it is of an earlier model."""
+
+CREDITS = "credits.csv"
+"""Who is to be named for the training photos. It comes along, and is never deleted: an owner may have added one."""
+
+TRIES = 3
+
+LONGEST_WAIT = 300.0
+"""Seconds; a Hub that asks for more is left alone."""
+
+SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as it is -->\s*\Z")
+
+
+# Before the training
+
+
+def check_push(name: str, data: str, private: bool, card: str, make: bool = True) -> str:
+    """USER/NAME, once it is sure that the Hub will take a push there; the repository is made where there is none.
+
+    name: USER/NAME; NAME alone or "" are completed from the user and the data folder. card: the model card as far as
+    it is known, "" for none. make: False only looks. Raises UserError with the cure.
+    """
+    user = check_token()
+    repo_id = name if "/" in name else f"{user}/{name or default_name(data)}"
+    with told(repo_id):
+        validate_repo_id(repo_id)
+    if card:
+        check_card(card)
+    if not make:
+        return repo_id
+    with told(repo_id):
+        api = hub()
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        if private and not api.model_info(repo_id).private:
+            raise UserError(f"{repo_id} is public on the Hub: make it private in its settings, or leave out --private.")
+        # This asks how a file would be uploaded, which only those who may write are told; nothing is uploaded.
+        api.preupload_lfs_files(repo_id, [CommitOperationAdd("config.json", b"{}")])
+        check_not_anothers(api, repo_id)
+    return repo_id
+
+
+def check_not_anothers(api: HfApi, repo_id: str) -> None:
+    """Raises UserError where the repository holds the model of another program, which a push would overwrite."""
+    there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
+    if there and not is_ours(repo_id, there.get("config.json")):
+        raise UserError(
+            f"{repo_id} holds the model of another program, which would be overwritten: choose another name."
+        )
+
+
+def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
+    """Whether a config.json on the Hub is one of this program's."""
+    if not isinstance(config, RepoFile) or config.size > LARGEST_JSON:
+        return False
+    path = Path(hf_hub_download(repo_id, config.path))
+    try:
+        read_config(path)
+    except UserError:
+        return False
+    return True
+
+
+def check_token() -> str:
+    """The user's name. Raises UserError where the token is missing, not valid or may only read."""
+    token = get_token()
+    if not token:
+        raise UserError(f"pushing needs a Hugging Face token that may write, and there is none: {LOG_IN}.")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise UserError(f"the Hugging Face token holds characters that no token has: {LOG_IN} to a whole one.")
+    with told("pushing"):
+        me = hub().whoami()
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise UserError(f"the Hugging Face token of {me['name']} may only read: {LOG_IN} to one that may write.")
+    return me["name"]
+
+
+def default_name(data: str) -> str:
+    """ "srgan-" and the data folder's name, of the characters that the Hub takes."""
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", data_name(data)).strip("-")
+    return f"srgan-{name}"[:90].strip("-")
+
+
+# The push
+
+
+def push(run: Path, repo_id: str, say: Callable[[str], object] = print) -> None:
+    """Publishes a run folder, or a model folder. Doing it again completes what is missing, and changes nothing else.
+
+    Raises HubError after a few tries where the Hub does not take it, UserError where there is no model to push.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            with told(repo_id):
+                return push_once(run, repo_id, say)
+        except HubError as error:
+            if not left or error.wait is None or error.wait > LONGEST_WAIT:
+                raise
+            say(f"{error} Trying again.")
+            time.sleep(error.wait)
+
+
+def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
+    folder = model_folder(run)
+    model = load_model(folder)
+    api = hub()
+    main = look_at(api, repo_id, "main")
+    files = files_of(folder)
+    if card := files.pop("README.md", b"").decode():
+        card = card_to_push(repo_id, main.card, card)
+        if card is None:
+            say("The model card has been edited on the Hub and is left as it is there.")
+        else:
+            files["README.md"] = card.encode()
+    last = (model.metrics.get("history") or [{}])[-1]
+    commit = commit_files(api, repo_id, main, files, left_over(main, files), f"{run.resolve().name}: {where(last)}")
+    say(f"{'Already there' if commit == main.head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})")
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
+    if last.get("stage") == "detail":
+        place_tag(api, repo_id, tags, Epoch(last["epoch"], files), lambda: commit, say)
+    for epoch in kept_epochs(run, model, repo_id, files, say):
+        if epoch.number != last.get("epoch"):
+            place_tag(api, repo_id, tags, epoch, lambda e=epoch: commit_epoch(api, repo_id, e, commit, files), say)
+
+
+def model_folder(run: Path) -> Path:
+    """A run's model folder; a model folder itself."""
+    folder = run if (run / "config.json").exists() else run / "model"
+    if not folder.is_dir():
+        raise UserError(f"{run} holds no model yet: finish its training with train.py --resume.")
+    return folder
+
+
+def where(row: dict[str, Any]) -> str:
+    return f"{row['stage']} stage, epoch {row['epoch']}" if "epoch" in row else "model"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A model folder's own files by their paths in it, of its samples those that the card shows; nothing else there."""
+    card = folder / "README.md"
+    samples = samples_in(card.read_text(encoding="utf-8")) if card.is_file() else set()
+    paths = (folder / name for name in (*FILES, CREDITS, card.name, *sorted(samples)))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+def samples_in(card: str) -> set[str]:
+    return {name for name in shown_files(card) if re.fullmatch(r"samples/[^/\\]+\.png", name)}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch of the repository as it was when it was looked at."""
+
+    name: str
+    head: str
+    files: frozenset[str]
+    card: str
+    """its README.md; "" where there is none"""
+
+
+def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
+    info = api.model_info(repo_id, revision=name)
+    files = frozenset(file.rfilename for file in info.siblings or ())
+    card = ""
+    if "README.md" in files:
+        path = Path(hf_hub_download(repo_id, "README.md", revision=info.sha))
+        card = path.read_text(encoding="utf-8", errors="replace")
+    return Branch(name, info.sha, files, card)
+
+
+def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] = ()) -> list[str]:
+    """What an earlier push has left on the branch and this one does not bring: it would be taken for this model's.
+
+    Never what an owner has added, nor a picture that an edited card shows. brought: other names that a push has used.
+    """
+    own, card = {*FILES, *brought}, branch.card
+    if is_signed(card):
+        own |= {"README.md", *samples_in(card)}
+        card = ""
+    card = files["README.md"].decode() if "README.md" in files else card
+    shown = {name for name in shown_files(card) if name.endswith(".png")}
+    return sorted((own & branch.files) - files.keys() - shown)
+
+
+def commit_files(
+    api: HfApi, repo_id: str, branch: Branch, files: dict[str, bytes], deleted: list[str], message: str
+) -> str:
+    """One commit on the branch, which must be as it was; gives its hash, or the branch's where nothing has changed."""
+    operations: list[Any] = [CommitOperationAdd(name, content) for name, content in files.items()]
+    operations += [CommitOperationDelete(name) for name in deleted]
+    return api.create_commit(
+        repo_id, operations, commit_message=message, revision=branch.name, parent_commit=branch.head
+    ).oid
+
+
+# The card
+
+
+def card_to_push(repo_id: str, there: str, text: str) -> str | None:
+    """The card with the repository's name in it, signed; None where its owner has edited the one that is there.
+
+    The signature is a checksum of the text above it: a card that does not match its own is somebody's work.
+    """
+    text = named(text, repo_id)
+    if not there or is_signed(there):
+        return sign(text)
+    if re.sub(r"\A---\s.*?\n---\s", "", there, flags=re.DOTALL).strip():
+        return None
+    # A repository made on the website has a card of nothing but a licence, say: that is kept.
+    card = ModelCard(text)
+    for key, value in ModelCard(there, ignore_metadata_errors=True).data.to_dict().items():
+        card.data[key] = value
+    return sign(str(card))
+
+
+def sign(text: str) -> str:
+    return f"{text.rstrip()}\n\n<!-- srgan {checksum(text)}: an edited card is left as it is -->\n"
+
+
+def is_signed(text: str) -> bool:
+    text = text.replace("\r\n", "\n")
+    match = SIGNATURE.search(text)
+    return match is not None and match[1] == checksum(text[: match.start()])
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.rstrip().encode()).hexdigest()[:16]
+
+
+# Kept epochs and their tags
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A model folder's files as they were after an epoch of the GAN stage."""
+
+    number: int
+    files: dict[str, bytes]
+
+    @property
+    def tag(self) -> str:
+        return f"epoch-{self.number}"
+
+
+def kept_epochs(
+    run: Path, model: Model, repo_id: str, files: dict[str, bytes], say: Callable[[str], object]
+) -> Iterator[Epoch]:
+    """From the run's checkpoints of the GAN stage, one at a time: each takes about 100 MB to read."""
+    for path in sorted((run / "checkpoints").glob("detail-*.pt")):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            weights, row = {"detail": state["networks"]["average"]}, state["history"][-1]
+        except Exception as error:
+            say(f"{path} cannot be read ({type(error).__name__}), so its epoch gets no tag.")
+            continue
+        if "fidelity" in model.weights:
+            weights["fidelity"] = model.weights["fidelity"]
+        figures = {name: value for name, value in model.metrics.get("figures", {}).items() if name == "bicubic"}
+        figures["detail 1"] = {name: row[name] for name in FIGURES if name in row}
+        metrics = {**model.metrics, "figures": figures, "history": state["history"]}
+        training = as_of(model.config.training, state["position"])
+        card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [], "fidelity" in weights)
+        card = named(card, f"{repo_id}@epoch-{row['epoch']}")
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(Path(folder), Model(replace(model.config, training=training), weights, metrics), card)
+            extra = {name: files[name] for name in ("curves.png",) if name in files}
+            yield Epoch(row["epoch"], {**files_of(Path(folder)), **extra})
+
+
+def as_of(training: dict[str, Any], position: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a training, when it had come as far as this."""
+    seen = {**training["data"]["seen"], position["stage"]: position["total"]}
+    return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(position["seconds"])}
+
+
+def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str, on_main: Collection[str]) -> str:
+    """Its folder as one commit on the branch of the checkpoints, which begins at `main`, where `on_main` was pushed."""
+    api.create_branch(repo_id, branch=BRANCH, revision=main, exist_ok=True)
+    branch = look_at(api, repo_id, BRANCH)
+    deleted = left_over(branch, epoch.files, on_main)
+    return commit_files(api, repo_id, branch, epoch.files, deleted, f"epoch {epoch.number}")
+
+
+def place_tag(
+    api: HfApi,
+    repo_id: str,
+    tags: dict[str, str],
+    epoch: Epoch,
+    commit: Callable[[], str],
+    say: Callable[[str], object],
+) -> None:
+    """Tags the epoch's commit, which is made if there is need. A tag of other weights, an earlier run's, is moved."""
+    before = tags.get(epoch.tag)
+    if before and has_weights(api, repo_id, before, epoch.files):
+        return
+    target = commit()
+    if before:
+        api.delete_tag(repo_id, tag=epoch.tag)
+    api.create_tag(repo_id, tag=epoch.tag, revision=target, exist_ok=True)
+    say(f"Tagged: {repo_id}@{epoch.tag}" + (f", which named {before[:7]} before" if before else ""))
+
+
+def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) -> bool:
+    """Whether the weights of a commit are these, and no others."""
+    there = {file.path: file for file in api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)}
+    names = files.keys() & set(WEIGHTS.values())
+    return there.keys() == names and all(is_same(files[name], file) for name, file in there.items())
+
+
+# During the training
+
+
+class Publisher:
+    """Pushes a run every so many epochs from a thread of its own. What fails is told, and the training goes on."""
+
+    def __init__(self, repo_id: str, every: int, write: Callable[[], Path]) -> None:
+        """every: epochs, 0 for never; write: gives a model folder as it is now, which stays so until the next call."""
+        self.repo_id, self.every, self.write = repo_id, every, write
+        self.thread: threading.Thread | None = None
+
+    def after_epoch(self, epoch: int) -> None:
+        if not self.every or epoch % self.every:
+            return
+        if self.thread is not None and self.thread.is_alive():
+            tqdm.write(f"Epoch {epoch} is not pushed: the push before it is still under way.")
+            return
+        with self.told():
+            self.thread = threading.Thread(target=self.push, args=(self.write(),))
+            self.thread.start()
+
+    def push(self, folder: Path) -> None:
+        disable_progress_bars()  # they would tear the training's
+        with self.told():
+            push(folder, self.repo_id, tqdm.write)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            tqdm.write(f"Not pushed, and training goes on: {error}")
+
+    def wait(self) -> None:
+        if self.thread is not None:
+            self.thread.join()

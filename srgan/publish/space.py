@@ -1,0 +1,303 @@
+"""Publish the page as a Hugging Face Space: upload what it needs, and wait until it runs."""
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, SpaceInfo, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from srgan.errors import UserError
+from srgan.hub import HUB_NAME, HubError, hub, told
+from srgan.model_folder import brief, load_model
+from srgan.publish.push import check_token, files_of, model_folder
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+FILES_OF = {
+    "": "LICENSE README.md app.py requirements.txt",
+    "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
+    "srgan": (
+        "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
+        "ranks.py upscaler.py"
+    ),
+    "srgan/commands": "__init__.py cli.py console.py evaluate.py export.py upscale.py",
+    "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
+    "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
+    "srgan/page": (
+        "__init__.py api.py close_ups.py components.py figures.html handlers.py head.html mcp.py offered_models.py "
+        "proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
+    ),
+    "srgan/photos": "__init__.py data.py finding.py streams.py windows.py",
+    "srgan/pictures": "__init__.py boxes.py colour.py colour_tags.py formats.py images.py",
+    "srgan/publish": "__init__.py card.py push.py space.py",
+    "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
+    "srgan/training": (
+        "__init__.py augment.py config.py discriminators.py losses.py optimizers.py progress.py run.py trainer.py"
+    ),
+    "weights/celeba-faces": (
+        "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors peers.json peers.png"
+    ),
+    "weights/celeba-faces/samples": "biden.png cat.png coffee.png collins.png obama.png",
+    "weights/face-detector": "LICENSE README.md face_detection_yunet_2023mar.onnx",
+    "weights/photos": (
+        "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors peers.json peers.png"
+    ),
+    "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
+    "weights/worn": (
+        "README.md SHA256SUMS config.json credits.csv curves.png failures.md fidelity.safetensors metrics.json "
+        "model.safetensors"
+    ),
+    "weights/worn/samples": "biden.png cat.png coffee.png collins.png obama.png",
+}  # fmt: skip
+"""What a Space is made of, by folder. Names, not patterns: whatever else lies in these folders may be private."""
+
+FILES = tuple(f"{folder}/{name}".lstrip("/") for folder, names in FILES_OF.items() for name in names.split())
+
+MARK = "srgan-page"
+"""The tag, in a Space's README.md, by which `srgan space` knows a Space that it has made."""
+
+FRONT_MATTER = re.compile(r"---\n(.*?)\n---(?:\n(.*))?", re.DOTALL)
+
+VARIABLE = "SRGAN_MODEL"
+"""The Space's variable that names its model to app.py."""
+
+MADE_BY_THE_HUB = re.compile(r"\s*(Check out the configuration reference at https://huggingface.co/docs/hub/\S+\s*)?")
+"""All that the text of the README.md says which the Hub lays into a new Space."""
+
+ON_ZERO_GPU = {"torch": "2.11.0", "torchvision": "0.26.0"}
+"""ZeroGPU refuses a torch that it has not been made for. Its documentation names this one; torchvision goes with it."""
+
+RUNNING = "RUNNING"
+ON_THE_WAY = ("BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING")
+
+MINUTES = 30
+"""The Hub itself gives up on a Space that has not started by then."""
+
+LOG_LINES = 30
+
+
+def make_space(
+    space: str,
+    model: str = "",
+    hardware: str = "",
+    private: bool = False,
+    replace: bool = False,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Creates the Space, or brings one up to date that this program has made, and waits until it runs.
+
+    model: USER/NAME[@REVISION] of the Hub, or a model's folder, which is uploaded too. replace: take over a Space of
+    another program and delete its files. Raises HubError with the end of the log where it does not come up, UserError
+    for what is wrong from the start.
+    """
+    check_token()
+    check_names(space, model)
+    local = local_files(model)
+    shown = uploaded_folder(model) if is_folder(model) else model
+    with told(space):
+        api = hub()
+        is_new = create(api, space, shown, hardware, private)
+        there = api.space_info(space)
+        if not is_new:
+            check_made_here(there, replace)
+            hardware = change(api, there, shown, hardware, private)
+        files = for_a_space(local, f"{api.endpoint}/spaces/{space}", model, hardware)
+        commit = upload(api, there, files, replace, say)
+        say(f"Uploaded: {api.endpoint}/spaces/{space} (commit {commit[:7]})")
+        wait_until_running(api, space, commit, say)
+
+
+def check_names(space: str, model: str) -> None:
+    match = HUB_NAME.fullmatch(space)
+    if not match or match["revision"]:
+        raise UserError(f"{space} is no name for a Space: give USER/NAME.")
+    if is_folder(model):
+        load_model(model_folder(Path(model)))
+    elif model:
+        if not (match := HUB_NAME.fullmatch(model)):
+            raise UserError(f"--model {model}: there is no such folder, and USER/NAME[@REVISION] names one on the Hub.")
+        with told(f"--model {model}"):
+            hub().model_info(match["repo"], revision=match["revision"], expand=["sha"])
+
+
+# The files
+
+
+def is_folder(model: str) -> bool:
+    return bool(model) and Path(model).is_dir()
+
+
+def uploaded_folder(model: str) -> str:
+    """Where a model's folder of this machine goes in the Space. Raises UserError where another model lies there."""
+    folder = f"weights/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(model).resolve().name).strip('.-') or 'model'}"
+    if folder in FILES_OF and (ROOT / folder).resolve() != Path(model).resolve():
+        raise UserError(f"--model {model}: a model that ships has this name: rename the folder.")
+    return folder
+
+
+def local_files(model: str = "") -> dict[str, bytes]:
+    """What lies on this machine of what is uploaded, by the paths in the Space. Raises UserError where the program
+    itself is not there."""
+    tracked = tracked_files()
+    names = [name for name in FILES if (ROOT / name).is_file() and (tracked is None or name in tracked)]
+    files = {name: (ROOT / name).read_bytes() for name in names}
+    for name in FILES_OF[""].split():
+        if name not in files:
+            raise UserError(f"{ROOT} holds no {name} of its own: a Space is made from a whole copy of this repository.")
+    if is_folder(model):
+        folder = uploaded_folder(model)
+        files |= {f"{folder}/{name}": content for name, content in files_of(model_folder(Path(model))).items()}
+    return files
+
+
+def tracked_files() -> set[str] | None:
+    """The files that git knows of a clone; None outside one."""
+    if not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may be another user's
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    except OSError as error:
+        raise UserError(f"git cannot be asked which files belong to {ROOT} ({error.strerror}).") from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"git cannot say which files belong to {ROOT} ({brief(error.stderr.strip())}).") from None
+    return set(found.stdout.split("\0"))
+
+
+def for_a_space(files: dict[str, bytes], address: str, model: str = "", hardware: str = "") -> dict[str, bytes]:
+    """The same files, of which README.md and requirements.txt say what a Space of this model and hardware needs."""
+    changed = {"README.md": readme(files["README.md"].decode(), address, "" if is_folder(model) else model).encode()}
+    if hardware.startswith("zero-"):
+        changed["requirements.txt"] = for_zero_gpu(files["requirements.txt"].decode()).encode()
+    return files | changed
+
+
+def readme(text: str, address: str, model: str) -> str:
+    """The repository's own README.md, whose metadata names the model as well, and as thumbnail its first picture."""
+    card = RepoCard(text)
+    card.data["tags"] = [*card.data.get("tags", []), MARK]
+    if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
+        card.data["thumbnail"] = f"{address}/resolve/main/{picture[1]}"
+    if model:
+        card.data["models"] = [model.split("@")[0]]
+    return str(card)
+
+
+# The Space
+
+
+def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> bool:
+    """Whether it is made now; False: it is there already."""
+    variables = [{"key": VARIABLE, "value": model}] if model else []
+    try:
+        api.create_repo(
+            space, repo_type="space", space_sdk="gradio", private=private or None, space_hardware=hardware or None,
+            space_variables=variables or None,
+        )  # fmt: skip
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:
+            raise
+        return False
+    return True
+
+
+def check_made_here(there: SpaceInfo, replace: bool) -> None:
+    """Raises UserError where the Space holds another program. What the Hub itself puts into a new one is nothing."""
+    names, metadata, text = names_in(there), "", ""
+    if "README.md" in names:
+        path = Path(hf_hub_download(there.id, "README.md", repo_type="space", revision=there.sha))
+        parts = FRONT_MATTER.fullmatch(path.read_text(encoding="utf-8", errors="replace"))
+        metadata, text = parts.groups("") if parts else ("", "not laid there by the Hub")
+    empty = names <= {"README.md", ".gitattributes"} and MADE_BY_THE_HUB.fullmatch(text)
+    if not (replace or empty or re.search(rf"\b{MARK}\b", metadata)):
+        raise UserError(
+            f"{there.id} is a Space that this program has not made: choose another name, or give --replace to delete "
+            "what it holds."
+        )
+
+
+def names_in(there: SpaceInfo) -> set[str]:
+    return {file.rfilename for file in there.siblings or ()}
+
+
+def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: bool) -> str:
+    """Gives the Space that is there its model and hardware; says which hardware it has."""
+    if private and not there.private:
+        raise UserError(f"{there.id} is public on the Hub: make it private in its settings, or leave out --private.")
+    if model:
+        api.add_space_variable(there.id, VARIABLE, model)
+    present = api.get_space_runtime(there.id).requested_hardware or ""
+    if hardware and present != hardware:
+        api.request_space_hardware(there.id, hardware)
+    return hardware or present
+
+
+def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool, say: Callable[[str], object]) -> str:
+    """One commit with these files; none where they are there already. Gives the Space's commit.
+
+    Deleted are files of the program that it has no more, and with `replace` all others.
+    """
+    gone = sorted(
+        name for name in names_in(there) - files.keys() - {".gitattributes"}
+        if replace or name.rpartition("/")[0] in FILES_OF.keys() - {""}
+    )  # fmt: skip
+    say(f"To be uploaded: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB together")
+    for line in listing(files):
+        say(line)
+    if missing := [name for name in FILES if name not in files]:
+        say(f"Left out, since this copy of the program does not have them: {', '.join(missing)}")
+    if gone:
+        say(f"To be deleted in the Space: {', '.join(gone)}")
+    operations = [*(CommitOperationAdd(*file) for file in files.items()), *map(CommitOperationDelete, gone)]
+    return api.create_commit(
+        there.id, operations, commit_message="Face super-resolution", repo_type="space", parent_commit=there.sha
+    ).oid
+
+
+def listing(files: Iterable[str]) -> Iterator[str]:
+    """One line for each folder."""
+    for folder, names in groupby(sorted(files, key=lambda name: name.rpartition("/")), lambda n: n.rpartition("/")[0]):
+        yield f"  {folder or '.'}: {' '.join(name.rpartition('/')[2] for name in names)}"
+
+
+def for_zero_gpu(requirements: str) -> str:
+    """The same requirements, with the versions that ZeroGPU takes."""
+    for package, version in ON_ZERO_GPU.items():
+        requirements = re.sub(rf"^{package}[>=].*$", f"{package}=={version}", requirements, flags=re.MULTILINE)
+    return requirements
+
+
+def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str], object]) -> None:
+    end, shown = time.monotonic() + MINUTES * 60, ""
+    while True:
+        runtime = api.get_space_runtime(space)
+        stage = str(getattr(runtime.stage, "value", runtime.stage))
+        if stage != shown:
+            say(f"{space}: {stage.lower().replace('_', ' ')}")
+            shown = stage
+        outdated = runtime.raw.get("sha", commit) != commit  # what is said is of the commit before this one
+        if stage == RUNNING and not outdated:
+            return
+        if stage not in (*ON_THE_WAY, RUNNING) and not outdated:
+            for line in last_lines(api, space, build=stage == "BUILD_ERROR"):
+                say(line)
+            reason = re.sub(r"\s+", " ", runtime.raw.get("errorMessage") or "").strip()[:300]
+            raise HubError(f"{space} does not run, its stage is {stage}{f' ({reason})' if reason else ''}.")
+        if time.monotonic() > end:
+            raise HubError(f"{space} is still at {stage} after {MINUTES} minutes: look at its page for the log.")
+        time.sleep(3)
+
+
+def last_lines(api: HfApi, space: str, build: bool) -> Iterator[str]:
+    """The end of the Space's log; nothing where it cannot be had."""
+    try:
+        lines = [line.rstrip() for line in islice(api.fetch_space_logs(space, build=build), 10_000)]
+    except (AttributeError, OSError, ValueError):  # AttributeError: huggingface_hub before this method
+        return
+    yield from lines[-LOG_LINES:]

@@ -1,0 +1,1 @@
+"""A training run: settings, losses, networks that judge, steps, state."""

@@ -1,0 +1,307 @@
+"""A training run and its folder: what is written before, after every epoch, and at the end."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from srgan import ranks
+from srgan.device import choose_device, choose_dtype
+from srgan.errors import UserError
+from srgan.files import remove_partial, with_ending, write_whole
+from srgan.hub import find_model
+from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, show
+from srgan.measure.metrics import LPIPS
+from srgan.measure.pairs import CropPictures
+from srgan.model_folder import Model, ModelConfig, load_model, save_model
+from srgan.models import Generator
+from srgan.photos.data import Crops, Photos
+from srgan.photos.finding import find_photos
+from srgan.pictures.images import open_rgb, reduce, to_pixels, to_unit
+from srgan.publish.card import counted, facts, versions, write_card
+from srgan.reports.page import Report, save_page
+from srgan.reports.pictures import (
+    epoch_folder,
+    middle,
+    save_comparison,
+    save_curves,
+    save_samples,
+    save_sheet,
+    sheet_columns,
+)
+from srgan.reports.tensorboard import Board
+from srgan.training.config import Config, flag
+from srgan.training.discriminators import make_discriminator
+from srgan.training.losses import load_vgg19
+from srgan.training.progress import Log
+from srgan.training.trainer import NOT_SAVED, Stopped, Trainer, check_batch_size
+from srgan.upscaler import Upscaler
+
+TEST_PHOTOS = 5
+"""Held-out photos that are restored and saved after every epoch, and shown in the sheet."""
+
+INTERIM = "interim"
+"""Model folder of a run that goes on."""
+
+FINISHED = "finished"
+"""Kind of the row that ends stats.jsonl once the model folder is whole."""
+
+
+def plan(config: Config, train: Photos, held_out: Crops) -> str:
+    """What the run will do, before it does it."""
+    device = choose_device(config.device)
+    dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
+    first, last = held_out.names[0], held_out.names[-1]
+    processes = f"{ranks.count()} processes, each on " if ranks.count() > 1 else ""
+    steps = -(-len(train) // config.batch_size)
+    stages = [
+        f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
+        for stage, epochs in config.stage_epochs().items()
+    ]
+    lines = [
+        f"{len(train):,} {counted(vars(config))}, {len(held_out.names):,} held out ({first} to {last})",
+        *stages,
+        f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
+        f"discriminator {parameters(make_discriminator(config.judges_features())):,}",
+        f"on {processes}{device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
+        f"run folder {config.run_folder()}",
+    ]
+    return "\n".join(lines)
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+def expected_memory(config: Config, dtype: str) -> float:
+    """GB for each process, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
+
+    Per pixel of the crop and photo: the generator keeps about 13 + 0.4 * blocks values a channel, VGG19 and the
+    discriminator about 1,380 together, in a step with the gradient penalty. benchmarks/training.md holds this against
+    what was measured.
+    """
+    values = config.channels * (13 + 0.4 * config.blocks) + 1380
+    photos = -(-config.batch_size // ranks.count())
+    return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
+
+
+def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
+    """Raises UserError where something is not there, or is broken, that the run will need. Nothing is begun."""
+    folder = config.run_folder()
+    if resume and not (folder / "state.pt").exists():
+        raise UserError(NOT_SAVED.format(folder / "state.pt"))
+    if not resume:
+        refuse_begun(folder)
+    check_batch_size(config)
+    check_showcase(config)
+    if config.init and not resume:
+        initial_model(config)
+    if config.vgg19 and config.needs_vgg19():
+        load_vgg19(config.vgg19)
+    if config.lpips:
+        LPIPS.load(config.lpips)
+    if tensorboard:
+        Board(folder / "tensorboard")
+
+
+def refuse_begun(folder: Path) -> None:
+    if (folder / "state.pt").exists():
+        raise UserError(f"{folder} holds a run already: go on with it by --resume, or choose another --out.")
+
+
+def check_showcase(config: Config) -> None:
+    for picture in find_photos(config.showcase) if config.showcase else []:
+        open_rgb(picture)
+
+
+def is_finished(config: Config) -> bool:
+    """Whether the run in the folder has been trained to the end that these settings set, and has its model."""
+    folder = config.run_folder()
+    last = (Log(folder / "stats.jsonl").rows() or [{}])[-1]
+    written = (folder / "model" / "config.json").exists()
+    return written and last.get("kind") == FINISHED and last["epochs"] == f"{config.epochs:g}"
+
+
+def how_to_go_on(config: Config) -> str:
+    folder = config.run_folder()
+    more = "" if config.schedule == "one-cycle" else "train it for more epochs with --resume --epochs NUMBER, or "
+    return (
+        f"{folder} is trained to its end, {config.epochs:g} epochs, and was left as it is: {more}start another run "
+        f"from its model, with --init {folder} and another --out."
+    )
+
+
+def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
+    source = find_model(config.init)
+    with source.named():
+        model = load_model(source.folder)
+    for name in ("channels", "blocks"):
+        if (found := getattr(model.config, name)) != getattr(config, name):
+            raise UserError(f"--init {config.init} has {found} {name}: give {flag(name)} {found} as well.")
+    photos, hours = model.config.seen()
+    return model.weights, {"model": source.name, "photos": photos, "hours": round(hours, 2)}
+
+
+class Run:
+    """A trainer and the folder that it fills, which nobody else can take as long as the process lives."""
+
+    def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool, tensorboard: bool = False) -> None:
+        self.config, self.train_photos, self.held_out = config, train, held_out
+        self.folder = config.run_folder()
+        self.versions = versions()
+        self.lock = FileLock(self.folder / ".lock", timeout=0)
+        check_showcase(config)  # better refused now than after the last epoch
+        self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.first() else None
+        self.trainer = Trainer(config, train, held_out, self.folder)
+        model = ranks.from_first(lambda: initial_model(config)) if config.init and not resume else None
+        ranks.from_first(lambda: self.take_folder(resume))
+        if resume:
+            self.trainer.load()
+        elif model:
+            self.trainer.start_from(*model)
+        self.test_photos = held_out.last(TEST_PHOTOS)
+        if ranks.first():
+            self.prepare_folder(resume)
+
+    def take_folder(self, resume: bool) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()  # the system lets go of it when the process ends, however it ends
+        except Timeout:
+            raise UserError(
+                f"another process is training in {self.folder}: stop it, wait until it ends, or choose another --out."
+            ) from None
+        except OSError as error:
+            raise UserError(f"--out {self.folder} cannot be made or written to ({error.strerror}).") from None
+        if not resume:
+            refuse_begun(self.folder)
+
+    def prepare_folder(self, resume: bool) -> None:
+        remove_partial(self.folder)
+        write_whole(self.folder / "settings.json", self.config.save)
+        if not resume:  # of a run that was stopped before it had saved anything
+            (self.folder / "stats.jsonl").unlink(missing_ok=True)
+        self.save_references()
+        if self.board is not None:
+            self.board.open(self.trainer.stages, self.trainer.position.stage, self.trainer.position.total)
+            self.trainer.log.listeners.append(self.board.add_row)
+
+    def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
+        """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
+        try:
+            for epoch in self.trainer.advance():
+                if ranks.first():
+                    self.after_epoch(epoch)
+                    then(epoch)
+        except Stopped:
+            return False
+        return not any(ranks.any_of(self.trainer.stop_requested))  # during the last validation
+
+    def save_references(self) -> None:
+        pixels = self.test_photos.batch(range(len(self.test_photos.names)))
+        save_samples(self.folder / "samples" / "original", self.test_photos.names, pixels)
+        save_samples(self.folder / "samples" / "low", self.test_photos.names, to_pixels(reduce(to_unit(pixels))))
+
+    def after_epoch(self, epoch: int) -> None:
+        trainer, names = self.trainer, self.test_photos.names
+        stage = trainer.position.stage
+        pixels = self.test_photos.batch(range(len(names)))
+        original = to_unit(pixels).to(trainer.device)
+        with torch.inference_mode():
+            restored = to_pixels(trainer.restore(reduce(original)))
+        samples = self.folder / "samples"
+        save_samples(samples / epoch_folder(stage, epoch), names, restored)
+        save_curves(trainer.history, self.folder / "curves.png")
+        epochs = {name: trainer.epochs(name) for name in trainer.stages}
+        save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
+        self.save_report({"bicubic": self.bicubic, f"after epoch {epoch}": trainer.history[-1]}, finished=False)
+        if self.board is not None:
+            self.board.add_pictures(stage, trainer.position.total, {"restored": restored, "original": pixels})
+        compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
+        if epoch % self.config.checkpoint_every == 0 or compared:
+            trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
+
+    def finish(self) -> str:
+        """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
+        folder, model = self.folder / "model", self.model()
+        upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
+        figures = self.measure(BICUBIC | blends(upscaler))
+        pictures = self.save_showcase(upscaler, folder)
+        self.save_model(folder, model, figures, pictures)
+        self.save_report(figures, finished=True)
+        shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
+        position = self.trainer.position
+        end = {"stage": position.stage, "photos": position.total, "epochs": f"{self.config.epochs:g}"}
+        self.trainer.log.add({"kind": FINISHED, **end})
+        best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
+        return f"{best}\nModel folder: {folder}"
+
+    def save_report(self, figures: dict[str, dict[str, float]], finished: bool) -> None:
+        """figures: of each system on the held-out photos."""
+        trainer = self.trainer
+        epochs = {name: trainer.epochs(name) for name in trainer.stages}
+        last = trainer.history[-1]
+        report = Report(
+            name=self.folder.name, training=self.facts(), epochs=epochs, history=trainer.history,
+            rows=trainer.log.rows(), figures=figures, samples=self.folder / "samples",
+            columns=sheet_columns(epochs, last["stage"], last["epoch"]), photos=self.test_photos.names,
+            finished=finished,
+        )  # fmt: skip
+        save_page(report, self.folder / "report.html")
+
+    def save_interim(self) -> Path:
+        """The model folder as it is now, with the figures of the last validation, to be looked at while it trains."""
+        row = self.trainer.history[-1]
+        figures = {name: row[name] for name in self.bicubic if name in row}
+        folder = self.folder / INTERIM
+        self.save_model(folder, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
+        return folder
+
+    def model(self) -> Model:
+        """The weights as they are now, and all that is known of their training."""
+        trainer = self.trainer
+        weights = {"detail": trainer.average.state_dict()}
+        if trainer.fidelity is not None:
+            weights["fidelity"] = trainer.fidelity
+        config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=self.facts())
+        return Model(config, weights, {})
+
+    def facts(self) -> dict[str, Any]:
+        """All that is known of the training so far."""
+        trainer = self.trainer
+        before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
+        seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
+        photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
+        training = facts(self.config, photos, trainer.position.seconds, self.versions)
+        if trainer.origin:
+            training["started_from"] = trainer.origin
+        return training
+
+    def save_model(self, folder: Path, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]) -> None:
+        history = self.trainer.history
+        metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
+        save_curves(history, folder / "curves.png")
+        card = write_card(self.folder.name, model.config.training, metrics, pictures, "fidelity" in model.weights)
+        save_model(folder, Model(model.config, model.weights, metrics), card)
+
+    @cached_property
+    def bicubic(self) -> dict[str, float]:
+        return self.measure(BICUBIC)["bicubic"]
+
+    def measure(self, systems: Mapping[str, Restore]) -> dict[str, dict[str, float]]:
+        trainer = self.trainer
+        return means(evaluate(systems, CropPictures(self.held_out), trainer.lpips, trainer.device))
+
+    def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
+        """Before and after of the pictures that may be published, for the card: paths inside the model folder."""
+        pictures: list[Path] = find_photos(self.config.showcase) if self.config.showcase else []
+        names = [f"samples/{name}" for name in with_ending([Path(path.name) for path in pictures], "png")]
+        for path, name in zip(pictures, names, strict=True):
+            save_comparison(open_rgb(path), upscaler, folder / name)
+        return names

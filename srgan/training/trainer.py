@@ -1,0 +1,470 @@
+"""The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
+
+import copy
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from srgan import ranks
+from srgan.degradation import chain
+from srgan.device import autocast, choose_device, choose_dtype, free_memory, is_out_of_memory, send
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.measure.evaluation import evaluate, means, show
+from srgan.measure.metrics import LPIPS
+from srgan.measure.pairs import CropPictures
+from srgan.models import Generator
+from srgan.photos.data import Crops, Photos
+from srgan.ranks import Share
+from srgan.training.augment import DRAWS, random_window, training_pair
+from srgan.training.config import Config
+from srgan.training.discriminators import make_discriminator
+from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
+from srgan.training.optimizers import adam, make_optimizers
+from srgan.training.progress import Contest, Log, Meter, Position
+
+EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
+"""Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance
+and never reach it: an average over the round does (Yazici et al. 2019, "The unusual effectiveness of averaging in GAN
+training")."""
+
+
+PENALTY_EVERY = 8
+"""Steps from one gradient penalty to the next."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved its state."""
+
+
+NOT_SAVED = "{} is not there: this run has not saved anything to go on from."
+
+
+def check_batch_size(config: Config) -> None:
+    if config.batch_size < ranks.count():
+        raise UserError(
+            f"--batch-size {config.batch_size} is less than the {ranks.count()} processes: each needs a photo."
+        )
+
+
+class Trainer:
+    """One run: networks, optimisers, averages and position, and the steps that move them."""
+
+    def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
+        self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
+        check_batch_size(config)
+        self.device = choose_device(config.device)
+        self.dtype = choose_dtype(self.device, config.precision)
+        if self.device.type == "cuda" and isinstance(train, Crops):
+            self.train = train.on(self.device, torch.cuda.mem_get_info(self.device)[0])
+        self.stages = {name: max(1, round(e * len(train))) for name, e in config.stage_epochs().items()}
+        """photos that each stage sees: whole epochs, mostly"""
+        with ranks.one_a_machine():  # VGG19 may have to be downloaded
+            self.content = content_loss(config.content, load_vgg19(config.vgg19) if config.needs_vgg19() else None)
+        self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
+        torch.manual_seed(config.seed)
+        self.generator = Generator(config.channels, config.blocks)
+        self.discriminator = make_discriminator(config.judges_features())
+        for network in (self.generator, self.discriminator, self.content):
+            network.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.fidelity: dict[str, Tensor] | None = None
+        self.origin: dict[str, Any] | None = None
+        self.history: list[dict[str, Any]] = []
+        self.log = Log(folder / "stats.jsonl")
+        self.contest = Contest()
+        self.stop_requested = False
+        """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
+        self.start_stage(next(iter(self.stages)))
+        if not ranks.all_alike(self.photos_digest()):
+            raise UserError(f"--data {config.data} holds other photos on one machine of this run than on another.")
+
+    # Stages
+
+    def start_stage(self, name: str) -> None:
+        """Fresh optimisers; the generator starts from the average that the stage before has left."""
+        config = self.config
+        seconds = self.position.seconds if hasattr(self, "position") else {}
+        self.position = Position(name, seconds=seconds)
+        self.generator.load_state_dict(self.average.state_dict())
+        if name == "fidelity":
+            self.optimizers = {
+                "generator": make_optimizers(self.generator, config.optimizer, config.fidelity_lr, self.dtype)
+            }
+        else:
+            self.optimizers = {
+                "generator": [adam(self.generator, config.lr)],
+                "discriminator": make_optimizers(
+                    self.discriminator, config.optimizer, config.discriminator_lr, self.dtype
+                ),
+            }
+        for group in self.rate_groups():
+            group["full_lr"] = group["lr"]
+
+    def start_from(self, weights: dict[str, dict[str, Tensor]], origin: dict[str, Any]) -> None:
+        """The first stage begins with a trained model: the fidelity stage with its faithful weights, the GAN stage with
+        its detailed ones, beside which the faithful ones are kept. `origin` says whose, for the model card."""
+        faithful = weights.get("fidelity", weights["detail"])
+        if "fidelity" in self.stages:
+            self.average.load_state_dict(faithful)
+        else:
+            self.average.load_state_dict(weights["detail"])
+            self.fidelity = copy.deepcopy(faithful)
+        self.origin = origin
+        self.start_stage(self.position.stage)
+
+    def rate_groups(self) -> list[dict[str, Any]]:
+        return [
+            group
+            for optimizers in self.optimizers.values()
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+        ]
+
+    def stage_photos(self) -> int:
+        return self.stages[self.position.stage]
+
+    def epochs(self, stage: str) -> int:
+        """Epochs of a stage, the last one perhaps short."""
+        return -(-self.stages.get(stage, 0) // len(self.train))
+
+    def advance(self) -> Iterator[int]:
+        """Trains to the end of the run and yields the number of each epoch done, after its validation."""
+        while True:
+            while self.position.total < self.stage_photos() or self.position.photos:  # saved before an epoch's end
+                yield from self.train_epoch()
+            if self.position.stage == "fidelity":
+                self.fidelity = copy.deepcopy(self.average.state_dict())
+            following = list(self.stages)[list(self.stages).index(self.position.stage) + 1 :]
+            if not following:
+                return
+            self.start_stage(following[0])
+
+    # One epoch
+
+    def train_epoch(self) -> Iterator[int]:
+        position = self.position
+        count = min(len(self.train), position.photos + self.stage_photos() - position.total)
+        meter = Meter(self.log, position, self.stage_photos(), self.device)
+        saved = time.monotonic()
+        title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
+        with progress_bar(count, position.photos, title) as bar:
+            order = (self.config.seed, self.epoch_number())
+            batches = self.train.batches(*order, position.photos, count, self.config.batch_size)
+            for pixels in ranks.together(batches):
+                share = ranks.share(min(self.config.batch_size, count - position.photos))
+                meter.add(self.step_or_say_what_fits(pixels, share), share.weight)
+                position.photos += share.photos
+                position.total += share.photos
+                bar.update(share.photos)
+                due = time.monotonic() - saved > self.config.save_minutes * 60
+                stop = self.stop_requested  # read once: a signal may come between any two lines
+                stop, save, report = ranks.any_of(stop, stop or due, meter.due())
+                if save or report or position.photos == count:
+                    bar.set_postfix_str(meter.report())
+                    self.warn(self.contest.judge(meter.latest, position.total))
+                if save:  # after the report, which has checked that the losses are finite
+                    self.save()
+                    saved = time.monotonic()
+                if stop:
+                    raise Stopped
+        position.epoch, position.photos = position.epoch + 1, 0
+        self.validate(meter.means())
+        yield position.epoch
+        self.save()  # after what the caller writes of the epoch: a run killed in between writes it again
+        ranks.wait()
+
+    def epoch_number(self) -> int:
+        """Over both stages, so that no two epochs of a run share an order."""
+        return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
+
+    def warn(self, trouble: tuple[str, str] | None) -> None:
+        if trouble is None:
+            return
+        name, text = trouble
+        position = self.position
+        row = {"stage": position.stage, "epoch": position.epoch + 1, "photos": position.total, "trouble": name}
+        self.log.add({"kind": "warning", **row, "text": text})
+        tqdm.write(text)
+
+    def validate(self, losses: dict[str, float]) -> None:
+        if not ranks.first():
+            return
+        rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
+        figures = means(rows)["model"]
+        row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
+        self.history.append(row)
+        self.log.add({"kind": "validation", "photos": self.position.total, **row})
+        photos = f"{len(self.held_out.names)} held-out photos"
+        tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {photos}")
+
+    # One step
+
+    def step_or_say_what_fits(self, pixels: Tensor, share: Share) -> dict[str, Tensor]:
+        try:
+            return self.step(pixels, share)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here the error is gone, and with it what its frames have held.
+        fits = self.largest_that_fits(pixels) * ranks.count()
+        words = f"{self.device.type} has no memory left for --batch-size {self.config.batch_size}"
+        if not fits:
+            raise UserError(f"{words}, nor for one photo a step: free some, or train a smaller network or --crop.")
+        saved = (self.folder / "state.pt").exists()
+        how = "the last saved state is kept, go on with --resume" if saved else "start again with"
+        raise UserError(f"{words}: {fits} would fit; {how} --batch-size {fits}.")
+
+    def largest_that_fits(self, pixels: Tensor) -> int:
+        """The largest of 1/2, 1/4, ... of these photos with which a step goes through; the weights are lost by that."""
+        photos = len(pixels)
+        while photos := photos // 2:
+            free_memory(self.device)
+            try:
+                with ranks.apart():
+                    self.step(pixels[:photos])
+                return photos
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        return 0
+
+    def step(self, pixels: Tensor, share: Share | None = None) -> dict[str, Tensor]:
+        """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for.
+
+        share: the part of the step's photos that the crops are; without it they are all of them.
+        """
+        share = share or ranks.share(len(pixels))
+        # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
+        random = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
+        draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
+        turn = self.config.crop_at == "random"
+        low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
+        if self.config.degrade != "clean":
+            draws = torch.rand(chain.DRAWS, share.photos, generator=random)[:, share.part]
+            noise = torch.randn(share.photos, *low.shape[1:], generator=random)[share.part]
+            amounts = chain.draw(self.config.degrade, draws).on(self.device)
+            low, high = chain.small_copy(high, amounts, send(noise, self.device))
+        low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
+        self.set_rates()
+        if self.position.stage == "fidelity":
+            losses = self.fidelity_step(low, high, share.weight)
+        else:
+            losses = self.detail_step(low, high, random, share.weight)
+        self.update_average(share.photos)
+        return losses
+
+    def fidelity_step(self, low: Tensor, high: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
+        """weight: of this rank's gradients in their mean."""
+        with autocast(self.device, self.dtype):
+            restored = self.generator(low)
+        pixel = F.l1_loss(restored.float(), high)
+        loss = pixel
+        if self.config.ssim_weight:
+            loss = loss + self.config.ssim_weight * ssim_loss(restored.float(), high)
+        update(self.optimizers["generator"], loss, weight)
+        return {"pixel": pixel.detach()}
+
+    def detail_step(self, low: Tensor, high: Tensor, random: torch.Generator, weight: float = 1.0) -> dict[str, Tensor]:
+        """Generator, then discriminator, both on the networks as they were before the step."""
+        config = self.config
+        self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
+        with autocast(self.device, self.dtype):
+            restored = self.generator(low)
+            seen, truth = random_window((restored, high), config.shift, random)
+            views = self.content.views(seen, truth)
+            content = self.content.distance(*views)
+            judged = views if config.judges_features() else (seen, truth)
+            adversarial = self.discriminator.fool(*judged)
+        loss = content + config.adversarial_weight * adversarial
+        if config.pixel_weight:
+            loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
+        if config.grid_weight:
+            loss = loss + config.grid_weight * grid_loss(restored.float(), high)
+        update(self.optimizers["generator"], loss, weight)
+
+        self.discriminator.requires_grad_(True)
+        with autocast(self.device, self.dtype):
+            discriminator, d_real, d_fake = self.discriminator.tell_apart(*judged)
+            penalty = self.penalty(*judged, random)
+        update(self.optimizers["discriminator"], discriminator + penalty, weight)
+        return {
+            "generator": loss.detach(), "content": content.detach(), "adversarial": adversarial.detach(),
+            "discriminator": discriminator.detach(), "d_real": d_real, "d_fake": d_fake,
+        }  # fmt: skip
+
+    def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
+        """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
+        section 3.1: lazy regularisation)."""
+        config, step = self.config, self.position.total // self.config.batch_size
+        if not (config.judges_features() and config.penalty_weight) or step % PENALTY_EVERY:
+            return 0.0
+        seed = int(torch.randint(2**62, (), generator=random))
+        nudges = torch.Generator(self.device).manual_seed(seed)  # too many numbers to bring them from the CPU
+        return PENALTY_EVERY * config.penalty_weight * self.discriminator.steepness(restored, original, nudges)
+
+    def set_rates(self) -> None:
+        factor = rate_factor(self.position.total / self.stage_photos(), self.schedule())
+        for group in self.rate_groups():
+            group["lr"] = group["full_lr"] * factor
+
+    def schedule(self) -> str:
+        return self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule
+
+    @torch.no_grad()
+    def update_average(self, photos: int) -> None:
+        """Exponential average with a half-life in photos that grows with the stage (Karras et al. 2022, EDM)."""
+        half_life = min(self.config.ema_half_life, self.position.total * EMA_GROWTH[self.position.stage])
+        keep = 0.5 ** (photos / half_life) if half_life else 0.0
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+
+    def restore(self, low: Tensor) -> Tensor:
+        with autocast(self.device, self.dtype):
+            return self.average(low.contiguous(memory_format=torch.channels_last)).float()
+
+    # State
+
+    def save(self, name: str = "state.pt") -> None:
+        """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
+        if not ranks.first():
+            return
+        state = {
+            "networks": {name: network.state_dict() for name, network in self.networks().items()},
+            "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
+            "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
+            "origin": self.origin, "photos": self.photos_digest(), "stages": self.stages,
+            "batch_size": self.config.batch_size, "ranks": ranks.count(),
+        }  # fmt: skip
+        buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
+        torch.save(state, buffer)
+        write_whole(self.folder / name, lambda path: path.write_bytes(buffer.getbuffer()))
+
+    def load(self) -> None:
+        """Takes up the saved state. Raises UserError where there is none that fits the settings and the photos."""
+        path = self.folder / "state.pt"
+        try:
+            state = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
+            self.start_stage(state["position"]["stage"])
+            self.position = Position(**state["position"])
+            for name, network in self.networks().items():
+                network.load_state_dict(state["networks"][name])
+            for name, optimizers in self.optimizers.items():
+                for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
+                    optimizer.load_state_dict(saved)
+            self.history, self.origin = state["history"], state["origin"]
+            if state["fidelity"] is not None:
+                self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
+        except UserError:
+            raise
+        except FileNotFoundError:
+            raise UserError(NOT_SAVED.format(path)) from None
+        except Exception as error:
+            raise UserError(
+                f"{path} is damaged or of another run ({type(error).__name__}): put a file of checkpoints/ in its "
+                "place, or begin again in another --out."
+            ) from None
+        if state["photos"] != self.photos_digest():
+            raise UserError(
+                f"--data {self.config.data} holds other photos than this run was begun with: restore them, "
+                "or choose another --out."
+            )
+        self.check_length(state["stages"])
+        self.say_what_comes_twice(state["batch_size"], state["ranks"])
+        self.forget_later_rows()
+
+    def check_length(self, before: dict[str, int]) -> None:
+        """before: photos of each stage as the run was last planned. Raises UserError where --epochs asks for others and
+        the learning rate would jump, or so many have been seen already."""
+        stage, seen = self.position.stage, self.position.total
+        now, then = self.stages[stage], before[stage]
+        if now < seen:
+            raise UserError(
+                f"--epochs {self.config.epochs:g} are fewer than the {seen / len(self.train):.3g} that "
+                f"{self.folder} has trained."
+            )
+        if now != then and rate_factor(seen / now, self.schedule()) != rate_factor(seen / then, self.schedule()):
+            raise UserError(
+                f"--epochs {self.config.epochs:g}: the learning rates of this run, --schedule {self.schedule()}, were "
+                f"those of {then / len(self.train):.3g} epochs: leave it out, or start another run from its model, "
+                f"with --init {self.folder}."
+            )
+
+    def say_what_comes_twice(self, batch_size: int, count: int) -> None:
+        """batch_size, count: of the steps' photos and of the ranks when the state was saved."""
+        streamed, begun = self.config.photos_per_epoch is not None, self.position.photos > 0
+        alike = (batch_size, count) == (self.config.batch_size, ranks.count()) or count == ranks.count() == 1
+        if streamed and begun and not alike:
+            tqdm.write(
+                "With another --batch-size or number of processes the photos of the running epoch are dealt out anew: "
+                "some come twice in it and others not at all. The next epoch is as it should be."
+            )
+
+    def photos_digest(self) -> str:
+        """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""
+        names = [*self.train.identity, "", *self.held_out.names]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+    def forget_later_rows(self) -> None:
+        """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
+        names = list(self.stages)
+        if not ranks.first():
+            return
+        reached = (names.index(self.position.stage), self.position.total)
+        validated = (names.index(self.position.stage), self.position.epoch)
+        kept = [
+            row for row in self.log.rows()
+            if (names.index(row["stage"]), row["photos"]) <= reached
+            and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
+        ]  # fmt: skip
+        self.contest.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
+        self.log.keep(kept)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+
+
+def progress_bar(photos: int, done: int, title: str) -> tqdm:
+    hidden = not ranks.first()
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # the pace is in Meter's report
+    return tqdm(total=photos, initial=done, desc=title, bar_format=form, dynamic_ncols=True, disable=hidden)
+
+
+def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
+    """One step of the optimisers on the mean of the ranks' losses, in which this one's has the given weight."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    values = [value for optimizer in optimizers for group in optimizer.param_groups for value in group["params"]]
+    ranks.average([value.grad for value in values if value.grad is not None], weight)
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def rate_factor(progress: float, schedule: str) -> float:
+    """Share of the learning rate at `progress` (0 to 1) of a stage."""
+    if schedule == "constant":
+        return 1.0
+    warm_up = 0.05
+    if progress < warm_up:
+        return 0.04 + 0.96 * progress / warm_up
+    if schedule == "warm-up":
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
+
+
+def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
+    """The source of a step's random numbers, independent of those of every other step."""
+    state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)

@@ -1,0 +1,322 @@
+"""python -m srgan upscale on folders and odd pictures: what is done, skipped, reported and written."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, environment, is_one_sentence, run_python, textured
+from PIL import Image, ImageFile
+
+from srgan import ranks
+from srgan.commands import upscale
+from srgan.commands.cli import main
+from srgan.faces import detector, draw_faces, find_faces
+from srgan.upscaler import SHIPPED_MODEL, Upscaler
+
+
+@pytest.fixture
+def settings(model_folder: Path) -> list[str]:
+    return ["--model", str(model_folder), "--device", "cpu", "--precision", "fp32"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three good pictures and a broken one."""
+    source = tmp_path / "in"
+    (source / "below").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "below/b.jpg", "c.png")):
+        textured(number, 12, 9 + number).save(source / name)
+    (source / "below" / "broken.jpg").write_text("not a picture")
+    return source
+
+
+def run(*arguments: object) -> int:
+    return main(["upscale", *map(str, arguments)])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_as_many_jobs_as_you_like_write_the_same(
+    folder: Path, tmp_path: Path, settings: list[str], model_folder: Path, jobs: int
+) -> None:
+    assert run(folder, tmp_path / "out", "--jobs", jobs, "--detail", 0.5, *settings) == 1
+    assert files(tmp_path / "out").keys() == {"a.png", "below/b.png", "c.png"}
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for name in ("a.png", "below/b.jpg", "c.png"):
+        wanted = upscaler.enlarge(Image.open(folder / name), 0.5)
+        found = Image.open((tmp_path / "out" / name).with_suffix(".png"))
+        assert np.array_equal(np.asarray(found), np.asarray(wanted))
+
+
+def test_a_second_run_does_what_is_missing(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(folder, out, *settings)
+    whole = files(out)
+    assert "3 of 4" in capsys.readouterr().out
+    (out / "c.png").unlink()
+    (out / "a.png").write_bytes(b"kept")
+    (folder / "below" / "broken.jpg").unlink()
+    assert run(folder, out, *settings) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 " in said and "2 were there already" in said and "--overwrite" in said
+    assert files(out) == {**whole, "a.png": b"kept"}
+    assert run(folder, out, "--overwrite", *settings) == 0
+    assert files(out) == whole
+    assert "3 of 3" in capsys.readouterr().out
+    assert run(folder, out, *settings) == 0
+    assert "0 of 0" in capsys.readouterr().out
+
+
+def test_every_picture_has_a_result_of_its_own_on_any_disk(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number, (name, format) in enumerate((("a.bmp", "BMP"), ("a.jpg", "JPEG"), ("a.jpg.png", "PNG"))):
+        textured(number, 8, 5 + number).save(tmp_path / "in" / name, format)
+    (tmp_path / "in" / "A.PNG").write_bytes((tmp_path / "in" / "a.jpg.png").read_bytes())
+    count = len(list((tmp_path / "in").iterdir()))  # A.PNG may be none of its own here
+    assert run(tmp_path / "in", tmp_path / "out", *settings) == 0
+    assert f"{count} of {count} pictures" in capsys.readouterr().out
+    assert len({name.casefold() for name in files(tmp_path / "out")}) == count
+
+
+def test_originals_are_not_written_over_where_two_names_are_one_file(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    textured(0, 8, 8).save(tmp_path / "in" / "a.png")
+    (tmp_path / "IN").symlink_to(tmp_path / "in")  # as on a disk that takes both for one name
+    (tmp_path / "A.png").hardlink_to(tmp_path / "in" / "a.png")
+    before = files(tmp_path)
+    assert run(tmp_path / "in", tmp_path / "IN", "--overwrite", *settings) == 2
+    assert run(tmp_path / "in" / "a.png", tmp_path / "A.png", *settings) == 2
+    assert files(tmp_path) == before
+
+
+@pytest.fixture
+def cut_short(tmp_path: Path) -> Path:
+    """A whole picture, one of which the lower part is missing, and what is no picture at all."""
+    source = tmp_path / "in"
+    source.mkdir()
+    textured(0, 64, 64).save(source / "whole.jpg", quality=95)
+    data = (source / "whole.jpg").read_bytes()
+    (source / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    (source / "text.jpg").write_text("not a picture")
+    return source
+
+
+def test_what_is_left_of_a_damaged_picture_is_enlarged_on_request(
+    cut_short: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(cut_short, tmp_path / "strict", *settings) == 1
+    said = capsys.readouterr().err.splitlines()
+    (refused,) = [line for line in said if "cut.jpg" in line]
+    assert "--damaged" in refused and is_one_sentence(refused)
+    assert not any("--damaged" in line for line in said if "text.jpg" in line)
+    assert files(tmp_path / "strict").keys() == {"whole.png"}
+
+    assert run(cut_short, tmp_path / "out", "--damaged", "--jobs", 3, *settings) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("srgan upscale: ")]
+    assert len(said) == 2 and "text.jpg" in said[1]
+    assert "cut.jpg" in said[0] and "damaged" in said[0] and "whole.jpg" not in said[0]
+    assert files(tmp_path / "out").keys() == {"whole.png", "cut.png"}
+    whole, cut = (np.asarray(Image.open(tmp_path / "out" / f"{name}.png")).astype(int) for name in ("whole", "cut"))
+    assert np.array_equal(cut[:64], whole[:64])
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+    assert run(cut_short / "cut.jpg", tmp_path / "one.png", *settings) == 2
+    assert "--damaged" in capsys.readouterr().err
+    assert run(cut_short / "cut.jpg", tmp_path / "one.png", "--damaged", *settings) == 0
+    assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ending", "name"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tiff", "TIFF")])
+def test_a_folder_of_any_format(folder: Path, tmp_path: Path, settings: list[str], ending: str, name: str) -> None:
+    assert run(folder, tmp_path / "out", "--format", ending, *settings) == 1
+    for stem in ("a", "below/b", "c"):
+        with Image.open(tmp_path / "out" / f"{stem}.{ending}") as picture:
+            assert picture.format == name
+
+
+def test_what_is_not_kept_is_said_once_for_all(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        frames[0].save(tmp_path / "in" / f"{number}.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "clear.png")
+    assert run(tmp_path / "in", tmp_path / "out", "--format", "jpg", *settings) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("srgan upscale: ")]
+    assert len(said) == 2 and all(map(is_one_sentence, said))
+    assert "0.gif" in said[0] and "and 2 more" in said[0] and "the first is taken" in said[0]
+    assert "clear.png" in said[1] and "laid on white" in said[1]
+    assert Image.open(tmp_path / "out" / "clear.jpg").getpixel((16, 16)) == (255, 255, 255)
+    assert run(tmp_path / "in" / "0.gif", tmp_path / "one.png", *settings) == 0
+    assert "the first is taken" in capsys.readouterr().err
+
+
+def test_a_format_and_a_name_that_contradict_each_other_are_refused(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder / "a.png", tmp_path / "a.png", "--format", "jpg", *settings) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "a.png").exists()
+    assert run(folder / "a.png", tmp_path / "a.jpeg", "--format", "jpg", *settings) == 0
+    assert run(folder / "a.png", tmp_path, "--format", "webp", *settings) == 0
+    assert Image.open(tmp_path / "a.webp").size == (48, 36)
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_a_wrong_number_of_jobs_is_refused(
+    folder: Path, tmp_path: Path, settings: list[str], jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = run(folder, tmp_path / "out", f"--jobs={jobs}", *settings)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2 and "--jobs" in capsys.readouterr().err
+
+
+def test_a_result_too_large_for_its_format_is_refused_before_the_work(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (5000, 1)).save(tmp_path / "long.png")
+    assert run(tmp_path / "long.png", tmp_path / "large.png", *settings) == 0
+    assert Image.open(tmp_path / "large.png").size == (20_000, 4)
+    monkeypatch.setattr(Upscaler, "enlarge", lambda *_: pytest.fail("enlarged all the same"))
+    assert run(tmp_path / "long.png", tmp_path / "large.webp", *settings) == 2
+    assert "16383" in (said := capsys.readouterr().err) and is_one_sentence(said)
+
+
+def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
+    tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        textured(number, 8, 8).save(tmp_path / "in" / f"{number}.png")
+    networks: list[int] = []
+    alone, second, save, enlarge = threading.Lock(), threading.Event(), upscale.save_picture, Upscaler.enlarge
+    beside: list[bool] = []
+
+    def count(*arguments: Any) -> Image.Image:
+        assert alone.acquire(blocking=False), "two pictures in the network at once"
+        networks.append(threading.get_ident())
+        if len(networks) == 2:
+            second.set()
+        try:
+            return enlarge(*arguments)
+        finally:
+            alone.release()
+
+    def wait(*arguments: Any) -> list[str]:
+        """The first result is written when the network has begun with the next picture, and not before."""
+        beside.append(second.wait(60))
+        return save(*arguments)
+
+    monkeypatch.setattr(Upscaler, "enlarge", count)
+    monkeypatch.setattr(upscale, "save_picture", wait)
+    assert run(tmp_path / "in", tmp_path / "out", "--jobs", 3, *settings) == 0
+    assert len(networks) == 6 and len(set(networks)) == 1 and beside == [True] * 6
+
+
+def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, settings: list[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        textured(number, 100, 100).save(tmp_path / "in" / f"{number:02}.png")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "srgan", "upscale", tmp_path / "in", out, "--jobs", "2", *settings]
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
+    )  # fmt: skip
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "goes on" in said and "Traceback" not in said
+    there = list(out.iterdir())
+    assert 1 <= len(there) < 40
+    for path in there:
+        assert path.suffix == ".png" and not path.name.startswith(".")
+        Image.open(path).load()
+    assert run(tmp_path / "in", out, *settings) == 0
+    assert len(list(out.iterdir())) == 40
+
+
+def test_torchrun_splits_a_folder_and_all_of_it_is_done(
+    folder: Path, tmp_path: Path, settings: list[str], model_folder: Path
+) -> None:
+    """The first process, which has a broken picture, is done before the second, and does not have it stopped."""
+    for number in range(6):
+        textured(number, 60, 60).save(folder / f"d{number}.png")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "srgan", "upscale"]
+    done = run_python(*launcher, str(folder), str(tmp_path / "out"), *settings)
+    assert done.returncode == 1
+    assert done.stdout.count("9 of 10 pictures") == 1 and "broken.jpg" in done.stderr
+    names = {"a.png", "below/b.png", "c.png", *(f"d{number}.png" for number in range(6))}
+    assert files(tmp_path / "out").keys() == names
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for number in range(6):
+        found = Image.open(tmp_path / "out" / f"d{number}.png")
+        assert np.array_equal(np.asarray(found), np.asarray(upscaler.enlarge(Image.open(folder / f"d{number}.png"))))
+
+
+def test_every_process_does_its_share_and_no_other(
+    folder: Path, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "below" / "broken.jpg").unlink()
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "add_up", lambda counts: counts)
+    monkeypatch.setattr(ranks, "leave", lambda code: None)
+    for number, names in ((0, {"a.png", "c.png"}), (1, {"below/b.png"})):
+        monkeypatch.setattr(ranks, "number", lambda number=number: number)
+        assert run(folder, tmp_path / f"out{number}", *settings) == 0
+        assert files(tmp_path / f"out{number}").keys() == names
+
+
+def test_the_model_that_ships_draws_the_faces_and_where_none_is_it_is_said(
+    tmp_path: Path, model_folder: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(SHIPPED_MODEL, "cpu", "fp32")
+    (tmp_path / "in").mkdir()
+    for name in ("collins.png", "coffee.png"):
+        photo = Image.open(ROOT / "examples" / name).convert("RGB").reduce(5)
+        photo.save(tmp_path / "in" / name)
+    assert run(tmp_path / "in", tmp_path / "out", "--faces", "--detail", 0.5, *settings) == 0
+    assert "srgan upscale: coffee.png: No face was found.\n" in capsys.readouterr().err.replace(f"{tmp_path}/in/", "")
+    for name, count in (("collins.png", 1), ("coffee.png", 0)):
+        photo = Image.open(tmp_path / "in" / name)
+        faces = find_faces(photo)
+        assert len(faces) == count
+        wanted = draw_faces(whole.enlarge(photo, 0.5), on_faces, photo, faces, 0.5)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / name)), np.asarray(wanted))
+
+
+def test_faces_without_a_model_or_a_detector_are_refused(
+    folder: Path,
+    tmp_path: Path,
+    settings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(folder, tmp_path / "out", "--faces") == 2
+    assert capsys.readouterr().err.startswith("srgan upscale: --faces goes with --model")
+    detector.cache_clear()
+    monkeypatch.setattr("srgan.faces.DETECTOR", tmp_path / "gone.onnx")
+    assert run(folder, tmp_path / "out", "--faces", *settings) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("srgan upscale: gone.onnx, which finds faces, cannot be read") and is_one_sentence(said)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,165 @@
+"""The faces that the page shows: how many, close up, and drawn by the model that is made for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, textured
+from page_support import assert_same
+from PIL import Image
+
+import app
+import srgan.faces
+import srgan.page.close_ups
+from srgan.faces import draw_faces, find_faces
+from srgan.model_folder import Model
+from srgan.page import handlers, zero
+from srgan.page.close_ups import GAP, close_ups, what_is_shown
+from srgan.page.offered_models import Models
+from srgan.pictures import images
+from srgan.pictures.boxes import Box
+from srgan.upscaler import Upscaler
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    srgan.page.close_ups.find_once.cache_clear()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> Path:
+    """96x96, with one face."""
+    return reduced("collins.png", tmp_path)
+
+
+@pytest.fixture
+def two(model: Model) -> Models:
+    other = Model(model.config, {kind: model.weights[kind] for kind in ("detail", "fidelity")}, {})
+    other.weights["detail"], other.weights["fidelity"] = other.weights["fidelity"], other.weights["detail"]
+    return Models({"Faces": Upscaler(model, "faces", "cpu"), "Any photo": Upscaler(other, "photos", "cpu")})
+
+
+def reduced(name: str, folder: Path) -> Path:
+    photo = Image.open(ROOT / "examples" / name).convert("RGB")
+    photo.thumbnail((96, 96), Image.Resampling.BICUBIC, reducing_gap=None)
+    photo.save(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (0, "No face was found: the whole picture was restored."),
+        (1, "1 face was found; before (bicubic) and after:"),
+        (8, "8 faces were found; before (bicubic) and after:"),
+        (9, "9 faces were found; the 8 largest, before (bicubic) and after:"),
+    ],
+)
+def test_it_is_said_how_many_faces_were_found(count: int, sentence: str) -> None:
+    found = [Box(0, 0, 20 - number, 20 - number) for number in range(count)]
+    assert what_is_shown(found) == sentence
+    assert len(close_ups(found, textured(1, 384, 320), textured(2, 384, 320))) == min(count, 8)
+
+
+def test_a_picture_is_searched_once_however_often_detail_is_moved(
+    two: Models, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Image.Image] = []
+    monkeypatch.setattr(
+        srgan.page.close_ups, "find_faces", lambda picture: searched.append(picture) or find_faces(picture)
+    )
+    for detail in (0.0, 0.5, 1.0):
+        for made_for in two.made_for:
+            handlers.enlarge(two, str(portrait), detail, made_for)
+    assert len(searched) == 1
+
+
+@pytest.mark.parametrize(
+    ("face", "size"),
+    [
+        (Box(10, 20, 26, 36), (256, 256)),  # 64 pixels, four times
+        (Box(10, 10, 25, 25), (300, 300)),  # 60, five times
+        (Box(-8, 4, 32, 44), (256, 320)),  # 128x160 of it are there, twice
+        (Box(0, 0, 200, 200), (512, 512)),  # 800, reduced
+    ],
+)
+def test_a_close_up_shows_both_enlargements_of_the_same_place(face: Box, size: tuple[int, int]) -> None:
+    before, after = textured(1, 800, 800), textured(2, 800, 800)
+    (shown,) = close_ups([face], before, after)
+    width, height = size
+    assert shown.size == (2 * width + GAP, height)
+    there = face.grown(0, Box(0, 0, 200, 200)).times(4)
+    for left, large in ((0, before), (width + GAP, after)):
+        half = np.asarray(shown.crop((left, 0, left + width, height)))
+        wanted = large.crop(there)
+        if width >= wanted.width:  # whole pixels, none made up
+            times = width // wanted.width
+            assert (half == np.asarray(wanted).repeat(times, 0).repeat(times, 1)).all()
+        else:
+            assert (half == np.asarray(wanted.resize(size, Image.Resampling.BICUBIC))).all()
+
+
+def test_enlarge_gives_each_face_before_and_after(two: Models, portrait: Path, tmp_path: Path) -> None:
+    restored, (bicubic, _), _, said, shown = handlers.enlarge(two, str(portrait), 0.5)
+    assert said.startswith("1 face was found") and len(shown) == 1
+    faces = find_faces(images.open_rgb(portrait))
+    (wanted,) = close_ups(faces, images.open_rgb(bicubic), images.open_rgb(restored))
+    assert_same(shown[0], wanted)
+    nobody = handlers.enlarge(two, str(reduced("coffee.png", tmp_path)))
+    assert nobody[3:] == ("No face was found: the whole picture was restored.", [])
+
+
+def test_in_any_photo_the_model_for_faces_draws_them_wherever_it_is_enlarged(two: Models, portrait: Path) -> None:
+    def drawn(small: Image.Image) -> Image.Image:
+        everywhere = two.upscalers["Any photo"].enlarge(small, 0.25)
+        return draw_faces(everywhere, two.upscalers["Faces"], small, find_faces(small), 0.25)
+
+    file, small = str(portrait), images.open_rgb(portrait)
+    wanted = drawn(small)
+    assert np.any(np.asarray(wanted) != np.asarray(two.upscalers["Any photo"].enlarge(small, 0.25)))
+    assert_same(handlers.enlarge(two, file, 0.25, "Any photo")[0], wanted)
+    *_, (_, results, _) = handlers.batch(two, [file], 0.25, "Any photo")
+    assert_same(results[0], wanted)
+    photo = str(ROOT / "examples" / "collins.png")
+    restored, _, _, low, figures, done = handlers.compare(two, photo, 0.25, 512, "Any photo")
+    assert_same(restored, drawn(images.open_rgb(low)))
+    assert figures["model"] == "photos" and done.endswith("1 face was found, and drawn by the model made for faces.")
+    assert "made for faces" not in handlers.compare(two, photo, 0.25, 512)[-1]
+    assert_same(handlers.enlarge(two, file, 0.25, "Faces")[0], two.upscalers["Faces"].enlarge(small, 0.25))
+
+
+def test_without_its_detector_the_page_restores_the_whole_and_says_why(
+    two: Models, portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(srgan.faces, "DETECTOR", tmp_path / "gone.onnx")
+    srgan.faces.detector.cache_clear()
+    restored, _, _, said, shown = handlers.enlarge(two, str(portrait), 1.0, "Any photo")
+    assert_same(restored, two.upscalers["Any photo"].enlarge(images.open_rgb(portrait)))
+    reason = (
+        "Faces cannot be looked for, so the whole picture was restored: gone.onnx, which finds faces, cannot be read"
+    )
+    assert shown == [] and said.startswith(reason)
+    assert reason in handlers.compare(two, str(portrait), 1.0, 512, "Any photo")[-1]
+    *_, (_, _, said) = handlers.batch(two, [str(portrait)] * 2, 1.0, "Any photo")
+    assert said.count(reason) == 1
+    *_, (_, _, said) = handlers.batch(two, [str(portrait)])
+    assert "Faces cannot" not in said
+    assert "gone.onnx, which finds faces, cannot be read" in str(app.build_demo(two).get_config_file()["components"])
+
+
+def test_on_zero_gpu_faces_take_no_second_gpu(two: Models, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lent(title: str, upscaler: Upscaler) -> None:
+        enlarge_timed = upscaler.enlarge_timed
+        monkeypatch.setattr(upscaler, "enlarge_timed", lambda *given: asked.append(title) or enlarge_timed(*given))
+
+    for title, upscaler in two.upscalers.items():
+        lent(title, upscaler)
+    monkeypatch.setattr(two.upscalers["Faces"], "enlarge", lambda *_: pytest.fail("without the GPU that it is on"))
+    small = images.open_rgb(portrait)
+    monkeypatch.setattr(zero, "HERE", True)
+    restored, _ = two.enlarge_timed(small, 1.0, "Any photo")
+    assert asked == ["Any photo"]
+    assert np.any(np.asarray(restored) != np.asarray(two.upscalers["Any photo"].enlarge(small)))

@@ -1,0 +1,413 @@
+"""The page in a browser: what a visitor sees and does."""
+
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_support import Server, make_picture, running_app, running_shipped
+from PIL import Image
+
+from srgan.pictures import images
+from srgan.upscaler import Upscaler
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+QUIET = ("background-networking", "component-update", "gpu", "sync")
+ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_app(model_folder, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with playwright.sync_playwright() as driver:
+        own = Path(driver.chromium.executable_path)
+        if not CHROMIUM and not own.exists():
+            pytest.skip("no chromium: neither on the PATH nor installed by playwright")
+        chromium = driver.chromium.launch(executable_path=CHROMIUM or own, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with opened_page(browser, server, getattr(request, "param", DESKTOP)) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Iterator[Page]:
+    """The page with its first result; what it asks of others and complains about fails the test."""
+    opened = browser.new_page(viewport=viewport)
+    opened.set_default_timeout(60_000)
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("request", lambda asked: complaints.append(asked.url) if is_elsewhere(asked.url, server.url) else None)
+    opened.goto(server.url)
+    expect(opened.locator("#wipe img")).to_have_count(2)
+    expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
+    expect(opened.get_by_text("all that the two enlargements have seen")).to_be_visible()
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def is_elsewhere(url: str, home: str) -> bool:
+    return not url.startswith((home, home.replace("http", "ws"), "data:", "blob:"))
+
+
+def upload(page: Page, file: Path, label: str = "Your photo") -> None:
+    """As a visitor: clears a picture that is there and chooses a file instead."""
+    box = page.locator(".block").filter(has_text=label).filter(visible=True).first
+    if (clear := box.get_by_label("Clear").or_(box.get_by_label("Remove Image"))).count():
+        clear.first.click()
+    box.locator("input[type=file]").set_input_files(file)
+
+
+def sources(pictures: Locator) -> list[str | None]:
+    return [picture.get_attribute("src") for picture in pictures.all()]
+
+
+def natural_sizes(pictures: Locator) -> list[list[int]]:
+    for picture in pictures.all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+    return pictures.evaluate_all("all => all.map(image => [image.naturalWidth, image.naturalHeight])")
+
+
+def position(page: Page) -> str | None:
+    return page.locator("#wipe [data-testid=slider]").get_attribute("style")
+
+
+def test_the_first_paint_shows_a_result(page: Page) -> None:
+    assert natural_sizes(page.locator("#wipe img")) == [[408, 512]] * 2
+    assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
+    expect(page.locator(".figures table")).to_contain_text("tiny-faces")
+    expect(page.locator(".figures thead")).to_have_text("PSNR SSIM")
+    expect(page.get_by_text("Made for")).to_have_count(0)
+    expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
+
+
+def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
+    """It comes with the page, and what moves the slider first still has the example to work on."""
+    calls: list[str] = []
+    page.on("request", lambda asked: calls.append(asked.url) if "queue/join" in asked.url else None)
+    page.reload()
+    expect(page.locator("#wipe img")).to_have_count(2)
+    page.wait_for_load_state("networkidle")
+    assert calls == []
+    before = sources(page.locator(".panes img"))[1]
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", before or "")
+    assert "obama-restored" in (sources(page.locator(".panes img"))[1] or "")
+
+
+def shown_parts(page: Page) -> list[list[float]]:
+    """Of each pane, which part of its picture is in its frame: left, top, width, in parts of the picture's width."""
+    return page.locator(".panes .image-frame").evaluate_all("""frames => frames.map(frame => {
+        const box = frame.getBoundingClientRect(), image = frame.querySelector("img").getBoundingClientRect();
+        return [(box.x - image.x) / image.width, (box.y - image.y) / image.width, box.width / image.width]
+            .map(part => Math.round(part * 1000) / 1000);
+    })""")
+
+
+def test_the_panes_are_zoomed_and_moved_together(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    page.locator(".panes").scroll_into_view_if_needed()
+    assert shown_parts(page) == [[0, 0, 1]] * 3
+    middle = page.locator(".panes .image-frame").nth(1)
+    box = middle.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"])
+    page.mouse.wheel(0, -300)
+    expect(page.locator(".zoom output")).not_to_have_text("1.0x")
+    (left, top, width), second, third = shown_parts(page)
+    assert [left, top, width] == second == third
+    assert top == 0 and left == pytest.approx((1 - width) / 4, abs=0.003)  # what is under the mouse stays there
+    page.mouse.down()
+    page.mouse.move(box["x"], box["y"] - box["height"] / 4, steps=3)
+    page.mouse.up()
+    moved, *others = shown_parts(page)
+    assert others == [moved] * 2 and moved[0] > left and moved[1] > top
+
+
+def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_result(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    restored = page.locator(".panes img").nth(1)
+    expect(restored).not_to_have_attribute("data-crisp", "")
+    for _ in range(6):
+        page.get_by_role("button", name="Zoom in").click()
+    expect(page.locator(".zoom output")).to_have_text("8.0x")
+    expect(restored).to_have_css("image-rendering", "pixelated")
+    before, source = shown_parts(page), restored.get_attribute("src")
+    page.get_by_role("group", name="The pictures side by side").press("ArrowRight")
+    moved = shown_parts(page)
+    assert moved == [moved[0]] * 3 and moved[0][0] > before[0][0]
+
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(restored).not_to_have_attribute("src", source or "")
+    natural_sizes(page.locator(".panes img"))
+    assert shown_parts(page) == moved
+    page.get_by_role("button", name="Show the whole").click()
+    assert shown_parts(page) == [[0, 0, 1]] * 3
+    page.get_by_role("group", name="The pictures side by side").press("+")
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.locator(".zoom output")).to_have_text("1.0x")
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_two_fingers_zoom_the_panes(page: Page) -> None:
+    natural_sizes(page.locator(".panes img"))
+    page.evaluate("""() => {
+        const frame = document.querySelector(".panes .image-frame"), box = frame.getBoundingClientRect();
+        frame.setPointerCapture = () => {};  // made-up pointers cannot be captured
+        const touch = (kind, pointerId, part) => frame.dispatchEvent(new PointerEvent(kind, {
+            pointerId, pointerType: "touch", bubbles: true, clientX: box.x + box.width * part, clientY: box.y,
+        }));
+        touch("pointerdown", 1, 0.4);
+        touch("pointerdown", 2, 0.6);
+        touch("pointermove", 1, 0.2);
+        touch("pointermove", 2, 0.8);
+        touch("pointerup", 1, 0.2);
+        touch("pointerup", 2, 0.8);
+    }""")
+    expect(page.locator(".zoom output")).to_have_text("3.0x")
+    assert shown_parts(page) == [[pytest.approx(1 / 3, abs=0.01), 0, pytest.approx(1 / 3, abs=0.002)]] * 3
+
+
+def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(page: Page, tmp_path: Path) -> None:
+    upload(page, make_picture(tmp_path / "mine.png", 178, 218))
+    expect(page.get_by_text("Your photo is 178x218")).to_be_visible()
+    panes = page.locator(".panes img")
+    for pane, name in zip(panes.all(), ("bicubic", "restored", "original"), strict=True):
+        expect(pane).to_have_attribute("alt", name)
+        expect(pane).to_have_attribute("src", re.compile(rf"mine-{name}\.png$"))
+    assert natural_sizes(panes) == [[176, 216]] * 3
+    shown = panes.evaluate_all("all => all.map(image => [image.clientWidth, image.clientHeight, image.y])")
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_an_example_needs_no_upload(page: Page) -> None:
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.locator("#wipe img").first).to_have_attribute("src", re.compile("coffee-bicubic"))
+
+
+def test_the_line_is_moved_by_mouse_and_by_keys(page: Page) -> None:
+    line, covered = page.locator("#wipe [data-testid=slider]"), page.locator("#wipe img").nth(1)
+    natural_sizes(page.locator("#wipe img"))
+    before, box = covered.get_attribute("style"), line.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 90, box["y"] + 40, steps=3)
+    page.mouse.up()
+    expect(covered).not_to_have_attribute("style", before or "")
+    dragged = covered.get_attribute("style")
+    line.press("ArrowRight")
+    expect(covered).not_to_have_attribute("style", dragged or "")
+
+
+def test_the_pair_is_changed_without_another_run_and_keeps_the_line(page: Page) -> None:
+    bicubic, restored, original = sources(page.locator(".panes img"))
+    line = page.locator("#wipe [data-testid=slider]")
+    natural_sizes(page.locator("#wipe img"))
+    line.press("ArrowRight")
+    moved, figures = position(page), page.locator(".figures table").inner_text()
+    for name, pair in (("restored | original", (restored, original)), ("bicubic | original", (bicubic, original))):
+        page.get_by_label(name).check()
+        for picture, source in zip(page.locator("#wipe img").all(), pair, strict=True):
+            expect(picture).to_have_attribute("src", source or "")
+        expect(page.locator("#wipe label")).to_have_text(name)
+    assert position(page) == moved
+    assert page.locator(".figures table").inner_text() == figures  # another run would have taken another time
+
+
+def test_detail_changes_the_restored_picture_alone(page: Page) -> None:
+    bicubic, restored, original = sources(page.locator(".panes img"))
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored or "")
+    expect(page.locator("#wipe img").nth(1)).to_have_attribute("src", sources(page.locator(".panes img"))[1] or "")
+    assert sources(page.locator(".panes img"))[::2] == [bicubic, original]
+
+
+def test_detail_dragged_to_and_fro_ends_at_its_last_value(page: Page, model_folder: Path) -> None:
+    slider = page.get_by_role("slider", name="Detail").filter(visible=True)
+    box = slider.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for part in (0.9, 0.2, 0.7, 0.4, 0.5):
+        page.mouse.move(box["x"] + box["width"] * part, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    detail = float(slider.input_value())
+    assert 0.3 < detail < 0.7
+    low = download(page, "Download small copy")
+    expected = np.asarray(Upscaler.load(model_folder).enlarge(low, detail))
+    for _ in range(100):
+        restored = np.asarray(download(page, "Download restored"))
+        if same := np.array_equal(restored, expected):
+            break
+        page.wait_for_timeout(100)
+    assert same
+
+
+def test_the_size_of_the_comparison_can_be_chosen(page: Page) -> None:
+    page.get_by_label("128").check()
+    expect(page.get_by_text("It was reduced to 100x128")).to_be_visible()
+
+
+def download(page: Page, button: str) -> Image.Image:
+    with page.expect_download() as started:
+        page.get_by_role("button", name=button).filter(visible=True).click()
+    assert started.value.suggested_filename.endswith(".png")
+    return images.open_rgb(started.value.path())
+
+
+def test_the_downloaded_png_holds_the_upscalers_pixels(page: Page, model_folder: Path) -> None:
+    small, restored = download(page, "Download small copy"), download(page, "Download restored")
+    assert small.size == (102, 128)
+    np.testing.assert_array_equal(np.asarray(restored), np.asarray(Upscaler.load(model_folder).enlarge(small)))
+
+
+def test_enlarge_shows_and_gives_the_picture_four_times_as_large(
+    page: Page, tmp_path: Path, model_folder: Path
+) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    file = make_picture(tmp_path / "tiny.png", 10, 7)
+    upload(page, file, "Your small picture")
+    expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+    assert natural_sizes(page.locator("#enlarged img")) == [[40, 28]] * 2
+    expected = Upscaler.load(model_folder).enlarge(images.open_rgb(file))
+    np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Many at once").click()
+    (tmp_path / "fake.png").write_text("no picture")
+    files = [make_picture(tmp_path / f"{name}.png", 12, 10) for name in ("one", "two")] + [tmp_path / "fake.png"]
+    page.locator("input[type=file][multiple]").set_input_files(files)
+    expect(page.get_by_role("link", name="10.0 B")).to_be_visible()  # all have arrived
+    page.get_by_role("button", name="Enlarge them all").click()
+    expect(page.get_by_text("2 of 3 pictures")).to_be_visible()
+    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
+    assert natural_sizes(page.locator(".results .thumbnail-item img")) == [[48, 40]] * 2
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download all as ZIP").click()
+    with zipfile.ZipFile(started.value.path()) as archive:
+        assert archive.namelist() == ["one-x4.png", "two-x4.png"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_a_refused_upload_is_one_sentence_and_the_next_photo_works(page: Page, server: Server, tmp_path: Path) -> None:
+    page.get_by_role("button", name="coffee").first.click()
+    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    (tmp_path / "fake.png").write_text("no picture")
+    upload(page, tmp_path / "fake.png")
+    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
+    upload(page, make_picture(tmp_path / "good.png", 64, 64))
+    expect(page.get_by_text("Your photo is 64x64")).to_be_visible()
+    assert "Traceback" not in server.errors.read_text()
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_a_phone_shows_the_result_first_and_never_scrolls_sideways(page: Page) -> None:
+    expect(page.locator("#wipe [data-testid=slider]")).to_be_in_viewport()
+    for tab in ("Compare", "Enlarge"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: Page) -> None:
+    page.get_by_role("button", name="collins").first.click()
+    expect(page.get_by_text("Your photo is 512x512")).to_be_attached()
+    expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Page) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    shown = page.locator(".faces img")
+    expect(page.get_by_text("1 face was found; before (bicubic) and after:")).to_be_visible()
+    expect(shown).to_have_count(1)  # of the example that is there at the start
+    [[width, height]] = natural_sizes(shown)
+    place = shown.bounding_box()
+    assert place and place["width"] / place["height"] == pytest.approx(2, abs=0.05)
+    assert width / height == pytest.approx(2, abs=0.05) and width >= place["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+    page.get_by_role("button", name="coffee").filter(visible=True).click()
+    expect(page.get_by_text("No face was found: the whole picture was restored.")).to_be_visible()
+    expect(shown).to_have_count(0)
+    expect(page.locator(".faces .block").filter(visible=True)).to_have_count(1)  # no empty frame
+    page.get_by_role("button", name="collins").filter(visible=True).click()
+    expect(shown).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def two_models(
+    model_folder: Path, photos_folder: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("two")
+    with running_shipped(model_folder, photos_folder, folder, SRGAN_LPIPS=str(lpips_file)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+def test_the_other_model_is_chosen_by_keyboard_in_every_tab(
+    browser: Browser, two_models: Server, viewport: ViewportSize, tmp_path: Path, photos_folder: Path
+) -> None:
+    with opened_page(browser, two_models, viewport) as page:
+        restored = sources(page.locator(".panes img"))[1] or ""
+        chosen = page.get_by_role("group", name="Made for").filter(visible=True)
+        chosen.get_by_role("radio", name="Any photo").press("Space")
+        expect(page.locator(".figures table")).to_contain_text("tiny-photos")
+        expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored)
+        page.get_by_role("tab", name="Enlarge").click()
+        file = make_picture(tmp_path / "tiny.png", 10, 7)
+        upload(page, file, "Your small picture")
+        expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+        before = sources(page.locator("#enlarged img"))[1] or ""
+        chosen.get_by_role("radio", name="Any photo").press("Space")
+        expect(page.locator("#enlarged img").nth(1)).not_to_have_attribute("src", before)
+        expected = Upscaler.load(photos_folder).enlarge(images.open_rgb(file))
+        np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+        for tab in ("Compare", "Enlarge", "Many at once"):
+            page.get_by_role("tab", name=tab).click()
+            expect(chosen).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_a_picture_may_load_before_the_zoom_buttons_are_drawn(page: Page, tmp_path: Path) -> None:
+    page.evaluate("document.querySelectorAll('.linked .zoom').forEach((buttons) => buttons.remove())")
+    before = sources(page.locator(".panes img").filter(visible=True))[2] or ""
+    upload(page, make_picture(tmp_path / "another.png", 64, 48))
+    expect(page.locator(".panes img").filter(visible=True).nth(2)).not_to_have_attribute("src", before)
+
+
+def test_lpips_stands_beside_the_picture_and_is_explained(browser: Browser, two_models: Server) -> None:
+    with opened_page(browser, two_models, DESKTOP) as page:
+        heading = page.get_by_role("columnheader", name="LPIPS")
+        expect(heading.locator("abbr")).to_have_attribute("title", re.compile("Lower looks closer"))
+        expect(page.get_by_text("LPIPS is how far apart")).to_be_visible()
+        for name in ("bicubic", "restored"):
+            cells = page.get_by_role("row", name=name).get_by_role("cell")
+            expect(cells.nth(2)).to_have_text(re.compile(r"^\d+\.\d{3}$"))
