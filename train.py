@@ -153,7 +153,7 @@ def photos(config: Config) -> tuple[Photos, Crops]:
 
 
 def tell_skipped(skipped: dict[str, str]) -> None:
-    if skipped and ranks.first():
+    if skipped and ranks.is_first():
         print(f"{len(skipped)} photos are left out: {first_reasons(skipped)}.", file=sys.stderr)
 
 
@@ -161,7 +161,7 @@ def stop_on_signals(run: Run) -> None:
     """Ctrl-C and SIGTERM finish the step, save and stop; a second one stops at once, with the last saved state."""
 
     def stop(number: int, _: object) -> None:
-        if ranks.count() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
+        if ranks.world_size() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
             signal.signal(number, signal.SIG_DFL)
         run.trainer.stop_requested = True
 
@@ -176,7 +176,7 @@ def interrupt_on_signals() -> None:
 
 
 def resume_command() -> str:
-    if ranks.count() > 1:
+    if ranks.world_size() > 1:
         return "the same command and --resume"
     return shlex.join(["python", *sys.argv, *([] if "--resume" in sys.argv else ["--resume"])])
 

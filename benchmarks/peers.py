@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.measure.evaluation import Restore
-from srgan.pictures.images import to_picture, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import normalize, to_picture, to_pixels, to_tensor
 
 
 class Peer(NamedTuple):
@@ -63,7 +63,7 @@ def lanczos(low: Tensor) -> Tensor:
     """Pillow's, on 8-bit pictures."""
     pictures = [to_picture(pixels) for pixels in to_pixels(low)]
     large = [p.resize((p.width * 4, p.height * 4), Image.Resampling.LANCZOS) for p in pictures]
-    return to_unit(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
+    return normalize(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
 
 
 # ncnn

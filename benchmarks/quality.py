@@ -40,7 +40,7 @@ from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import high_folder, open_pictures
 from srgan.models import SCALE
 from srgan.photos.finding import find_photos
-from srgan.pictures.images import open_rgb, reduce, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import normalize, open_rgb, reduce, to_pixels, to_tensor
 from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
 from srgan.reports.pictures import save_samples, save_sheet, upper_square
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -214,7 +214,7 @@ def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Pat
     """A row per picture and a column per system, from the upper middle square of each."""
     photos = find_photos(pictures)
     high = torch.stack([to_tensor(upper_square(open_rgb(photo), SHEET_SIDE)) for photo in photos])
-    draw_sheet(systems, [photo.name for photo in photos], reduce(to_unit(high)), high, path)
+    draw_sheet(systems, [photo.name for photo in photos], reduce(normalize(high)), high, path)
 
 
 def save_unpaired_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
@@ -222,7 +222,7 @@ def save_unpaired_sheet(systems: Mapping[str, Restore], pictures: Path, path: Pa
     photos = find_photos(pictures)
     low = torch.stack([to_tensor(upper_part(open_rgb(photo), SHEET_SIDE)) for photo in photos])
     high = low.repeat_interleave(SCALE, dim=-1).repeat_interleave(SCALE, dim=-2)
-    draw_sheet(systems, [photo.name for photo in photos], to_unit(low), high, path)
+    draw_sheet(systems, [photo.name for photo in photos], normalize(low), high, path)
 
 
 def upper_part(picture: Image.Image, side: int) -> Image.Image:

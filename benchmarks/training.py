@@ -148,8 +148,8 @@ def trainer_step(options: argparse.Namespace, row: str, stage: str) -> Step:
         pixels = next(batches)
         waited = time.perf_counter() - start
         trainer.step(pixels)
-        trainer.position.photos += len(pixels)
-        trainer.position.total += len(pixels)
+        trainer.state.photos += len(pixels)
+        trainer.state.total += len(pixels)
         return waited
 
     return step
@@ -221,7 +221,7 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
             loss = loss + config.ssim_weight * ssim_loss(restored, high)
         else:
             views = content.views(restored, high)
-            adversarial = discriminator.fool(*views)
+            adversarial = discriminator.generator_loss(*views)
             loss = (
                 content.distance(*views)
                 + config.adversarial_weight * adversarial
@@ -233,9 +233,9 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
         of_generator.step()
         losses = [loss.item()]
         if stage == "detail":
-            judged, *_ = discriminator.tell_apart(*views)
+            judged, *_ = discriminator.discriminator_loss(*views)
             if config.judges_features() and next(numbers) % PENALTY_EVERY == 0:
-                judged = judged + PENALTY_EVERY * config.penalty_weight * discriminator.steepness(*views, random)
+                judged = judged + PENALTY_EVERY * config.penalty_weight * discriminator.approximate_r1(*views, random)
             of_discriminator.zero_grad()
             judged.backward()
             of_discriminator.step()

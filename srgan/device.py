@@ -27,7 +27,7 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no CUDA device that PyTorch can use.")
-    if name == "cuda" and ranks.count() > 1:
+    if name == "cuda" and ranks.world_size() > 1:
         if ranks.local() >= torch.cuda.device_count():
             raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: start as many processes, or fewer.")
         return torch.device(name, ranks.local())

@@ -77,10 +77,10 @@ def take_gpu(number: int) -> None:
 
 def leave(code: int = 0) -> None:
     """Where nothing is left to be done together, and all ranks have come here. All but the first end here."""
-    if count() == 1:
+    if world_size() == 1:
         return
-    wait()
-    if first():
+    barrier()
+    if is_first():
         _place.store.set("left", "")
         dist.destroy_process_group()
         return
@@ -91,17 +91,17 @@ def leave(code: int = 0) -> None:
     os._exit(code)  # no destructors: gloo's have been seen to abort where two processes take it down at once
 
 
-def count() -> int:
+def world_size() -> int:
     return _place.count
 
 
-def number() -> int:
+def rank() -> int:
     return _place.rank
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is the rank that writes and speaks."""
-    return number() == 0
+    return rank() == 0
 
 
 def local() -> int:
@@ -127,39 +127,39 @@ def share(photos: int) -> Share:
     return Share(photos, part, (stop - start) / photos)
 
 
-def add_up(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over the ranks, in place. Every rank must come here, and does so in the same order."""
-    if count() > 1:
+    if world_size() > 1:
         with watched():
             dist.all_reduce(values, group=_place.gpus if values.is_cuda else None)
     return values
 
 
-def average(tensors: list[Tensor], weight: float) -> None:
+def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
     """Each tensor becomes its mean over the ranks, in which this one has the given weight."""
-    if count() == 1:
+    if world_size() == 1:
         return
-    flat = add_up(torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight))
+    flat = all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight))
     for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(mean.view(tensor.shape))
 
 
-def any_of(*wishes: bool) -> list[bool]:
+def all_reduce_any(*wishes: bool) -> list[bool]:
     """What at least one rank wishes: on every rank the same answers, so that all turn off at the same step."""
-    return add_up(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
+    return all_reduce_sum(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until every rank has come here."""
-    any_of(False)
+    all_reduce_any(False)
 
 
 def from_first(make: Callable[[], T]) -> T:
     """What `make` gives on rank 0, on every rank; also the UserError that it raises there."""
-    if count() == 1:
+    if world_size() == 1:
         return make()
     found: list[Any] = [None]
-    if first():
+    if is_first():
         try:
             found[0] = make()
         except UserError as error:
@@ -174,15 +174,15 @@ def from_first(make: Callable[[], T]) -> T:
 def together(batches: Iterator[T]) -> Iterator[T]:
     """The same, as soon as every rank has its first one: a resumed stream reads for long before it comes to that."""
     head = list(itertools.islice(batches, 1))
-    wait()
+    barrier()
     return itertools.chain(head, batches)
 
 
 def all_alike(text: str) -> bool:
     """Whether every rank has come with the same text."""
-    if count() == 1:
+    if world_size() == 1:
         return True
-    found = [""] * count()
+    found = [""] * world_size()
     with watched():
         dist.all_gather_object(found, text)
     return len(set(found)) == 1
@@ -192,14 +192,14 @@ def all_alike(text: str) -> bool:
 def one_a_machine() -> Iterator[None]:
     """One rank of each machine goes first, and the others find what it has left in a cache."""
     if local():
-        wait()
+        barrier()
     yield
     if not local():
-        wait()
+        barrier()
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def single_rank() -> Iterator[None]:
     """Here this rank acts as one alone, and the others wait for it."""
     global _place
     together, _place = _place, Place()

@@ -23,10 +23,10 @@ from srgan.pictures.images import (
     SIXTEEN_BITS,
     bicubic,
     from_network,
+    normalize,
     opaque,
     to_network,
     to_pixels,
-    to_unit,
     where_flat,
 )
 
@@ -182,7 +182,7 @@ class Upscaler:
         kept = box.grown(generator.image_radius, whole)
         seen = kept.grown(generator.features_radius, whole)
         low = read(seen).to(self.device)
-        low = to_unit(low) if low.dtype == torch.uint8 else low
+        low = normalize(low) if low.dtype == torch.uint8 else low
         shown = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
         features = generator.to_features(shown)
         features = kept.inside(seen).of(features)
@@ -237,7 +237,7 @@ def enlarge_alpha(alpha: Image.Image, tile: int = TILE["cpu"]) -> Image.Image:
     large = Image.new("L", (SCALE * alpha.width, SCALE * alpha.height))
     for box in whole.parts(tile):
         around = box.grown(ALPHA_RADIUS, whole)
-        window = to_unit(torch.from_numpy(np.array(alpha.crop(around))))[None, None]
+        window = normalize(torch.from_numpy(np.array(alpha.crop(around))))[None, None]
         pixels = to_pixels(bicubic(window, SCALE * around.height, SCALE * around.width))
         part = box.inside(around).of(pixels, SCALE)[0, 0]
         large.paste(Image.fromarray(part.numpy()), (SCALE * box.left, SCALE * box.top))

@@ -44,7 +44,7 @@ def before(owner: Any, name: str, now: Callable[[], bool]) -> None:
 
 
 def within_a_step(now: Callable[[], bool]) -> None:
-    before(Trainer, "update_average", now)  # the networks have moved, their average has not
+    before(Trainer, "update_ema", now)  # the networks have moved, their average has not
 
 
 def within_validation(now: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgan.degradation.chain import copies_alike
 from srgan.measure.metrics import luma, psnr_y
-from srgan.pictures.images import enlarge, open_rgb, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import enlarge, normalize, open_rgb, to_pixels, to_tensor
 from srgan.publish.push import Branch, files_of, left_over
 from srgan.reports.pictures import upper_square
 from srgan.upscaler import Upscaler
@@ -31,7 +31,7 @@ ENERGY_MARGIN = 1.5
 
 def pairs(kind: str) -> list[tuple[Tensor, Tensor]]:
     """(small copy, original) of each picture, as the network takes them."""
-    squares = [to_unit(to_tensor(upper_square(open_rgb(path), 256)))[None] for path in PICTURES]
+    squares = [normalize(to_tensor(upper_square(open_rgb(path), 256)))[None] for path in PICTURES]
     return [copies_alike(kind, square) for square in squares]
 
 

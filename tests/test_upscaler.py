@@ -15,7 +15,7 @@ from srgan.device import choose_device, choose_dtype, glibc
 from srgan.errors import UserError
 from srgan.model_folder import Model
 from srgan.models import Generator
-from srgan.pictures.images import bicubic, to_pixels, to_unit
+from srgan.pictures.images import bicubic, normalize, to_pixels
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, enlarge_alpha
 
 
@@ -44,13 +44,13 @@ def test_any_picture_comes_back_four_times_as_large(upscaler: Upscaler, width: i
 def test_the_ends_of_detail_are_the_two_weight_sets(upscaler: Upscaler, model: Model, detail: float, kind: str) -> None:
     picture = textured(1, 13, 11)
     with torch.no_grad():
-        plain = network(model, kind)(to_unit(as_tensor(picture)))
+        plain = network(model, kind)(normalize(as_tensor(picture)))
     wanted = to_pixels(plain)[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(pixels(upscaler.enlarge(picture, detail)) - wanted).max() <= 1
 
 
 def test_between_them_the_weights_are_blended(upscaler: Upscaler, model: Model) -> None:
-    low = to_unit(as_tensor(textured(2, 13, 11)))
+    low = normalize(as_tensor(textured(2, 13, 11)))
     for detail in (0.5, 0.8):
         blend = network(model, "detail")
         fidelity, full = model.weights["fidelity"], model.weights["detail"]
@@ -88,7 +88,7 @@ def test_a_folder_is_loaded_under_its_name(model_folder: Path) -> None:
 
 
 def test_a_whole_batch_goes_through_at_once(upscaler: Upscaler) -> None:
-    low = torch.cat([to_unit(as_tensor(textured(seed, 10, 8))) for seed in range(3)])
+    low = torch.cat([normalize(as_tensor(textured(seed, 10, 8))) for seed in range(3)])
     together = upscaler.restore(low)
     assert together.shape == (3, 3, 32, 40) and together.dtype == torch.float32
     alone = torch.cat([upscaler.restore(image.unsqueeze(0)) for image in low])
@@ -103,7 +103,7 @@ def test_a_whole_batch_goes_through_at_once(upscaler: Upscaler) -> None:
 def test_tiles_leave_no_trace(model: Model, precision: str, tile: int) -> None:
     upscaler = Upscaler(model, "", "cpu", precision)
     picture = textured(4, 50, 37)
-    low = to_unit(as_tensor(picture))
+    low = normalize(as_tensor(picture))
     whole, restored = pixels(upscaler.enlarge(picture)), upscaler.restore(low)
     upscaler.tile = tile
     assert np.abs(pixels(upscaler.enlarge(picture)) - whole).max() <= (1 if precision == "fp32" else 2)
@@ -300,7 +300,9 @@ def test_only_flat_parts_are_kept_from_the_network(upscaler: Upscaler, model: Mo
     picture = textured(4, 40, 24)
     picture.paste((0, 0, 255), (0, 0, 20, 24))
     with torch.no_grad():
-        plain = to_pixels(network(model, "detail")(to_unit(as_tensor(picture))))[0].permute(1, 2, 0).numpy().astype(int)
+        plain = (
+            to_pixels(network(model, "detail")(normalize(as_tensor(picture))))[0].permute(1, 2, 0).numpy().astype(int)
+        )
     found = pixels(upscaler.enlarge(picture))
     assert np.abs(found[:, : 4 * 17] - (0, 0, 255)).max() <= 1
     assert np.abs(found[:, 4 * 21 :] - plain[:, 4 * 21 :]).max() <= 1
@@ -352,7 +354,7 @@ def test_alpha_is_enlarged_on_its_own_by_the_bicubic(upscaler: Upscaler, mode: s
     picture.putalpha(alpha)
     enlarged = upscaler.enlarge(picture)
     assert (enlarged.mode, enlarged.size) == (mode, (160, 120))
-    wanted = to_pixels(bicubic(to_unit(torch.from_numpy(np.array(alpha)))[None, None], 120, 160))[0, 0]
+    wanted = to_pixels(bicubic(normalize(torch.from_numpy(np.array(alpha)))[None, None], 120, 160))[0, 0]
     assert np.array_equal(np.asarray(enlarged.getchannel("A")), wanted.numpy())
 
 

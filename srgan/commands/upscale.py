@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     read = read_damaged if arguments.damaged else read_whole
     if source.is_dir():
         return run_folder(pairs, read, enlarge, arguments)
-    if ranks.first():
+    if ranks.is_first():
         for note in enlarge_file(pairs[0], read, enlarge):
             print(f"srgan upscale: {source}: {note}", file=sys.stderr)
         print(f"1 picture enlarged to {pairs[0][1]}.")
@@ -106,7 +106,7 @@ def with_faces(arguments: argparse.Namespace) -> Enlarge:
 def run_folder(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, arguments: argparse.Namespace) -> int:
     """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
     exit code other than 0 has torchrun stop the others."""
-    share = pairs[ranks.number() :: ranks.count()]
+    share = pairs[ranks.rank() :: ranks.world_size()]
     missing = [pair for pair in share if arguments.overwrite or not pair[1].exists()]
     try:
         report = enlarge_files(missing, read, enlarge, arguments.jobs)
@@ -116,7 +116,7 @@ def run_folder(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, arguments: a
     for line in report.lines():
         print(f"srgan upscale: {line}", file=sys.stderr)
     counts = torch.tensor([report.done, len(report.failures), len(share) - len(missing)])
-    done, failed, there = ranks.add_up(counts).tolist()
+    done, failed, there = ranks.all_reduce_sum(counts).tolist()
     print(
         f"{done} of {done + failed} pictures enlarged to {arguments.output}"
         + (f"; {there} were there already (--overwrite does them again)." if there else ".")
@@ -223,7 +223,7 @@ def enlarge_files(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, jobs: int
             except UserError as error:
                 return error
 
-        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR, disable=not ranks.first()) as bar:
+        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR, disable=not ranks.is_first()) as bar:
             for start in range(0, len(pairs), GROUP):
                 group = pairs[start : start + GROUP]
                 for (photo, _), result in zip(group, pool.map(work, group), strict=True):

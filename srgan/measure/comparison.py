@@ -12,7 +12,7 @@ from srgan.degradation.chain import copies_alike
 from srgan.errors import UserError
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.models import SCALE
-from srgan.pictures.images import enlarge, to_picture, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import enlarge, normalize, to_picture, to_pixels, to_tensor
 
 LEAST_SIDE = 32
 """Pixels on each side that a photo needs to be compared: less leaves nothing to see, and SSIM no window."""
@@ -77,14 +77,14 @@ def compare(
 def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
     """size, pixels: of an RGB picture whose sides are multiples of 4. LPIPS is taken where its network is."""
     photo = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
-    low, original = copies_alike(degrade, to_unit(photo))
+    low, original = copies_alike(degrade, normalize(photo))
     target = to_pixels(original)  # grey where the small copy is
-    distance = lpips.against(to_unit(target.to(lpips.mean.device))) if lpips else None
+    distance = lpips.against(normalize(target.to(lpips.mean.device))) if lpips else None
 
     def measured(found: Tensor) -> Figures:
         figures = measure(found, target)
         if lpips and distance:
-            figures["lpips"] = round(float(distance(to_unit(found.to(lpips.mean.device)))), 4)
+            figures["lpips"] = round(float(distance(normalize(found.to(lpips.mean.device)))), 4)
         return figures
 
     bicubic = to_pixels(enlarge(low))

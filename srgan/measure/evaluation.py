@@ -9,7 +9,7 @@ from torch import Tensor
 from srgan.degradation.chain import copies_alike
 from srgan.measure.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
 from srgan.measure.pairs import Pairs
-from srgan.pictures.images import enlarge, to_pixels, to_unit
+from srgan.pictures.images import enlarge, normalize, to_pixels
 from srgan.upscaler import Upscaler
 
 Restore = Callable[[Tensor], Tensor]
@@ -50,8 +50,8 @@ def evaluate(
     """
     rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
     for pairs in pictures:
-        given = None if pairs.low is None else to_unit(pairs.low.to(device))
-        low, wanted = copies_alike(degrade, to_unit(pairs.high.to(device)), given)
+        given = None if pairs.low is None else normalize(pairs.low.to(device))
+        low, wanted = copies_alike(degrade, normalize(pairs.high.to(device)), given)
         high = to_pixels(wanted)
         for system, restore in systems.items():
             restored = to_pixels(restore(low))
@@ -71,7 +71,7 @@ def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str
         "psnr_rgb": psnr_rgb(restored, original).clamp(max=100),
     }
     if lpips is not None:
-        columns["lpips"] = lpips(to_unit(restored), to_unit(original))
+        columns["lpips"] = lpips(normalize(restored), normalize(original))
     return {name: column.tolist() for name, column in columns.items()}
 
 

@@ -45,7 +45,7 @@ def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
 def bicubic(picture: Image.Image) -> Image.Image:
     """RGB or RGBA -> the plain enlargement, beside which the restored one is shown."""
     colour = images.opaque(picture) if picture.mode == "RGBA" else picture
-    low = images.to_unit(images.to_tensor(colour)).unsqueeze(0)
+    low = images.normalize(images.to_tensor(colour)).unsqueeze(0)
     large = images.to_picture(images.to_pixels(images.enlarge(low))[0])
     if picture.mode == "RGBA":
         large.putalpha(enlarge_alpha(picture.getchannel("A")))

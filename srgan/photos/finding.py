@@ -70,7 +70,7 @@ def tell(place: Path, photos: int, left_out: Counter[str]) -> None:
 @cache
 def say(sentence: str) -> None:
     """Once, however often a folder is searched, and by one process."""
-    if ranks.first():
+    if ranks.is_first():
         tqdm.write(sentence, file=sys.stderr)
 
 

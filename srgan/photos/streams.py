@@ -231,7 +231,7 @@ class Deal(IterableDataset):
     def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int) -> None:
         """start, stop: those that are wanted of the rank's photos, counted from the epoch's beginning."""
         self.stream, self.seed, self.start, self.stop = stream, seed, start, stop
-        self.rank, self.ranks = ranks.number(), ranks.count()  # the workers do not know it
+        self.rank, self.ranks = ranks.rank(), ranks.world_size()  # the workers do not know it
 
     def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str]] | str]:
         workers, info = max(1, self.stream.workers), get_worker_info()

@@ -55,7 +55,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def to_unit(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1], the range of both networks."""
     return pixels.float() / 127.5 - 1.0
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from srgan.files import with_ending, write_whole
-from srgan.pictures.images import enlarge, reduce, to_picture, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import enlarge, normalize, reduce, to_picture, to_pixels, to_tensor
 from srgan.upscaler import Upscaler
 
 matplotlib.use("Agg")
@@ -126,7 +126,7 @@ def upper_square(picture: Image.Image, side: int) -> Image.Image:
 def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 384) -> None:
     """bicubic | fidelity | detail | original of a picture's upper middle square."""
     picture = upper_square(original, side)
-    low = reduce(to_unit(to_tensor(picture)).unsqueeze(0))
+    low = reduce(normalize(to_tensor(picture)).unsqueeze(0))
     panes = [
         enlarge(low),
         *(upscaler.restore(low, detail) for detail in ((0.0, 1.0) if upscaler.can_blend else (1.0,))),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from srgan.device import send
-from srgan.pictures.images import reduce, to_unit
+from srgan.pictures.images import normalize, reduce
 
 DRAWS = 7
 """Random numbers that a photo needs."""
@@ -17,7 +17,7 @@ def training_pair(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = Fal
     turn: square crops are turned as well as mirrored.
     """
     flip, *colours, upside, aside = send(draws, pixels.device).view(DRAWS, -1, 1, 1, 1)
-    high = random_flip(to_unit(pixels), flip)
+    high = random_flip(normalize(pixels), flip)
     if turn:
         high = random_turn(high, upside, aside)
     if jitter:

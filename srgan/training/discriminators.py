@@ -34,10 +34,10 @@ class PatchDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
 
-    def fool(self, restored: Tensor, original: Tensor) -> Tensor:
+    def generator_loss(self, restored: Tensor, original: Tensor) -> Tensor:
         return adversarial_loss(self(restored))
 
-    def tell_apart(self, restored: Tensor, original: Tensor) -> Verdict:
+    def discriminator_loss(self, restored: Tensor, original: Tensor) -> Verdict:
         logits = self(torch.cat([original.to(restored.dtype), restored.detach()]))  # one pass: nothing mixes photos
         real, fake = logits.float().chunk(2)
         return discriminator_loss(real, fake), real.detach().sigmoid().mean(), fake.detach().sigmoid().mean()
@@ -74,19 +74,19 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, features: Features) -> Features:
         return {name: head(features[name]) for name, head in self.heads.items()}
 
-    def fool(self, restored: Features, original: Features) -> Tensor:
+    def generator_loss(self, restored: Features, original: Features) -> Tensor:
         with torch.no_grad():
             real = self(original)
         return relativistic_loss(self(restored), real)
 
-    def tell_apart(self, restored: Features, original: Features) -> Verdict:
+    def discriminator_loss(self, restored: Features, original: Features) -> Verdict:
         logits = self({name: torch.cat([original[name], restored[name].detach()]) for name in self.LAYERS})
         real, fake = ({name: value.chunk(2)[part] for name, value in logits.items()} for part in (0, 1))
         leads = [(real[name] - fake[name]).detach().float().sigmoid().mean() for name in self.LAYERS]
         d_real = torch.stack(leads).mean()
         return 2 * relativistic_loss(real, fake), d_real, 1 - d_real  # twice, as the other game has two terms
 
-    def steepness(self, restored: Features, original: Features, random: torch.Generator) -> Tensor:
+    def approximate_r1(self, restored: Features, original: Features, random: torch.Generator) -> Tensor:
         """How far the logits move when the features do, by a little noise, the same for every photo: mean square.
 
         Kept low it is the gradient penalty R1 and R2, without which a relativistic game need not settle (Huang et al.

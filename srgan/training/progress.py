@@ -51,7 +51,7 @@ TROUBLES = {
 
 
 @dataclass
-class Position:
+class TrainState:
     """Where a run stands; with the settings it determines everything that comes next."""
 
     stage: str
@@ -65,7 +65,7 @@ class Position:
     """time spent training, per stage"""
 
 
-class Contest:
+class GanMonitor:
     """Watches whether generator and discriminator still learn from each other, and says so once where they do not."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Log:
         self.listeners: list[Callable[[dict[str, Any]], object]] = []
 
     def add(self, row: dict[str, Any]) -> None:
-        if not ranks.first():
+        if not ranks.is_first():
             return
         rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
         try:
@@ -119,15 +119,15 @@ class Log:
 class Meter:
     """Sums losses on the device, and reads, checks and writes their means now and then."""
 
-    def __init__(self, log: Log, position: Position, stage_photos: int, device: torch.device) -> None:
+    def __init__(self, log: Log, state: TrainState, stage_photos: int, device: torch.device) -> None:
         """stage_photos: that the whole stage will see."""
-        self.log, self.position, self.stage_photos, self.device = log, position, stage_photos, device
+        self.log, self.state, self.stage_photos, self.device = log, state, stage_photos, device
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
         self.epoch: dict[str, float] = {}
         self.epoch_steps = 0
         self.clock = time.monotonic()
-        self.photos = position.total
+        self.photos = state.total
         self.latest: dict[str, float] = {}
         """means of the last report"""
         self.text = ""
@@ -148,33 +148,33 @@ class Meter:
         """Means since the last report, as text and as a row of stats.jsonl. Raises UserError when one is not finite."""
         if not self.steps:
             return self.text
-        sums = ranks.add_up(torch.stack(list(self.sums.values()))).tolist()
+        sums = ranks.all_reduce_sum(torch.stack(list(self.sums.values()))).tolist()
         means = {name: value / self.steps for name, value in zip(self.sums, sums, strict=True)}
         self.check(means)
         self.latest = means
         for name, value in means.items():
             self.epoch[name] = self.epoch.get(name, 0.0) + value * self.steps
         elapsed = time.monotonic() - self.clock
-        position = self.position
-        position.seconds[position.stage] = position.seconds.get(position.stage, 0.0) + elapsed
-        row = {"kind": "train", "stage": position.stage, "epoch": position.epoch + 1, "photos": position.total}
-        pace = (position.total - self.photos) / elapsed
+        state = self.state
+        state.seconds[state.stage] = state.seconds.get(state.stage, 0.0) + elapsed
+        row = {"kind": "train", "stage": state.stage, "epoch": state.epoch + 1, "photos": state.total}
+        pace = (state.total - self.photos) / elapsed
         memory = peak_memory(self.device)
         speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace}
         if math.isfinite(memory):  # Windows does not say what a CPU has taken
             speed["peak_memory_gb"] = memory
         self.log.add({**row, **means, **speed})
         self.epoch_steps += self.steps
-        self.sums, self.steps, self.photos, self.clock = {}, 0, position.total, time.monotonic()
-        self.text = progress_text(means, pace, memory, (self.stage_photos - position.total) / pace)
+        self.sums, self.steps, self.photos, self.clock = {}, 0, state.total, time.monotonic()
+        self.text = progress_text(means, pace, memory, (self.stage_photos - state.total) / pace)
         return self.text
 
     def check(self, means: dict[str, float]) -> None:
         for name, value in means.items():
             if not math.isfinite(value):
                 raise UserError(
-                    f"the {name} loss became {value} in epoch {self.position.epoch + 1} of the {self.position.stage} "
-                    f"stage, within the {self.steps} steps before photo {self.position.photos}: the last saved state "
+                    f"the {name} loss became {value} in epoch {self.state.epoch + 1} of the {self.state.stage} "
+                    f"stage, within the {self.steps} steps before photo {self.state.photos}: the last saved state "
                     "is kept; try a lower learning rate or --precision fp32."
                 )
 

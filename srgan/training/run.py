@@ -22,7 +22,7 @@ from srgan.model_folder import Model, ModelConfig, load_model, save_model
 from srgan.models import Generator
 from srgan.photos.data import Crops, Photos
 from srgan.photos.finding import find_photos
-from srgan.pictures.images import open_rgb, reduce, to_pixels, to_unit
+from srgan.pictures.images import normalize, open_rgb, reduce, to_pixels
 from srgan.publish.card import counted, facts, versions, write_card
 from srgan.reports.page import Report, save_page
 from srgan.reports.pictures import (
@@ -57,7 +57,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
-    processes = f"{ranks.count()} processes, each on " if ranks.count() > 1 else ""
+    processes = f"{ranks.world_size()} processes, each on " if ranks.world_size() > 1 else ""
     steps = -(-len(train) // config.batch_size)
     stages = [
         f"{stage} stage: {epochs:g} epochs of {steps:,} steps of {config.batch_size} photos"
@@ -86,7 +86,7 @@ def expected_memory(config: Config, dtype: str) -> float:
     what was measured.
     """
     values = config.channels * (13 + 0.4 * config.blocks) + 1380
-    photos = -(-config.batch_size // ranks.count())
+    photos = -(-config.batch_size // ranks.world_size())
     return 1.0 + photos * config.crop**2 * values * (2 if dtype == "bfloat16" else 4) / 1e9
 
 
@@ -157,7 +157,7 @@ class Run:
         self.versions = versions()
         self.lock = FileLock(self.folder / ".lock", timeout=0)
         check_showcase(config)  # better refused now than after the last epoch
-        self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.first() else None
+        self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.is_first() else None
         self.trainer = Trainer(config, train, held_out, self.folder)
         model = ranks.from_first(lambda: initial_model(config)) if config.init and not resume else None
         ranks.from_first(lambda: self.take_folder(resume))
@@ -166,7 +166,7 @@ class Run:
         elif model:
             self.trainer.start_from(*model)
         self.test_photos = held_out.last(TEST_PHOTOS)
-        if ranks.first():
+        if ranks.is_first():
             self.prepare_folder(resume)
 
     def take_folder(self, resume: bool) -> None:
@@ -189,30 +189,30 @@ class Run:
             (self.folder / "stats.jsonl").unlink(missing_ok=True)
         self.save_references()
         if self.board is not None:
-            self.board.open(self.trainer.stages, self.trainer.position.stage, self.trainer.position.total)
+            self.board.open(self.trainer.stages, self.trainer.state.stage, self.trainer.state.total)
             self.trainer.log.listeners.append(self.board.add_row)
 
     def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
         """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
         try:
             for epoch in self.trainer.advance():
-                if ranks.first():
+                if ranks.is_first():
                     self.after_epoch(epoch)
                     then(epoch)
         except Stopped:
             return False
-        return not any(ranks.any_of(self.trainer.stop_requested))  # during the last validation
+        return not any(ranks.all_reduce_any(self.trainer.stop_requested))  # during the last validation
 
     def save_references(self) -> None:
         pixels = self.test_photos.batch(range(len(self.test_photos.names)))
         save_samples(self.folder / "samples" / "original", self.test_photos.names, pixels)
-        save_samples(self.folder / "samples" / "low", self.test_photos.names, to_pixels(reduce(to_unit(pixels))))
+        save_samples(self.folder / "samples" / "low", self.test_photos.names, to_pixels(reduce(normalize(pixels))))
 
     def after_epoch(self, epoch: int) -> None:
         trainer, names = self.trainer, self.test_photos.names
-        stage = trainer.position.stage
+        stage = trainer.state.stage
         pixels = self.test_photos.batch(range(len(names)))
-        original = to_unit(pixels).to(trainer.device)
+        original = normalize(pixels).to(trainer.device)
         with torch.inference_mode():
             restored = to_pixels(trainer.restore(reduce(original)))
         samples = self.folder / "samples"
@@ -222,7 +222,7 @@ class Run:
         save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
         self.save_report({"bicubic": self.bicubic, f"after epoch {epoch}": trainer.history[-1]}, finished=False)
         if self.board is not None:
-            self.board.add_pictures(stage, trainer.position.total, {"restored": restored, "original": pixels})
+            self.board.add_pictures(stage, trainer.state.total, {"restored": restored, "original": pixels})
         compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
         if epoch % self.config.checkpoint_every == 0 or compared:
             trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
@@ -236,8 +236,8 @@ class Run:
         self.save_model(folder, model, figures, pictures)
         self.save_report(figures, finished=True)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
-        position = self.trainer.position
-        end = {"stage": position.stage, "photos": position.total, "epochs": f"{self.config.epochs:g}"}
+        state = self.trainer.state
+        end = {"stage": state.stage, "photos": state.total, "epochs": f"{self.config.epochs:g}"}
         self.trainer.log.add({"kind": FINISHED, **end})
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
         return f"{best}\nModel folder: {folder}"
@@ -266,7 +266,7 @@ class Run:
     def model(self) -> Model:
         """The weights as they are now, and all that is known of their training."""
         trainer = self.trainer
-        weights = {"detail": trainer.average.state_dict()}
+        weights = {"detail": trainer.generator_ema.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
         config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=self.facts())
@@ -275,10 +275,10 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """All that is known of the training so far."""
         trainer = self.trainer
-        before = list(trainer.stages)[: list(trainer.stages).index(trainer.position.stage)]
-        seen = {**{name: trainer.stages[name] for name in before}, trainer.position.stage: trainer.position.total}
+        before = list(trainer.stages)[: list(trainer.stages).index(trainer.state.stage)]
+        seen = {**{name: trainer.stages[name] for name in before}, trainer.state.stage: trainer.state.total}
         photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
-        training = facts(self.config, photos, trainer.position.seconds, self.versions)
+        training = facts(self.config, photos, trainer.state.seconds, self.versions)
         if trainer.origin:
             training["started_from"] = trainer.origin
         return training

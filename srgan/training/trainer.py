@@ -33,7 +33,7 @@ from srgan.training.config import Config
 from srgan.training.discriminators import make_discriminator
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
-from srgan.training.progress import Contest, Log, Meter, Position
+from srgan.training.progress import GanMonitor, Log, Meter, TrainState
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
 """Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance
@@ -53,14 +53,14 @@ NOT_SAVED = "{} is not there: this run has not saved anything to go on from."
 
 
 def check_batch_size(config: Config) -> None:
-    if config.batch_size < ranks.count():
+    if config.batch_size < ranks.world_size():
         raise UserError(
-            f"--batch-size {config.batch_size} is less than the {ranks.count()} processes: each needs a photo."
+            f"--batch-size {config.batch_size} is less than the {ranks.world_size()} processes: each needs a photo."
         )
 
 
 class Trainer:
-    """One run: networks, optimisers, averages and position, and the steps that move them."""
+    """One run: networks, optimisers, the averaged generator and the state, and the steps that move them."""
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
@@ -79,12 +79,12 @@ class Trainer:
         self.discriminator = make_discriminator(config.judges_features())
         for network in (self.generator, self.discriminator, self.content):
             network.to(self.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
         self.origin: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
         self.log = Log(folder / "stats.jsonl")
-        self.contest = Contest()
+        self.gan_monitor = GanMonitor()
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
         self.start_stage(next(iter(self.stages)))
@@ -96,9 +96,9 @@ class Trainer:
     def start_stage(self, name: str) -> None:
         """Fresh optimisers; the generator starts from the average that the stage before has left."""
         config = self.config
-        seconds = self.position.seconds if hasattr(self, "position") else {}
-        self.position = Position(name, seconds=seconds)
-        self.generator.load_state_dict(self.average.state_dict())
+        seconds = self.state.seconds if hasattr(self, "state") else {}
+        self.state = TrainState(name, seconds=seconds)
+        self.generator.load_state_dict(self.generator_ema.state_dict())
         if name == "fidelity":
             self.optimizers = {
                 "generator": make_optimizers(self.generator, config.optimizer, config.fidelity_lr, self.dtype)
@@ -111,19 +111,19 @@ class Trainer:
                 ),
             }
         for group in self.rate_groups():
-            group["full_lr"] = group["lr"]
+            group["base_lr"] = group["lr"]
 
     def start_from(self, weights: dict[str, dict[str, Tensor]], origin: dict[str, Any]) -> None:
         """The first stage begins with a trained model: the fidelity stage with its faithful weights, the GAN stage with
         its detailed ones, beside which the faithful ones are kept. `origin` says whose, for the model card."""
         faithful = weights.get("fidelity", weights["detail"])
         if "fidelity" in self.stages:
-            self.average.load_state_dict(faithful)
+            self.generator_ema.load_state_dict(faithful)
         else:
-            self.average.load_state_dict(weights["detail"])
+            self.generator_ema.load_state_dict(weights["detail"])
             self.fidelity = copy.deepcopy(faithful)
         self.origin = origin
-        self.start_stage(self.position.stage)
+        self.start_stage(self.state.stage)
 
     def rate_groups(self) -> list[dict[str, Any]]:
         return [
@@ -134,7 +134,7 @@ class Trainer:
         ]
 
     def stage_photos(self) -> int:
-        return self.stages[self.position.stage]
+        return self.stages[self.state.stage]
 
     def epochs(self, stage: str) -> int:
         """Epochs of a stage, the last one perhaps short."""
@@ -143,11 +143,11 @@ class Trainer:
     def advance(self) -> Iterator[int]:
         """Trains to the end of the run and yields the number of each epoch done, after its validation."""
         while True:
-            while self.position.total < self.stage_photos() or self.position.photos:  # saved before an epoch's end
+            while self.state.total < self.stage_photos() or self.state.photos:  # saved before an epoch's end
                 yield from self.train_epoch()
-            if self.position.stage == "fidelity":
-                self.fidelity = copy.deepcopy(self.average.state_dict())
-            following = list(self.stages)[list(self.stages).index(self.position.stage) + 1 :]
+            if self.state.stage == "fidelity":
+                self.fidelity = copy.deepcopy(self.generator_ema.state_dict())
+            following = list(self.stages)[list(self.stages).index(self.state.stage) + 1 :]
             if not following:
                 return
             self.start_stage(following[0])
@@ -155,60 +155,60 @@ class Trainer:
     # One epoch
 
     def train_epoch(self) -> Iterator[int]:
-        position = self.position
-        count = min(len(self.train), position.photos + self.stage_photos() - position.total)
-        meter = Meter(self.log, position, self.stage_photos(), self.device)
+        state = self.state
+        count = min(len(self.train), state.photos + self.stage_photos() - state.total)
+        meter = Meter(self.log, state, self.stage_photos(), self.device)
         saved = time.monotonic()
-        title = f"{position.stage} {position.epoch + 1}/{self.epochs(position.stage)}"
-        with progress_bar(count, position.photos, title) as bar:
+        title = f"{state.stage} {state.epoch + 1}/{self.epochs(state.stage)}"
+        with progress_bar(count, state.photos, title) as bar:
             order = (self.config.seed, self.epoch_number())
-            batches = self.train.batches(*order, position.photos, count, self.config.batch_size)
+            batches = self.train.batches(*order, state.photos, count, self.config.batch_size)
             for pixels in ranks.together(batches):
-                share = ranks.share(min(self.config.batch_size, count - position.photos))
+                share = ranks.share(min(self.config.batch_size, count - state.photos))
                 meter.add(self.step_or_say_what_fits(pixels, share), share.weight)
-                position.photos += share.photos
-                position.total += share.photos
+                state.photos += share.photos
+                state.total += share.photos
                 bar.update(share.photos)
                 due = time.monotonic() - saved > self.config.save_minutes * 60
                 stop = self.stop_requested  # read once: a signal may come between any two lines
-                stop, save, report = ranks.any_of(stop, stop or due, meter.due())
-                if save or report or position.photos == count:
+                stop, save, report = ranks.all_reduce_any(stop, stop or due, meter.due())
+                if save or report or state.photos == count:
                     bar.set_postfix_str(meter.report())
-                    self.warn(self.contest.judge(meter.latest, position.total))
+                    self.warn(self.gan_monitor.judge(meter.latest, state.total))
                 if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
                 if stop:
                     raise Stopped
-        position.epoch, position.photos = position.epoch + 1, 0
+        state.epoch, state.photos = state.epoch + 1, 0
         self.validate(meter.means())
-        yield position.epoch
+        yield state.epoch
         self.save()  # after what the caller writes of the epoch: a run killed in between writes it again
-        ranks.wait()
+        ranks.barrier()
 
     def epoch_number(self) -> int:
         """Over both stages, so that no two epochs of a run share an order."""
-        return self.position.epoch + (self.epochs("fidelity") if self.position.stage == "detail" else 0)
+        return self.state.epoch + (self.epochs("fidelity") if self.state.stage == "detail" else 0)
 
     def warn(self, trouble: tuple[str, str] | None) -> None:
         if trouble is None:
             return
         name, text = trouble
-        position = self.position
-        row = {"stage": position.stage, "epoch": position.epoch + 1, "photos": position.total, "trouble": name}
+        state = self.state
+        row = {"stage": state.stage, "epoch": state.epoch + 1, "photos": state.total, "trouble": name}
         self.log.add({"kind": "warning", **row, "text": text})
         tqdm.write(text)
 
     def validate(self, losses: dict[str, float]) -> None:
-        if not ranks.first():
+        if not ranks.is_first():
             return
         rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
         figures = means(rows)["model"]
-        row = {"stage": self.position.stage, "epoch": self.position.epoch, **losses, **figures}
+        row = {"stage": self.state.stage, "epoch": self.state.epoch, **losses, **figures}
         self.history.append(row)
-        self.log.add({"kind": "validation", "photos": self.position.total, **row})
+        self.log.add({"kind": "validation", "photos": self.state.total, **row})
         photos = f"{len(self.held_out.names)} held-out photos"
-        tqdm.write(f"{self.position.stage} epoch {self.position.epoch}: {show(figures)} on {photos}")
+        tqdm.write(f"{self.state.stage} epoch {self.state.epoch}: {show(figures)} on {photos}")
 
     # One step
 
@@ -219,7 +219,7 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
         # Out here the error is gone, and with it what its frames have held.
-        fits = self.largest_that_fits(pixels) * ranks.count()
+        fits = self.largest_that_fits(pixels) * ranks.world_size()
         words = f"{self.device.type} has no memory left for --batch-size {self.config.batch_size}"
         if not fits:
             raise UserError(f"{words}, nor for one photo a step: free some, or train a smaller network or --crop.")
@@ -233,7 +233,7 @@ class Trainer:
         while photos := photos // 2:
             free_memory(self.device)
             try:
-                with ranks.apart():
+                with ranks.single_rank():
                     self.step(pixels[:photos])
                 return photos
             except (RuntimeError, MemoryError) as error:
@@ -248,7 +248,7 @@ class Trainer:
         """
         share = share or ranks.share(len(pixels))
         # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
-        random = step_generator(self.config.seed, self.epoch_number(), self.position.photos)
+        random = step_generator(self.config.seed, self.epoch_number(), self.state.photos)
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
         turn = self.config.crop_at == "random"
         low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
@@ -259,11 +259,11 @@ class Trainer:
             low, high = chain.small_copy(high, amounts, send(noise, self.device))
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
-        if self.position.stage == "fidelity":
+        if self.state.stage == "fidelity":
             losses = self.fidelity_step(low, high, share.weight)
         else:
             losses = self.detail_step(low, high, random, share.weight)
-        self.update_average(share.photos)
+        self.update_ema(share.photos)
         return losses
 
     def fidelity_step(self, low: Tensor, high: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
@@ -287,7 +287,7 @@ class Trainer:
             views = self.content.views(seen, truth)
             content = self.content.distance(*views)
             judged = views if config.judges_features() else (seen, truth)
-            adversarial = self.discriminator.fool(*judged)
+            adversarial = self.discriminator.generator_loss(*judged)
         loss = content + config.adversarial_weight * adversarial
         if config.pixel_weight:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
@@ -297,7 +297,7 @@ class Trainer:
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
-            discriminator, d_real, d_fake = self.discriminator.tell_apart(*judged)
+            discriminator, d_real, d_fake = self.discriminator.discriminator_loss(*judged)
             penalty = self.penalty(*judged, random)
         update(self.optimizers["discriminator"], discriminator + penalty, weight)
         return {
@@ -308,44 +308,44 @@ class Trainer:
     def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
         """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
         section 3.1: lazy regularisation)."""
-        config, step = self.config, self.position.total // self.config.batch_size
+        config, step = self.config, self.state.total // self.config.batch_size
         if not (config.judges_features() and config.penalty_weight) or step % PENALTY_EVERY:
             return 0.0
         seed = int(torch.randint(2**62, (), generator=random))
         nudges = torch.Generator(self.device).manual_seed(seed)  # too many numbers to bring them from the CPU
-        return PENALTY_EVERY * config.penalty_weight * self.discriminator.steepness(restored, original, nudges)
+        return PENALTY_EVERY * config.penalty_weight * self.discriminator.approximate_r1(restored, original, nudges)
 
     def set_rates(self) -> None:
-        factor = rate_factor(self.position.total / self.stage_photos(), self.schedule())
+        factor = rate_factor(self.state.total / self.stage_photos(), self.schedule())
         for group in self.rate_groups():
-            group["lr"] = group["full_lr"] * factor
+            group["lr"] = group["base_lr"] * factor
 
     def schedule(self) -> str:
-        return self.config.fidelity_schedule if self.position.stage == "fidelity" else self.config.schedule
+        return self.config.fidelity_schedule if self.state.stage == "fidelity" else self.config.schedule
 
     @torch.no_grad()
-    def update_average(self, photos: int) -> None:
+    def update_ema(self, photos: int) -> None:
         """Exponential average with a half-life in photos that grows with the stage (Karras et al. 2022, EDM)."""
-        half_life = min(self.config.ema_half_life, self.position.total * EMA_GROWTH[self.position.stage])
+        half_life = min(self.config.ema_half_life, self.state.total * EMA_GROWTH[self.state.stage])
         keep = 0.5 ** (photos / half_life) if half_life else 0.0
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+        torch._foreach_lerp_(list(self.generator_ema.parameters()), list(self.generator.parameters()), 1 - keep)
 
     def restore(self, low: Tensor) -> Tensor:
         with autocast(self.device, self.dtype):
-            return self.average(low.contiguous(memory_format=torch.channels_last)).float()
+            return self.generator_ema(low.contiguous(memory_format=torch.channels_last)).float()
 
     # State
 
     def save(self, name: str = "state.pt") -> None:
         """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
-        if not ranks.first():
+        if not ranks.is_first():
             return
         state = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
-            "position": vars(self.position), "fidelity": self.fidelity, "history": self.history,
+            "position": vars(self.state), "fidelity": self.fidelity, "history": self.history,
             "origin": self.origin, "photos": self.photos_digest(), "stages": self.stages,
-            "batch_size": self.config.batch_size, "ranks": ranks.count(),
+            "batch_size": self.config.batch_size, "ranks": ranks.world_size(),
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
         torch.save(state, buffer)
@@ -357,12 +357,14 @@ class Trainer:
         try:
             state = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
             self.start_stage(state["position"]["stage"])
-            self.position = Position(**state["position"])
+            self.state = TrainState(**state["position"])
             for name, network in self.networks().items():
                 network.load_state_dict(state["networks"][name])
             for name, optimizers in self.optimizers.items():
                 for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
+            for group in self.rate_groups():
+                group.setdefault("base_lr", group.pop("full_lr", None))  # its name in earlier states
             self.history, self.origin = state["history"], state["origin"]
             if state["fidelity"] is not None:
                 self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
@@ -387,7 +389,7 @@ class Trainer:
     def check_length(self, before: dict[str, int]) -> None:
         """before: photos of each stage as the run was last planned. Raises UserError where --epochs asks for others and
         the learning rate would jump, or so many have been seen already."""
-        stage, seen = self.position.stage, self.position.total
+        stage, seen = self.state.stage, self.state.total
         now, then = self.stages[stage], before[stage]
         if now < seen:
             raise UserError(
@@ -403,8 +405,8 @@ class Trainer:
 
     def say_what_comes_twice(self, batch_size: int, count: int) -> None:
         """batch_size, count: of the steps' photos and of the ranks when the state was saved."""
-        streamed, begun = self.config.photos_per_epoch is not None, self.position.photos > 0
-        alike = (batch_size, count) == (self.config.batch_size, ranks.count()) or count == ranks.count() == 1
+        streamed, begun = self.config.photos_per_epoch is not None, self.state.photos > 0
+        alike = (batch_size, count) == (self.config.batch_size, ranks.world_size()) or count == ranks.world_size() == 1
         if streamed and begun and not alike:
             tqdm.write(
                 "With another --batch-size or number of processes the photos of the running epoch are dealt out anew: "
@@ -419,24 +421,24 @@ class Trainer:
     def forget_later_rows(self) -> None:
         """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
         names = list(self.stages)
-        if not ranks.first():
+        if not ranks.is_first():
             return
-        reached = (names.index(self.position.stage), self.position.total)
-        validated = (names.index(self.position.stage), self.position.epoch)
+        reached = (names.index(self.state.stage), self.state.total)
+        validated = (names.index(self.state.stage), self.state.epoch)
         kept = [
             row for row in self.log.rows()
             if (names.index(row["stage"]), row["photos"]) <= reached
             and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
         ]  # fmt: skip
-        self.contest.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
+        self.gan_monitor.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
         self.log.keep(kept)
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+        return {"generator": self.generator, "discriminator": self.discriminator, "average": self.generator_ema}
 
 
 def progress_bar(photos: int, done: int, title: str) -> tqdm:
-    hidden = not ranks.first()
+    hidden = not ranks.is_first()
     form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # the pace is in Meter's report
     return tqdm(total=photos, initial=done, desc=title, bar_format=form, dynamic_ncols=True, disable=hidden)
 
@@ -447,7 +449,7 @@ def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
     values = [value for optimizer in optimizers for group in optimizer.param_groups for value in group["params"]]
-    ranks.average([value.grad for value in values if value.grad is not None], weight)
+    ranks.all_reduce_mean([value.grad for value in values if value.grad is not None], weight)
     for optimizer in optimizers:
         optimizer.step()
 

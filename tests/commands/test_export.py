@@ -11,7 +11,7 @@ import torch
 from helpers import ROOT, as_tensor, is_one_sentence, textured
 
 from srgan.commands.cli import main
-from srgan.pictures.images import to_pixels, to_unit
+from srgan.pictures.images import normalize, to_pixels
 from srgan.upscaler import Upscaler
 
 
@@ -29,7 +29,7 @@ def test_the_file_gives_what_the_network_gives_at_any_size(exported: Path, model
         pixels = torch.cat([as_tensor(textured(seed, width, height)) for seed in range(count)])
         pixels[..., : width // 2] = 77  # flat, which the program keeps
         (high,) = session.run(["high"], {"low": pixels.numpy().astype(np.float32) / 255})
-        wanted = to_pixels(upscaler.restore(to_unit(pixels), 0.7)).numpy().astype(int)
+        wanted = to_pixels(upscaler.restore(normalize(pixels), 0.7)).numpy().astype(int)
         assert high.shape == (count, 3, 4 * height, 4 * width)
         assert np.abs(np.rint(high * 255) - wanted).max() <= 1
 

@@ -278,11 +278,11 @@ def test_every_process_does_its_share_and_no_other(
     folder: Path, tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "below" / "broken.jpg").unlink()
-    monkeypatch.setattr(ranks, "count", lambda: 2)
-    monkeypatch.setattr(ranks, "add_up", lambda counts: counts)
+    monkeypatch.setattr(ranks, "world_size", lambda: 2)
+    monkeypatch.setattr(ranks, "all_reduce_sum", lambda counts: counts)
     monkeypatch.setattr(ranks, "leave", lambda code: None)
     for number, names in ((0, {"a.png", "c.png"}), (1, {"below/b.png"})):
-        monkeypatch.setattr(ranks, "number", lambda number=number: number)
+        monkeypatch.setattr(ranks, "rank", lambda number=number: number)
         assert run(folder, tmp_path / f"out{number}", *settings) == 0
         assert files(tmp_path / f"out{number}").keys() == names
 

@@ -9,13 +9,13 @@ from helpers import textured
 from PIL import Image, ImageFilter
 
 from srgan.degradation.chain import DRAWS, KINDS, PRESETS, WEARS, Amounts, Shift, draw, fixed, small_copy
-from srgan.pictures.images import greyed, reduce, to_picture, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import greyed, normalize, reduce, to_picture, to_pixels, to_tensor
 
 CPU = torch.device("cpu")
 
 
 def photos(count: int = 1, side: int = 96) -> torch.Tensor:
-    return to_unit(torch.stack([to_tensor(textured(seed, side, side)) for seed in range(count)]))
+    return normalize(torch.stack([to_tensor(textured(seed, side, side)) for seed in range(count)]))
 
 
 def no_noise(high: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_reducing_through_an_intermediate_size_is_pillows(name: str) -> None:
         picture, method = textured(0, 96, 96), Image.Resampling[name.upper()]
         wanted = picture.resize((between, between), method).resize((24, 24), method)
         found = copy(photos(), filter=place, detour=detour)[0]
-        assert grey_levels(found, to_unit(to_tensor(wanted))).max() < 2.01, (name, detour)
+        assert grey_levels(found, normalize(to_tensor(wanted))).max() < 2.01, (name, detour)
 
 
 def test_round_blur_is_pillows_and_each_image_has_its_own() -> None:
@@ -54,8 +54,8 @@ def test_round_blur_is_pillows_and_each_image_has_its_own() -> None:
     amounts = fixed("clean", 2, CPU)._replace(blur=torch.tensor([0.8, 0.0]))
     low = small_copy(high, amounts, no_noise(high))[0]
     wanted = to_tensor(to_picture(to_pixels(reduce(high))[0]).filter(ImageFilter.GaussianBlur(0.8)))
-    cost = grey_levels(reduce(high)[0], to_unit(wanted)).mean()
-    assert grey_levels(low[0], to_unit(wanted)).mean() < 0.2 * cost  # Pillow approximates the Gaussian by boxes
+    cost = grey_levels(reduce(high)[0], normalize(wanted)).mean()
+    assert grey_levels(low[0], normalize(wanted)).mean() < 0.2 * cost  # Pillow approximates the Gaussian by boxes
     assert torch.equal(low[1], reduce(high)[1])
 
 
@@ -74,7 +74,7 @@ def test_flat_blur_reaches_further_along_its_angle() -> None:
 def test_jpeg_kinds_are_libjpegs_files_of_the_small_copy(quality: int) -> None:
     high, file = photos(), io.BytesIO()
     to_picture(to_pixels(reduce(high))[0]).save(file, "JPEG", quality=quality, subsampling=2)
-    wanted = to_unit(to_tensor(Image.open(file)))
+    wanted = normalize(to_tensor(Image.open(file)))
     found = copy(high, quality=quality)[0]
     assert grey_levels(found, wanted).mean() < 0.3 * grey_levels(reduce(high)[0], wanted).mean() + 0.2
 
@@ -84,7 +84,7 @@ def test_a_second_jpeg_lies_on_a_moved_grid() -> None:
     low = to_pixels(copy(high, quality=60))[0]
     padded = torch.nn.functional.pad(low[None].float(), (3, 4, 5, 2), mode="replicate")[0].to(torch.uint8)
     to_picture(padded).save(file, "JPEG", quality=50, subsampling=2)
-    wanted = to_unit(to_tensor(Image.open(file))[:, 5:37, 3:35])
+    wanted = normalize(to_tensor(Image.open(file))[:, 5:37, 3:35])
     found = copy(high, quality=60, second_quality=50, down=5, right=3)[0]
     in_place = copy(high, quality=60, second_quality=50)[0]
     assert grey_levels(found, wanted).mean() < 1.0 < grey_levels(in_place, wanted).mean()
@@ -151,7 +151,7 @@ def test_presets_stay_on_their_ranges_and_photos_are_separate(preset: str) -> No
     for place in range(4):
         alone = small_copy(high[place, None], Amounts(*(v[place, None] for v in part)), noise[place, None])[0]
         assert grey_levels(together[place], alone[0]).max() < 1.01
-    assert torch.equal(together, to_unit(to_pixels(together)))  # the 256 levels that a file holds
+    assert torch.equal(together, normalize(to_pixels(together)))  # the 256 levels that a file holds
 
 
 def test_every_range_is_the_right_way_round() -> None:

@@ -8,7 +8,7 @@ from helpers import textured
 from PIL import Image
 
 from srgan.degradation.jpeg import jpeg
-from srgan.pictures.images import to_picture, to_pixels, to_tensor, to_unit
+from srgan.pictures.images import normalize, to_picture, to_pixels, to_tensor
 
 
 def per_image(*values: float) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_jpeg_is_libjpegs(size: tuple[int, int], quality: int, halved: bool) -> 
     file = io.BytesIO()
     to_picture(pixels).save(file, "JPEG", quality=quality, subsampling=2 if halved else 0)
     wanted = to_tensor(Image.open(file)).float()
-    found = to_pixels(jpeg(to_unit(pixels[None]), per_image(quality), per_image(halved).bool()))[0].float()
+    found = to_pixels(jpeg(normalize(pixels[None]), per_image(quality), per_image(halved).bool()))[0].float()
     damage = (wanted - pixels.float()).abs().mean()
     assert damage > 1, "this quality must cost something for the test to say anything"
     # Not to the last bit: libjpeg's transform has integers, and a coefficient at a border may fall to either side.

@@ -14,7 +14,7 @@ from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, 
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.measure.pairs import CropPictures, Pairs
 from srgan.photos.data import Crops, load_crops
-from srgan.pictures.images import enlarge, greyed, reduce, to_pixels, to_unit
+from srgan.pictures.images import enlarge, greyed, normalize, reduce, to_pixels
 from srgan.upscaler import Upscaler
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def test_the_network_is_fed_8_bit_reductions(crops: Crops) -> None:
 
 
 def test_the_restored_picture_is_measured_as_a_file_would_hold_it(crops: Crops) -> None:
-    originals = to_unit(crops.batch(range(12)))
+    originals = normalize(crops.batch(range(12)))
     exact = figures(lambda low: originals + 0.4 / 127.5, crops)  # less than half a level is lost in rounding
     assert exact["psnr_y"] == exact["psnr_rgb"] == 100
     one_off = figures(lambda low: originals - 1 / 127.5, crops)
@@ -102,7 +102,7 @@ def test_a_ready_low_resolution_copy_is_used_as_it_is() -> None:
     seen: list[torch.Tensor] = []
     pictures = [Pairs(["a"], torch.zeros(1, 3, 32, 32, dtype=torch.uint8), low)]
     evaluate({"it": lambda given: seen.append(given) or enlarge(given)}, pictures, None, CPU)
-    torch.testing.assert_close(seen[0], to_unit(low))
+    torch.testing.assert_close(seen[0], normalize(low))
 
 
 def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
@@ -116,7 +116,7 @@ def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
         evaluate({"it": restore}, CropPictures(crops, batch), None, CPU, degrade="web")
     assert torch.equal(seen[0], torch.cat(seen[1:]))
     high = crops.batch(range(12))
-    ready = to_pixels(reduce(to_unit(high)))
+    ready = to_pixels(reduce(normalize(high)))
     evaluate({"it": restore}, [Pairs(crops.names, high, ready)], None, CPU, degrade="web")
     assert torch.equal(seen[-1], seen[0])
     other = torch.zeros_like(ready)
@@ -126,7 +126,7 @@ def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
 
 def test_old_photos_are_measured_against_grey_originals(crops: Crops) -> None:
     high = crops.batch(range(12))
-    grey = to_unit(to_pixels(greyed(to_unit(high))))
+    grey = normalize(to_pixels(greyed(normalize(high))))
     figures = means(evaluate({"it": lambda low: grey}, CropPictures(crops), None, CPU, degrade="old"))["it"]
     assert figures["psnr_rgb"] == 100
 

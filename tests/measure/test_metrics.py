@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from srgan.errors import UserError
 from srgan.measure.metrics import LPIPS, luma, psnr_rgb, psnr_y, ssim_y
-from srgan.pictures.images import to_unit
+from srgan.pictures.images import normalize
 
 
 def cut_luma(picture: torch.Tensor) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_lpips_is_the_authors(tmp_path: Path, lpips_file: Path) -> None:
     heads = authors_lpips(lpips_file).state_dict()
     save_file(load_file(lpips_file) | {name: heads[name] for name in HEADS}, tmp_path / "authors.safetensors")
     real = SHARED / "models" / "lpips-alex-v0.1.safetensors"
-    restored, original = (to_unit(images) for images in pair())
+    restored, original = (normalize(images) for images in pair())
     for path in (tmp_path / "authors.safetensors", *([real] if real.exists() else [])):
         found, wanted = LPIPS.load(path)(restored, original), authors_lpips(path)(restored, original).flatten()
         assert found.shape == (2,) and found.min() > 0.001
@@ -117,7 +117,7 @@ def test_lpips_is_the_authors(tmp_path: Path, lpips_file: Path) -> None:
 
 
 def test_lpips_is_zero_for_equals_and_symmetric(lpips_file: Path) -> None:
-    restored, original = (to_unit(images) for images in pair())
+    restored, original = (normalize(images) for images in pair())
     lpips = LPIPS.load(lpips_file)
     assert lpips(original, original).tolist() == [0, 0]
     torch.testing.assert_close(lpips(restored, original), lpips(original, restored))
@@ -127,7 +127,7 @@ def test_lpips_grows_with_the_disturbance() -> None:
     path = SHARED / "models" / "lpips-alex-v0.1.safetensors"
     if not path.exists():
         pytest.skip("the LPIPS weights are not beside the checkout")
-    original = to_unit(as_tensor(textured(0, 64, 64)))
+    original = normalize(as_tensor(textured(0, 64, 64)))
     noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
     distances = [
         LPIPS.load(path)((original + amount * noise).clamp(-1, 1), original).item() for amount in (0.02, 0.1, 0.4)

@@ -41,7 +41,7 @@ def batch(picture: str | Image.Image) -> torch.Tensor:
 
 
 def bicubic(small: Image.Image) -> Image.Image:
-    return images.to_picture(images.to_pixels(images.enlarge(images.to_unit(batch(small))))[0])
+    return images.to_picture(images.to_pixels(images.enlarge(images.normalize(batch(small))))[0])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_compare_shows_what_the_upscaler_makes_of_the_reduced_original(
     target = images.open_rgb(original)
     assert target.size == original_size
     small = images.open_rgb(low)
-    assert_same(low, images.to_picture(images.to_pixels(images.reduce(images.to_unit(batch(target))))[0]))
+    assert_same(low, images.to_picture(images.to_pixels(images.reduce(images.normalize(batch(target))))[0]))
     assert_same(restored, upscaler.enlarge(small, 0.25))
     assert_same(enlarged, bicubic(small))
     for name, file in (("bicubic", enlarged), ("restored", restored)):
@@ -88,7 +88,7 @@ def test_lpips_is_among_the_figures_where_its_network_is_given(
         found = handlers.compare(Models({"Faces": upscaler}, lpips), str(photo), detail)
         restored, bicubic, original, _, figures, _ = found
         for name, file in (("bicubic", bicubic), ("restored", restored)):
-            wanted = float(lpips(images.to_unit(batch(file)), images.to_unit(batch(original))))
+            wanted = float(lpips(images.normalize(batch(file)), images.normalize(batch(original))))
             assert figures[name]["lpips"] == pytest.approx(wanted, abs=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_the_small_copy_can_be_worn_and_all_is_made_from_that(
 ) -> None:
     photo = make_picture(tmp_path / "photo.png", 96, 64)
     restored, enlarged, original, low, _, sentence = handlers.compare(models, str(photo), 1.0, 512, small_copy=kind)
-    worn, wanted = copies_alike(kind, images.to_unit(batch(str(photo))))
+    worn, wanted = copies_alike(kind, images.normalize(batch(str(photo))))
     assert_same(low, images.to_picture(images.to_pixels(worn)[0]))
     assert_same(original, images.to_picture(images.to_pixels(wanted)[0]))
     small = images.open_rgb(low)

@@ -15,6 +15,7 @@ from srgan.pictures.images import (
     bicubic,
     centre_crop,
     enlarge,
+    normalize,
     open_rgb,
     reduce,
     round_to_8_bits,
@@ -22,7 +23,6 @@ from srgan.pictures.images import (
     to_pixels,
     to_rgb,
     to_tensor,
-    to_unit,
 )  # fmt: skip
 
 # The value range
@@ -30,7 +30,7 @@ from srgan.pictures.images import (
 
 def test_all_levels_come_back_from_the_networks_range() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    unit = to_unit(levels)
+    unit = normalize(levels)
     assert unit.min() == -1 and unit.max() == 1 and unit.dtype == torch.float32
     assert torch.equal(to_pixels(unit), levels)
     assert torch.equal(to_pixels(round_to_8_bits(unit)), levels)
@@ -64,7 +64,7 @@ def off_by(first: torch.Tensor, second: torch.Tensor) -> int:
 def test_bicubic_is_pillows(size: tuple[int, int], target: tuple[int, int]) -> None:
     # Away from black and white: Pillow clips between its two passes.
     picture = textured(3, *size, low=50, high=205)
-    ours = to_pixels(bicubic(to_unit(as_tensor(picture)), target[1], target[0]))
+    ours = to_pixels(bicubic(normalize(as_tensor(picture)), target[1], target[0]))
     assert off_by(ours, as_tensor(picture.resize(target, Image.Resampling.BICUBIC))) <= 1
 
 
@@ -78,10 +78,10 @@ def test_bicubic_is_pillows_at_full_contrast(size: tuple[int, int], target: tupl
 
 def test_reduce_and_enlarge_are_the_bicubic_rounded_to_8_bits() -> None:
     picture = textured(4, 96, 80, low=50, high=205)
-    low = reduce(to_unit(as_tensor(picture)))
+    low = reduce(normalize(as_tensor(picture)))
     small = picture.resize((24, 20), Image.Resampling.BICUBIC)
     assert off_by(to_pixels(low), as_tensor(small)) <= 1
-    high = enlarge(to_unit(as_tensor(small)))
+    high = enlarge(normalize(as_tensor(small)))
     assert off_by(to_pixels(high), as_tensor(small.resize((96, 80), Image.Resampling.BICUBIC))) <= 1
     for images in (low, high):
         levels = (images + 1) * 127.5
@@ -90,7 +90,7 @@ def test_reduce_and_enlarge_are_the_bicubic_rounded_to_8_bits() -> None:
 
 def test_a_constant_picture_stays_what_it_is() -> None:
     for level in (0, 1, 127, 254, 255):
-        image = to_unit(torch.full((1, 3, 16, 12), level, dtype=torch.uint8))
+        image = normalize(torch.full((1, 3, 16, 12), level, dtype=torch.uint8))
         assert to_pixels(reduce(image)).unique().tolist() == [level]
         assert to_pixels(enlarge(image)).unique().tolist() == [level]
 
@@ -105,7 +105,7 @@ def test_reducing_is_matlabs(name: str) -> None:
     pairs = [(path, folder / "LR_bicubic_X4" / f"{path.stem}x4.png") for path in sorted((folder / "HR").iterdir())]
     assert len(pairs) in (5, 14)
     for high, low in pairs:
-        original, matlabs = to_unit(as_tensor(Image.open(high))), as_tensor(Image.open(low))
+        original, matlabs = normalize(as_tensor(Image.open(high))), as_tensor(Image.open(low))
         assert off_by(to_pixels(reduce(original))[..., 2:-2, 2:-2], matlabs[..., 2:-2, 2:-2]) <= 1, high.name
         mirrored = torch.cat([original[..., :16].flip(-1), original, original[..., -16:].flip(-1)], -1)
         mirrored = torch.cat([mirrored[..., :16, :].flip(-2), mirrored, mirrored[..., -16:, :].flip(-2)], -2)

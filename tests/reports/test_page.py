@@ -112,7 +112,7 @@ def test_tensorboard_has_every_row_once_though_the_run_was_stopped(photos: Path,
     first = start(photos, tmp_path / "run", tensorboard=True, **SETTINGS)
     for epoch in first.trainer.advance():
         first.after_epoch(epoch)
-        if first.trainer.position.stage == "detail":
+        if first.trainer.state.stage == "detail":
             break  # with an epoch that is shown and not yet saved
     first.board.writer.close()
     again = start(photos, first.folder, resume=True, tensorboard=True, **SETTINGS)

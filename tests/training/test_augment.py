@@ -5,7 +5,7 @@ import colorsys
 import torch
 from helpers import as_tensor, textured
 
-from srgan.pictures.images import reduce, to_unit
+from srgan.pictures.images import normalize, reduce
 from srgan.training.augment import (
     DRAWS,
     colour_jitter,
@@ -95,14 +95,14 @@ def changed_pair(jitter: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_without_jitter_a_photo_is_only_mirrored() -> None:
     _, high = changed_pair(0.0, 1)
-    for before, after in zip(to_unit(photos()), high, strict=True):
+    for before, after in zip(normalize(photos()), high, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
 
 
 def test_the_low_copy_is_the_8_bit_reduction_of_the_changed_photo() -> None:
     low, high = changed_pair(0.05, 2)
     assert low.shape == (6, 3, 8, 12) and high.shape == (6, 3, 32, 48)
-    assert not torch.equal(high, to_unit(photos())) and high.abs().max() <= 1
+    assert not torch.equal(high, normalize(photos())) and high.abs().max() <= 1
     torch.testing.assert_close(low, reduce(high), rtol=0, atol=0)
     levels = (low + 1) * 127.5
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
@@ -136,5 +136,5 @@ def test_crops_are_turned_only_where_that_is_asked_for() -> None:
     pixels = torch.arange(3 * 32 * 32).remainder(251).to(torch.uint8).view(1, 3, 32, 32).repeat(16, 1, 1, 1)
     for turn in (False, True):
         _, high = training_pair(pixels, 0, torch.rand(DRAWS, 16, generator=seeded()), turn)
-        ways = [to_unit(pixels[0]), to_unit(pixels[0]).flip(-1)]
+        ways = [normalize(pixels[0]), normalize(pixels[0]).flip(-1)]
         assert all(any(torch.equal(image, way) for way in ways) for image in high) != turn

@@ -57,8 +57,8 @@ def test_patches_are_judged_by_cross_entropy() -> None:
     restored, original = (torch.rand(2, 3, 32, 32, requires_grad=True) for _ in range(2))
     real, fake = network(original), network(restored)
     cross_entropy = F.binary_cross_entropy_with_logits
-    torch.testing.assert_close(network.fool(restored, original), cross_entropy(fake, torch.ones_like(fake)))
-    loss, d_real, d_fake = network.tell_apart(restored, original)
+    torch.testing.assert_close(network.generator_loss(restored, original), cross_entropy(fake, torch.ones_like(fake)))
+    loss, d_real, d_fake = network.discriminator_loss(restored, original)
     both = cross_entropy(real, torch.ones_like(real)) + cross_entropy(fake, torch.zeros_like(fake))
     torch.testing.assert_close(loss, both)
     torch.testing.assert_close(torch.stack([d_real, d_fake]), torch.stack([real, fake]).sigmoid().mean((1, 2, 3, 4)))
@@ -105,12 +105,12 @@ def test_features_are_judged_against_those_of_the_same_photo(
     network = FeatureDiscriminator()
     restored, original = ({name: value.clone().requires_grad_() for name, value in view.items()} for view in views)
     fake, real = network(restored), network(original)
-    torch.testing.assert_close(network.fool(restored, original), relativistic_loss(fake, real))
-    loss, d_real, d_fake = network.tell_apart(restored, original)
+    torch.testing.assert_close(network.generator_loss(restored, original), relativistic_loss(fake, real))
+    loss, d_real, d_fake = network.discriminator_loss(restored, original)
     torch.testing.assert_close(loss, 2 * relativistic_loss(real, fake))
     leads = [(real[name] - fake[name]).sigmoid().mean().item() for name in real]
     assert d_real.item() == pytest.approx(sum(leads) / 4) and d_fake.item() == pytest.approx(1 - sum(leads) / 4)
-    network.fool(restored, original).backward()
+    network.generator_loss(restored, original).backward()
     assert restored["conv5_4"].grad.abs().max() > 0 and original["conv5_4"].grad is None
     restored["conv5_4"].grad = None
     loss.backward()
@@ -118,7 +118,7 @@ def test_features_are_judged_against_those_of_the_same_photo(
 
 
 def test_the_same_photo_is_a_draw(views: Views) -> None:
-    loss, d_real, d_fake = FeatureDiscriminator().tell_apart(views[0], views[0])
+    loss, d_real, d_fake = FeatureDiscriminator().discriminator_loss(views[0], views[0])
     assert loss.item() == pytest.approx(2 * math.log(2)) and d_real.item() == d_fake.item() == 0.5
 
 
@@ -131,11 +131,11 @@ def test_steepness_of_a_plane_is_its_gradient(views: Views, name: str) -> None:
         if other != name:
             nn.init.zeros_(plane.weight)
     restored, original = ({name: value.clone().requires_grad_() for name, value in view.items()} for view in views)
-    found = [network.steepness(restored, original, seeded(seed)) for seed in range(60)]
+    found = [network.approximate_r1(restored, original, seeded(seed)) for seed in range(60)]
     slope = network.heads[name].weight.square().sum().item()
     wanted = network.NUDGE**2 * slope / len(network.LAYERS)
     assert torch.stack(found).mean().item() == pytest.approx(wanted, rel=0.2)  # 3x3 places and 60 noises at the least
-    assert torch.equal(network.steepness(restored, original, seeded(0)), found[0])
+    assert torch.equal(network.approximate_r1(restored, original, seeded(0)), found[0])
     found[0].backward()
     assert restored[name].grad is None and network.heads[name].weight.grad.abs().max() > 0
 
@@ -148,9 +148,11 @@ def test_judging_features_is_learned(views: Views) -> None:
     network = FeatureDiscriminator()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(20):
-        loss, d_real, _ = network.tell_apart(*views)
+        loss, d_real, _ = network.discriminator_loss(*views)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert d_real.item() > 0.9
-    assert network.fool(*views).item() > 2 * network.fool(*views[::-1]).item()  # the generator is told which way to go
+    assert (
+        network.generator_loss(*views).item() > 2 * network.generator_loss(*views[::-1]).item()
+    )  # the generator is told which way to go

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.vgg import cfgs, make_layers
-from torchvision.transforms.functional import normalize
+from torchvision.transforms import functional as transforms
 
 from srgan.errors import UserError
 from srgan.measure.metrics import ssim_y
-from srgan.pictures.images import to_unit
+from srgan.pictures.images import normalize
 from srgan.training.losses import (
     PERCEPTUAL_LAYERS,
     VGG19,
@@ -59,7 +59,7 @@ def test_features_are_torchvisions_on_imagenet_normalised_input(vgg19: VGG19) ->
         {name.removeprefix("features."): value for name, value in vgg19.state_dict().items()}, strict=True
     )
     images = torch.rand(2, 3, 40, 32) * 2 - 1
-    x = normalize((images + 1) / 2, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    x = transforms.normalize((images + 1) / 2, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     found = vgg19(images, frozenset({"conv1_1", "conv3_4", "conv5_4"}))
     for name, index in (("conv1_1", 0), ("conv3_4", 16), ("conv5_4", 34)):
         wanted = theirs[: index + 1](x)
@@ -180,7 +180,7 @@ def test_ssim_loss_is_one_less_the_metric() -> None:
     original = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8, generator=random)
     restored = (original.float() * 0.8 + 20).to(torch.uint8)
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))  # the metric cuts 4 pixels off, the loss does not
-    loss = ssim_loss(*(to_unit(images)[inner] for images in (restored, original))).item()
+    loss = ssim_loss(*(normalize(images)[inner] for images in (restored, original))).item()
     assert loss == pytest.approx(1 - ssim_y(restored, original).mean().item(), abs=1e-5)
     assert 0.01 < loss < 0.5
 

@@ -78,12 +78,12 @@ def test_each_rank_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_alone_nothing_is_waited_for() -> None:
-    assert ranks.first() and ranks.count() == 1
-    assert ranks.any_of(True, False) == [True, False]
+    assert ranks.is_first() and ranks.world_size() == 1
+    assert ranks.all_reduce_any(True, False) == [True, False]
     assert ranks.from_first(lambda: 3) == 3
     assert list(ranks.together(iter([1, 2, 3]))) == [1, 2, 3] and list(ranks.together(iter([]))) == []
     gradient = torch.ones(2)
-    ranks.average([gradient], 1.0)
+    ranks.all_reduce_mean([gradient], 1.0)
     assert gradient.tolist() == [1, 1]
 
 

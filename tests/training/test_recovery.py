@@ -11,7 +11,7 @@ import torch
 from helpers import TINY, environment, full_disk, is_one_sentence, rows, start
 
 from srgan.errors import UserError
-from srgan.training.progress import LONG, Contest
+from srgan.training.progress import LONG, GanMonitor
 from srgan.training.run import Run
 
 ARGUMENTS = (*TINY, "--content", "mse", "--held-out", "2", "--fidelity-epochs", "1", "--epochs", "2", "--jitter", "0.1")
@@ -107,7 +107,7 @@ def test_after_a_full_memory_the_run_goes_on_with_smaller_steps(
     batch = named_batch(caught.value)
     again = with_room_for(start(photos, run.folder, resume=True, batch_size=batch), 3, fill)
     assert again.train() is True
-    assert again.trainer.position.total == 10
+    assert again.trainer.state.total == 10
     average = state["networks"]["average"]
     assert all(torch.equal(value, again.trainer.fidelity[name]) for name, value in average.items())
 
@@ -136,7 +136,7 @@ HEALTHY = {"d_real": 0.7, "d_fake": 0.3, "discriminator": 0.9}
 
 @pytest.mark.parametrize(("means", "word"), [(WON, "has won"), (GUESSES, "has given up")])
 def test_a_discriminator_out_of_balance_is_told_of_once(means: dict[str, float], word: str) -> None:
-    contest = Contest()
+    contest = GanMonitor()
     told = [contest.judge(means, photos) for photos in range(0, 4 * LONG, 500)]
     assert [place * 500 for place, found in enumerate(told) if found] == [LONG]
     _, text = told[LONG // 500]
@@ -144,7 +144,7 @@ def test_a_discriminator_out_of_balance_is_told_of_once(means: dict[str, float],
 
 
 def test_a_short_trouble_a_healthy_contest_and_the_fidelity_stage_are_passed_over() -> None:
-    contest = Contest()
+    contest = GanMonitor()
     for photos in range(0, 10 * LONG, 500):
         means = WON if photos % LONG else HEALTHY
         assert contest.judge(means, photos) is None

@@ -38,12 +38,12 @@ from safetensors.torch import load_file
 from srgan.errors import UserError
 from srgan.measure.metrics import structural_similarity
 from srgan.photos.data import load_crops
-from srgan.pictures.images import reduce, to_unit
+from srgan.pictures.images import normalize, reduce
 from srgan.ranks import Share
 from srgan.training.augment import random_window
 from srgan.training.config import Config
 from srgan.training.losses import grid_loss
-from srgan.training.progress import Log, Meter, Position
+from srgan.training.progress import Log, Meter, TrainState
 from srgan.training.run import Run, expected_memory, plan
 from srgan.training.trainer import Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
@@ -79,7 +79,7 @@ def test_constant_schedule_is_constant() -> None:
 def test_schedules_count_photos_and_not_steps(photos: Path, tmp_path: Path) -> None:
     for batch in (2, 5):
         one = trainer(photos, tmp_path, batch_size=batch, fidelity_epochs=4)
-        one.position.total = 20  # of 4 epochs of 10 photos
+        one.state.total = 20  # of 4 epochs of 10 photos
         one.set_rates()
         assert one.rate_groups()[0]["lr"] == pytest.approx(1.5e-3 * rate_factor(0.5, "one-cycle"))
 
@@ -91,33 +91,33 @@ def fill(network: torch.nn.Module, value: float) -> None:
 
 
 def averaged(one: Trainer) -> float:
-    (value,) = {round(float(x), 5) for parameter in one.average.parameters() for x in parameter.unique()}
+    (value,) = {round(float(x), 5) for parameter in one.generator_ema.parameters() for x in parameter.unique()}
     return value
 
 
 def test_average_forgets_half_in_its_half_life(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, ema_half_life=8)
-    one.position.total = 1_000_000
+    one.state.total = 1_000_000
     for updates in ([8], [4, 4], [1] * 8):
-        fill(one.average, 0)
+        fill(one.generator_ema, 0)
         fill(one.generator, 1)
         for count in updates:
-            one.update_average(count)
+            one.update_ema(count)
         assert averaged(one) == pytest.approx(0.5)
 
 
 def test_average_is_short_at_the_beginning_and_absent_on_request(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, ema_half_life=1000)
     for total, left in ((0, 0.0), (40, 0.5), (80, 0.5**0.5)):  # the half-life is a tenth of what has been seen
-        one.position.total = total
-        fill(one.average, 1)
+        one.state.total = total
+        fill(one.generator_ema, 1)
         fill(one.generator, 0)
-        one.update_average(4)
+        one.update_ema(4)
         assert averaged(one) == pytest.approx(left, abs=1e-5)
     none = trainer(photos, tmp_path, ema_half_life=0)
-    none.position.total = 1_000_000
+    none.state.total = 1_000_000
     fill(none.generator, 3)
-    none.update_average(1)
+    none.update_ema(1)
     assert averaged(none) == 3
 
 
@@ -132,7 +132,7 @@ def test_each_step_has_its_own_random_numbers_and_the_same_ones_again() -> None:
 
 
 def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
-    position = Position("fidelity")
+    position = TrainState("fidelity")
     meter = Meter(Log(tmp_path / "stats.jsonl"), position, 100, torch.device("cpu"))
     for value in (1.0, 2.0, 6.0):
         meter.add({"pixel": torch.tensor(value)})
@@ -147,7 +147,7 @@ def test_meter_gives_means_over_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run_in_one_sentence(tmp_path: Path, value: float) -> None:
-    meter = Meter(Log(tmp_path / "stats.jsonl"), Position("detail", epoch=2), 100, torch.device("cpu"))
+    meter = Meter(Log(tmp_path / "stats.jsonl"), TrainState("detail", epoch=2), 100, torch.device("cpu"))
     meter.add({"generator": torch.tensor(1.0), "discriminator": torch.tensor(value)})
     with pytest.raises(UserError) as caught:
         meter.report()
@@ -201,8 +201,8 @@ def test_features_are_judged_on_the_networks_as_they_were(photos: Path, tmp_path
     with torch.no_grad():
         restored = one.generator(low)
         views = one.content.views(*random_window((restored, high), 6, torch.Generator().manual_seed(3)))
-        content, fooled = one.content.distance(*views).item(), one.discriminator.fool(*views).item()
-        judged, d_real, _ = one.discriminator.tell_apart(*views)
+        content, fooled = one.content.distance(*views).item(), one.discriminator.generator_loss(*views).item()
+        judged, d_real, _ = one.discriminator.discriminator_loss(*views)
     l1, grid = F.l1_loss(restored, high).item(), grid_loss(restored, high).item()
     found = {name: value.item() for name, value in one.detail_step(low, high, torch.Generator().manual_seed(3)).items()}
     wanted = {"content": content, "adversarial": fooled, "discriminator": judged.item(), "d_real": d_real.item()}
@@ -215,10 +215,10 @@ def test_the_penalty_is_due_every_eighth_step_for_all_of_them(photos: Path, tmp_
     one = detail_trainer(photos, tmp_path / "10", penalty_weight=10.0, **settings)
     views = one.content.views(*torch.rand(2, 4, 3, 32, 32))
     penalties = []
-    for one.position.total in (0, 4, 28, 32):  # photos, of four a step
+    for one.state.total in (0, 4, 28, 32):  # photos, of four a step
         penalties.append(one.penalty(*views, seeded(3)))
     nudges = seeded(int(torch.randint(2**62, (), generator=seeded(3))))
-    wanted = 8 * 10.0 * one.discriminator.steepness(*views, nudges)
+    wanted = 8 * 10.0 * one.discriminator.approximate_r1(*views, nudges)
     assert wanted > 0 and penalties[1:3] == [0, 0]
     torch.testing.assert_close(penalties[0], wanted)
     torch.testing.assert_close(penalties[3], wanted)
@@ -234,9 +234,9 @@ def test_the_penalty_holds_the_discriminator_back(photos: Path, tmp_path: Path, 
         pixels = one.train.batch(range(4))
         for _ in range(10):
             one.step(pixels)  # the position stays, so that each of them has it
-        high = to_unit(pixels)
+        high = normalize(pixels)
         views = one.content.views(one.restore(reduce(high)), high)
-        found[weight] = one.discriminator.steepness(*views, seeded(5)).item()
+        found[weight] = one.discriminator.approximate_r1(*views, seeded(5)).item()
     assert found[100.0] < 0.5 * found[0.0]
 
 
@@ -323,10 +323,23 @@ def test_a_step_never_waits_for_the_gpu(photos: Path, tmp_path: Path, vgg19_file
 
 def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, fidelity_epochs=1, epochs=1, lr=1e-30)
-    assert [(one.position.stage, epoch) for epoch in one.advance()] == [("fidelity", 1), ("detail", 1)]
+    assert [(one.state.stage, epoch) for epoch in one.advance()] == [("fidelity", 1), ("detail", 1)]
     assert one.fidelity is not None
-    for name, value in one.average.state_dict().items():
+    for name, value in one.generator_ema.state_dict().items():
         torch.testing.assert_close(value, one.fidelity[name], rtol=0, atol=1e-6)
+
+
+def test_a_state_of_an_earlier_version_keeps_its_learning_rates(photos: Path, tmp_path: Path) -> None:
+    one = trainer(photos, tmp_path)
+    one.save()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for optimizers in state["optimizers"].values():
+        for group in (group for optimizer in optimizers for group in optimizer["param_groups"]):
+            group["full_lr"] = group.pop("base_lr")
+    torch.save(state, tmp_path / "state.pt")
+    again = trainer(photos, tmp_path)
+    again.load()
+    assert [group["base_lr"] for group in again.rate_groups()] == [group["base_lr"] for group in one.rate_groups()]
 
 
 def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
@@ -335,7 +348,7 @@ def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tup
     for epochs, name in ((1, "fidelity.safetensors"), (0, "model.safetensors")):
         given = load_file(model / name)
         run = start(photos, tmp_path / name, init=str(model), **tiny, fidelity_epochs=epochs)
-        for network in (run.trainer.generator, run.trainer.average):
+        for network in (run.trainer.generator, run.trainer.generator_ema):
             assert all(torch.equal(value, given[key]) for key, value in network.state_dict().items())
     assert run.train()
     run.finish()
@@ -364,7 +377,7 @@ def test_a_model_of_another_size_is_no_start(photos: Path, tmp_path: Path, two_s
 
 def test_a_stage_may_end_within_an_epoch(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, fidelity_epochs=0.5, epochs=1.5)
-    ends = [(one.position.stage, epoch, one.position.total) for epoch in one.advance()]
+    ends = [(one.state.stage, epoch, one.state.total) for epoch in one.advance()]
     assert ends == [("fidelity", 1, 5), ("detail", 1, 10), ("detail", 2, 15)]
 
 
@@ -397,7 +410,7 @@ def test_held_out_photos_leave_no_trace_in_the_weights(photos: Path, tmp_path: P
         one = trainer(folder, tmp_path / "run", epochs=2)
         assert one.held_out.names == ["010.png", "011.png"]
         list(one.advance())
-        found.append((one.average.state_dict(), one.history[-1]["psnr_y"]))
+        found.append((one.generator_ema.state_dict(), one.history[-1]["psnr_y"]))
     (plain, psnr), (same, other_psnr), (different, _) = found
     assert all(torch.equal(value, same[name]) for name, value in plain.items())
     assert psnr != other_psnr
@@ -508,7 +521,7 @@ def test_a_request_to_stop_during_the_last_validation_is_heard(
 
     def interrupted(losses: dict[str, float]) -> None:
         validate(losses)
-        run.trainer.stop_requested = run.trainer.position.stage == "detail"
+        run.trainer.stop_requested = run.trainer.state.stage == "detail"
 
     monkeypatch.setattr(run.trainer, "validate", interrupted)
     assert run.train() is False
