@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from srgan.commands.arguments import OneLineParser
 from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
@@ -38,7 +39,6 @@ from srgan.page.handlers import log
 from srgan.page.offered_models import Models, load_models
 from srgan.page.served_files import keep_swept, own_folder
 from srgan.page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
-from srgan.training.config import OneLineParser
 
 INTRO = """# Faces from a few pixels
 Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.

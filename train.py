@@ -23,14 +23,17 @@ if __name__ == "__main__":  # before the imports that fail where a package is mi
     prepare("train.py")
 
 from srgan import ranks
+from srgan.commands.arguments import build_parser, parse
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
-from srgan.photos.data import Crops, Photos, first_reasons, load_crops
+from srgan.photos.crops import Crops, Photos, first_reasons, load_crops
+from srgan.photos.names import is_stream
 from srgan.photos.streams import open_stream
 from srgan.photos.windows import load_windows
+from srgan.publish.background import Publisher
 from srgan.publish.card import draft_card
-from srgan.publish.push import Publisher, check_push, push
-from srgan.training.config import Config, build_parser, flag, is_stream, make_config, parse, resume_config
+from srgan.publish.push import check_push, push
+from srgan.training.config import Config, flag, make_config, resume_config
 from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
 
 

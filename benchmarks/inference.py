@@ -32,7 +32,7 @@ from peers import Absent, module, ncnn_peer
 from srgan.commands.export import export_onnx
 from srgan.files import write_whole
 from srgan.pictures.images import normalize, to_pixels, to_tensor
-from srgan.publish.card import hardware
+from srgan.publish.facts import hardware
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent

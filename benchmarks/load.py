@@ -27,7 +27,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from srgan.publish.card import hardware
+from srgan.publish.facts import hardware
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -23,7 +23,7 @@ from training import synthetic_photos
 
 from srgan.files import write_whole
 from srgan.photos.finding import find_photos
-from srgan.publish.card import hardware
+from srgan.publish.facts import hardware
 
 READ = """
 import json, resource, sys, time

@@ -42,9 +42,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from srgan.device import choose_device, choose_dtype, peak_memory
 from srgan.files import write_whole
 from srgan.models import Generator
-from srgan.photos.data import load_crops, read_crop
+from srgan.photos.collections import read_crop
+from srgan.photos.crops import load_crops
 from srgan.photos.finding import find_photos
-from srgan.publish.card import hardware
+from srgan.publish.facts import hardware
 from srgan.training.config import Config
 from srgan.training.discriminators import make_discriminator
 from srgan.training.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,10 @@ from srgan.models import SCALE
 from srgan.pictures.boxes import Box
 from srgan.pictures.formats import standard
 from srgan.pictures.images import flat
+from srgan.shipped import WEIGHTS
 from srgan.upscaler import Upscaler
 
-DETECTOR = Path(__file__).resolve().parent.parent / "weights" / "face-detector" / "face_detection_yunet_2023mar.onnx"
+DETECTOR = WEIGHTS / "face-detector" / "face_detection_yunet_2023mar.onnx"
 DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
 LEAST_SCORE = 0.8

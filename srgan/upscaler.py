@@ -29,8 +29,9 @@ from srgan.pictures.images import (
     to_pixels,
     where_flat,
 )
+from srgan.shipped import WEIGHTS
 
-SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "celeba-faces"
+SHIPPED_MODEL = WEIGHTS / "celeba-faces"
 
 TILE = {"cpu": 512, "cuda": 1024}
 """Largest side of the tiles that the low-resolution part takes: its 64 channels are 128 bytes a pixel in bf16. Smaller

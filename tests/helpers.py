@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srgan.models import Generator
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.training.config import Config
 from srgan.training.losses import VGG19
 from srgan.training.run import Run

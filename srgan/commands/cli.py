@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srgan.commands import evaluate, export, upscale
+from srgan.commands.arguments import OneLineParser
 from srgan.errors import UserError
 from srgan.hub import HubError
 from srgan.model_folder import read_config
 from srgan.publish.card import restate, restated
 from srgan.publish.push import check_push, model_folder, push
 from srgan.publish.space import make_space
-from srgan.training.config import OneLineParser
 from srgan.upscaler import SHIPPED_MODEL
 
 

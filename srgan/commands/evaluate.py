@@ -14,7 +14,7 @@ from srgan.files import lies_in, with_ending, write_whole
 from srgan.measure.evaluation import BICUBIC, Keep, blends, evaluate, means, show
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import open_pictures
-from srgan.photos.data import first_reasons
+from srgan.photos.crops import first_reasons
 from srgan.pictures.images import to_picture
 from srgan.upscaler import Upscaler
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srgan.errors import UserError
 from srgan.models import SCALE
-from srgan.photos.data import Crops, load_crops
+from srgan.photos.crops import Crops, load_crops
 from srgan.photos.finding import find_photos, is_of_the_system, is_picture
 from srgan.pictures.images import open_rgb, to_tensor
 

@@ -11,12 +11,13 @@ from srgan.measure.metrics import LPIPS
 from srgan.page import zero
 from srgan.page.close_ups import faces_of
 from srgan.pictures.images import flat
+from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 
-PHOTOS_MODEL = SHIPPED_MODEL.parent / "photos"
+PHOTOS_MODEL = WEIGHTS / "photos"
 """For clean pictures of anything; a Space may leave it out."""
 
-WORN_MODEL = SHIPPED_MODEL.parent / "worn"
+WORN_MODEL = WEIGHTS / "worn"
 """For pictures of anything that went through JPEG, a messenger or a scanner; a Space may leave it out."""
 
 FACES, ANY_PHOTO, WORN_PHOTO = "Faces", "Any photo", "Worn photo"

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from srgan import shipped
 from srgan.page import zero
 from srgan.page.components import (
     PAGE,
@@ -41,9 +42,7 @@ from srgan.page.uploads import read
 from srgan.publish.card import figures_table
 from srgan.reports.pictures import save_curves
 
-EXAMPLES = [
-    PAGE.parent / "examples" / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
-]
+EXAMPLES = [shipped.EXAMPLES / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
 EXAMPLE_SMALL_SIDE = 128
 
 COPIES = [("Clean", "clean"), ("Web", "web"), ("Old", "old")]

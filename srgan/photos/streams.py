@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from srgan import ranks
 from srgan.errors import UserError
-from srgan.photos.data import Crops, first_reasons, held_out_count, read_crop
+from srgan.photos.collections import read_crop
+from srgan.photos.crops import Crops, first_reasons, held_out_count
 from srgan.photos.finding import is_picture
 from srgan.training.config import Config
 

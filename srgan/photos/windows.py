@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from srgan import ranks
-from srgan.photos.data import Crops, cached, count_to_hold_out, require_photos, shuffled, too_small
+from srgan.photos.cache import cached
+from srgan.photos.collections import too_small
+from srgan.photos.crops import Crops, count_to_hold_out, require_photos, shuffled
 
 
 @dataclass(frozen=True)

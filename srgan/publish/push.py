@@ -3,10 +3,8 @@
 import hashlib
 import re
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,15 @@ from typing import Any
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token, hf_hub_download
 from huggingface_hub.hf_api import RepoFile, RepoFolder
-from huggingface_hub.utils import disable_progress_bars, validate_repo_id
-from tqdm import tqdm
+from huggingface_hub.utils import validate_repo_id
 
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, check_card, hub, is_same, told
 from srgan.measure.metrics import FIGURES
 from srgan.model_folder import LARGEST_JSON, WEIGHTS, Model, load_model, read_config, save_model
-from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, hours, named, shown_files, write_card
-from srgan.training.config import data_name
+from srgan.photos.names import data_name
+from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files, write_card
+from srgan.publish.facts import hours
 
 BRANCH = "checkpoints"
 """Earlier epochs are committed there, so that `main` never holds anything but the latest model."""
@@ -338,38 +336,3 @@ def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) 
 
 
 # During the training
-
-
-class Publisher:
-    """Pushes a run every so many epochs from a thread of its own. What fails is told, and the training goes on."""
-
-    def __init__(self, repo_id: str, every: int, write: Callable[[], Path]) -> None:
-        """every: epochs, 0 for never; write: gives a model folder as it is now, which stays so until the next call."""
-        self.repo_id, self.every, self.write = repo_id, every, write
-        self.thread: threading.Thread | None = None
-
-    def after_epoch(self, epoch: int) -> None:
-        if not self.every or epoch % self.every:
-            return
-        if self.thread is not None and self.thread.is_alive():
-            tqdm.write(f"Epoch {epoch} is not pushed: the push before it is still under way.")
-            return
-        with self.told():
-            self.thread = threading.Thread(target=self.push, args=(self.write(),))
-            self.thread.start()
-
-    def push(self, folder: Path) -> None:
-        disable_progress_bars()  # they would tear the training's
-        with self.told():
-            push(folder, self.repo_id, tqdm.write)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        try:
-            yield
-        except UserError as error:
-            tqdm.write(f"Not pushed, and training goes on: {error}")
-
-    def wait(self) -> None:
-        if self.thread is not None:
-            self.thread.join()

@@ -14,29 +14,29 @@ from srgan.errors import UserError
 from srgan.hub import HUB_NAME, HubError, hub, told
 from srgan.model_folder import brief, load_model
 from srgan.publish.push import check_token, files_of, model_folder
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from srgan.shipped import ROOT
 
 FILES_OF = {
     "": "LICENSE README.md app.py requirements.txt",
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
-        "ranks.py upscaler.py"
+        "ranks.py shipped.py upscaler.py"
     ),
-    "srgan/commands": "__init__.py cli.py console.py evaluate.py export.py upscale.py",
+    "srgan/commands": "__init__.py arguments.py cli.py console.py evaluate.py export.py upscale.py",
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (
         "__init__.py api.py close_ups.py components.py figures.html handlers.py head.html mcp.py offered_models.py "
         "proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
     ),
-    "srgan/photos": "__init__.py data.py finding.py streams.py windows.py",
+    "srgan/photos": "__init__.py cache.py collections.py crops.py finding.py names.py streams.py windows.py",
     "srgan/pictures": "__init__.py boxes.py colour.py colour_tags.py formats.py images.py",
-    "srgan/publish": "__init__.py card.py push.py space.py",
+    "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
     "srgan/training": (
-        "__init__.py augment.py config.py discriminators.py losses.py optimizers.py progress.py run.py trainer.py"
+        "__init__.py augment.py config.py discriminators.py gan_monitor.py losses.py optimizers.py progress.py "
+        "run.py trainer.py"
     ),
     "weights/celeba-faces": (
         "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from srgan.files import write_whole
 from srgan.measure.metrics import FIGURES
-from srgan.publish.card import counted
+from srgan.publish.facts import counted
 from srgan.reports.pictures import draw_panel, epoch_folder, panels, sample_names
 from srgan.training.config import Config, flag
 
@@ -69,7 +69,7 @@ class Report:
 
     name: str
     training: dict[str, Any]
-    """settings, photos, hours and versions, as `srgan.publish.card.facts` gives them"""
+    """settings, photos, hours and versions, as `srgan.publish.facts.facts` gives them"""
     epochs: dict[str, int]
     """of each stage"""
     history: list[dict[str, Any]]

@@ -1,17 +1,15 @@
 """Every training setting, once: the dataclass, the recipes that preset it, and the command line made from it."""
 
-import argparse
 import dataclasses
 import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from srgan.errors import UserError
 from srgan.models import LARGEST, SCALE
+from srgan.photos.names import data_name, is_stream
 
 LARGEST_REDUCTION = 16
 
@@ -229,52 +227,6 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Refuses in one sentence and with exit code 2, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def build_parser(prog: str, description: str) -> OneLineParser:
-    """A parser with a flag for each setting. Settings that are not given are absent from its result."""
-    parser = OneLineParser(
-        prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    kinds = get_type_hints(Config)
-    for field in dataclasses.fields(Config):
-        kind, text = kinds[field.name], field.metadata["help"]
-        if getattr(kind, "__origin__", None) is Literal:
-            parser.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
-            continue
-        plain = next(t for t in (get_args(kind) or (kind,)) if t is not type(None))
-        shown = f" (default: {field.default})" if field.default not in ("", None) else ""
-        parser.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
-    return parser
-
-
-def is_stream(data: str) -> bool:
-    """Whether `--data` is read from the beginning on, every epoch anew, instead of decoded once into a cache."""
-    return data.startswith("hf://") or data.endswith(".tar")
-
-
-def hub_dataset(data: str) -> str:
-    """USER/NAME of hf://USER/NAME or hf://USER/NAME@REVISION, "" of anything else."""
-    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.+)?", data)
-    return found[1] if found else ""
-
-
-def data_name(data: str) -> str:
-    """What a run on these photos is called: by their folder, zip, shards (without numbers) or data set."""
-    if hub_dataset(data):
-        return hub_dataset(data).partition("/")[2]
-    path = Path(data).resolve()
-    if path.suffix == ".tar":
-        return re.sub(r"\{.*?\}", "", path.stem).strip("-_.") or path.parent.name
-    return path.name.removesuffix(".zip")
-
-
 def make_config(given: dict[str, Any]) -> Config:
     """Defaults, then the recipe, then what was given."""
     config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **given})
@@ -328,7 +280,3 @@ def saved_config(folder: Path) -> Config:
         f"{path} was written by another version of this program (runs of version {version}, where this one has "
         f"{VERSION}): go on with that one, or start another run, with --init {folder} if this one has a model."
     )
-
-
-def parse(argv: Sequence[str] | None, parser: OneLineParser) -> dict[str, Any]:
-    return vars(parser.parse_args(argv))

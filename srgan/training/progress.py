@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,36 +18,6 @@ from srgan.files import write_whole
 
 REPORT_SECONDS = 5.0
 """Losses are read from the device, checked and written this often: a read waits for everything in flight."""
-
-
-LONG = 5000
-"""Photos after which a trouble of the GAN is one; shorter ones pass."""
-
-
-class Trouble(NamedTuple):
-    shows: Callable[[dict[str, float]], bool]
-    """in the means of a report"""
-    advice: str
-
-
-TROUBLES = {
-    "won": Trouble(
-        lambda means: means["d_real"] > 0.98 and means["d_fake"] < 0.02,
-        "The discriminator has won: for {LONG:,} photos it has known originals (D(real) {d_real:.3f}) from restored "
-        "photos (D(fake) {d_fake:.3f}), and from a judge that is never wrong the generator learns little. Begin again "
-        "with a lower --discriminator-lr, a longer fidelity stage or more photos.",
-    ),
-    "gave up": Trouble(
-        lambda means: (
-            abs(means["d_real"] - 0.5) < 0.02
-            and abs(means["d_fake"] - 0.5) < 0.02
-            and abs(means["discriminator"] - 2 * math.log(2)) < 0.02
-        ),
-        "The discriminator has given up: for {LONG:,} photos it has taken originals (D(real) {d_real:.2f}) and "
-        "restored photos (D(fake) {d_fake:.2f}) for the same, with the loss of a guess, 2 ln 2 = 1.386, and teaches "
-        "the generator no detail. Begin again with a higher --discriminator-lr.",
-    ),
-}
 
 
 @dataclass
@@ -63,25 +33,6 @@ class TrainState:
     """photos seen in the stage"""
     seconds: dict[str, float] = field(default_factory=dict)
     """time spent training, per stage"""
-
-
-class GanMonitor:
-    """Watches whether generator and discriminator still learn from each other, and says so once where they do not."""
-
-    def __init__(self) -> None:
-        self.since: dict[str, int] = {}
-        """photos seen in the stage when each trouble began"""
-        self.told: set[str] = set()
-
-    def judge(self, means: dict[str, float], photos: int) -> tuple[str, str] | None:
-        """(name of a trouble, what to do about it) when it has gone on for LONG photos and has not been told yet."""
-        for trouble in TROUBLES:
-            if "d_real" not in means or not TROUBLES[trouble].shows(means):
-                self.since.pop(trouble, None)
-            elif photos - self.since.setdefault(trouble, photos) >= LONG and trouble not in self.told:
-                self.told.add(trouble)
-                return trouble, TROUBLES[trouble].advice.format(LONG=LONG, **means)
-        return None
 
 
 class Log:

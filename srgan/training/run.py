@@ -20,10 +20,11 @@ from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import CropPictures
 from srgan.model_folder import Model, ModelConfig, load_model, save_model
 from srgan.models import Generator
-from srgan.photos.data import Crops, Photos
+from srgan.photos.crops import Crops, Photos
 from srgan.photos.finding import find_photos
 from srgan.pictures.images import normalize, open_rgb, reduce, to_pixels
-from srgan.publish.card import counted, facts, versions, write_card
+from srgan.publish.card import write_card
+from srgan.publish.facts import counted, facts, versions
 from srgan.reports.page import Report, save_page
 from srgan.reports.pictures import (
     epoch_folder,

@@ -26,14 +26,15 @@ from srgan.measure.evaluation import evaluate, means, show
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import CropPictures
 from srgan.models import Generator
-from srgan.photos.data import Crops, Photos
+from srgan.photos.crops import Crops, Photos
 from srgan.ranks import Share
 from srgan.training.augment import DRAWS, random_window, training_pair
 from srgan.training.config import Config
 from srgan.training.discriminators import make_discriminator
+from srgan.training.gan_monitor import GanMonitor
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
-from srgan.training.progress import GanMonitor, Log, Meter, TrainState
+from srgan.training.progress import Log, Meter, TrainState
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
 """Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance

@@ -14,7 +14,7 @@ from srgan.commands.cli import main
 from srgan.measure.evaluation import BICUBIC, blends, evaluate, means
 from srgan.measure.metrics import LPIPS, psnr_y
 from srgan.measure.pairs import CropPictures
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.upscaler import Upscaler
 
 

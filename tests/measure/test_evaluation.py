@@ -13,7 +13,7 @@ from srgan.errors import UserError
 from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.measure.pairs import CropPictures, Pairs
-from srgan.photos.data import Crops, load_crops
+from srgan.photos.crops import Crops, load_crops
 from srgan.pictures.images import enlarge, greyed, normalize, reduce, to_pixels
 from srgan.upscaler import Upscaler
 

@@ -12,7 +12,8 @@ from helpers import ROOT, is_one_sentence, make_pairs, make_photos
 from PIL import Image
 
 from srgan.model_folder import Model, save_model
-from srgan.publish.card import add_to_card, facts, versions, write_card
+from srgan.publish.card import add_to_card, write_card
+from srgan.publish.facts import facts, versions
 from srgan.training.config import Config
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -21,7 +21,7 @@ from PIL import Image
 import srgan.photos.streams
 from srgan import ranks
 from srgan.errors import UserError
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.photos.streams import Deal, HubDataset, Stream, TarShards, expand_braces, ignore_signals, open_stream
 from srgan.publish.card import write_card
 from srgan.ranks import Place

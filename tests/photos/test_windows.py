@@ -9,7 +9,7 @@ from helpers import TINY, as_tensor, make_photos, rows, textured, train
 from PIL import Image
 
 from srgan.errors import UserError
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.photos.windows import Windows, load_windows
 
 

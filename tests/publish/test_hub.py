@@ -23,6 +23,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load, load_file, save, save_file
 
+from srgan.publish import background
 from srgan.publish import push as push_module
 
 TINY = [
@@ -679,8 +680,8 @@ def test_a_push_under_way_is_not_waited_for(
         gate.wait(10)
         pushed.append(folder)
 
-    monkeypatch.setattr(push_module, "push", slow_push)
-    publisher = push_module.Publisher(REPO, 2, lambda: written.append(1) or Path(f"interim-{len(written)}"))
+    monkeypatch.setattr(background, "push", slow_push)
+    publisher = background.Publisher(REPO, 2, lambda: written.append(1) or Path(f"interim-{len(written)}"))
     for epoch in (1, 2, 3, 4):
         publisher.after_epoch(epoch)
     assert "Epoch 4 is not pushed: the push before it is still under way." in capsys.readouterr().out

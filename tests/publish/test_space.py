@@ -33,9 +33,9 @@ NOT_NEEDED = {
     "weights/photos/samples/my-child.png": "private", "srgan/page/notes.html": "private", "srgan/notes.py": "private",
 }  # fmt: skip
 PROGRAM = """
-import sys, pathlib, srgan.publish.space
+import sys, pathlib, srgan.commands.cli, srgan.publish.space
 srgan.publish.space.ROOT = pathlib.Path(sys.argv[2])
-sys.exit(__import__("srgan.commands.cli").cli.main(["space", *sys.argv[3:]]))
+sys.exit(srgan.commands.cli.main(["space", *sys.argv[3:]]))
 """
 
 
@@ -71,7 +71,7 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
     assert card.data["models"] == ["alice/faces"] and card.data["sdk"] == "gradio" and "# Faces" in card.text
     size = sum(len(data) for data in space.files().values())
     assert f"To be uploaded: {len(NEEDED)} files, {size / 1e6:.1f} MB together" in result.out
-    assert "  page: style.css tabs.py\n" in result.out and "  weights/photos/samples: cat.png\n" in result.out
+    assert "  srgan/page: style.css tabs.py\n" in result.out and "  weights/photos/samples: cat.png\n" in result.out
     assert "Left out" in result.out and "examples/biden.jpg" in result.out
 
     commit = space.branches["main"]

@@ -10,19 +10,10 @@ from typing import Any
 import pytest
 from helpers import is_one_sentence, train
 
+from srgan.commands.arguments import build_parser, parse
 from srgan.errors import UserError
-from srgan.publish.card import command_line
-from srgan.training.config import (
-    FREE_ON_RESUME,
-    RECIPES,
-    VERSION,
-    Config,
-    build_parser,
-    flag,
-    make_config,
-    parse,
-    resume_config,
-)
+from srgan.publish.facts import command_line
+from srgan.training.config import FREE_ON_RESUME, RECIPES, VERSION, Config, flag, make_config, resume_config
 from train import refuse_new_terms
 
 FIELDS = dataclasses.fields(Config)

@@ -23,7 +23,7 @@ from helpers import (
 )
 
 from srgan import ranks
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.ranks import Place
 
 BOTH_STAGES = (

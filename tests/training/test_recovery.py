@@ -11,7 +11,7 @@ import torch
 from helpers import TINY, environment, full_disk, is_one_sentence, rows, start
 
 from srgan.errors import UserError
-from srgan.training.progress import LONG, GanMonitor
+from srgan.training.gan_monitor import LONG, GanMonitor
 from srgan.training.run import Run
 
 ARGUMENTS = (*TINY, "--content", "mse", "--held-out", "2", "--fidelity-epochs", "1", "--epochs", "2", "--jitter", "0.1")
@@ -157,7 +157,7 @@ def test_a_short_trouble_a_healthy_contest_and_the_fidelity_stage_are_passed_ove
 def test_the_warning_is_in_the_statistics_and_not_repeated_after_a_resume(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("srgan.training.progress.LONG", 8)
+    monkeypatch.setattr("srgan.training.gan_monitor.LONG", 8)
     settings = {"fidelity_epochs": 0, "epochs": 3, "save_minutes": 0.0, "discriminator_lr": 1e-9}
     run = start(photos, tmp_path / "run", **settings)
     epochs = run.trainer.advance()

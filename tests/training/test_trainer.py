@@ -37,7 +37,7 @@ from safetensors.torch import load_file
 
 from srgan.errors import UserError
 from srgan.measure.metrics import structural_similarity
-from srgan.photos.data import load_crops
+from srgan.photos.crops import load_crops
 from srgan.pictures.images import normalize, reduce
 from srgan.ranks import Share
 from srgan.training.augment import random_window

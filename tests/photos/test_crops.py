@@ -13,9 +13,10 @@ import torch
 from helpers import environment, is_one_sentence, make_photos, textured
 from PIL import Image
 
-import srgan.photos.data
+import srgan.photos.collections
 from srgan.errors import UserError
-from srgan.photos.data import Crops, find_photos, first_reasons, load_crops, shuffled
+from srgan.photos.crops import Crops, first_reasons, load_crops, shuffled
+from srgan.photos.finding import find_photos
 from srgan.photos.windows import load_windows
 from srgan.pictures.formats import endings
 
@@ -217,7 +218,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, data: bytes | None = None) -> None:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(srgan.photos.data, "open_rgb", refuse)
+    monkeypatch.setattr(srgan.photos.collections, "open_rgb", refuse)
 
 
 def test_photos_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,7 @@ def test_a_build_that_was_cut_short_leaves_nothing_that_counts(
 ) -> None:
     monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / "cache"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(srgan.photos.data, "to_tensor", interrupt)
+        patch.setattr(srgan.photos.collections, "to_tensor", interrupt)
         load_crops(photos, 32)
     assert entries(tmp_path / "cache") == []
     assert len(load_crops(photos, 32).names) == 12
@@ -266,7 +267,7 @@ def interrupt(_: Image.Image) -> torch.Tensor:
 
 
 def test_two_runs_at_once_both_find_the_cache_whole(photos: Path, tmp_path: Path) -> None:
-    code = "import sys, srgan.photos.data as d; c = d.load_crops(sys.argv[1], 32); print(len(c.names), c.pixels.sum())"
+    code = "import sys, srgan.photos.crops as d; c = d.load_crops(sys.argv[1], 32); print(len(c.names), c.pixels.sum())"
     command = [sys.executable, "-c", code, str(photos)]
     runs = [Popen(command, env=environment(SRGAN_CACHE=str(tmp_path)), stdout=PIPE) for _ in range(2)]
     said = [run.communicate(timeout=120)[0].decode().split() for run in runs]

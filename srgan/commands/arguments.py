@@ -1,0 +1,37 @@
+"""Command lines: a parser that refuses in one sentence, and a flag for each training setting."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
+
+from srgan.training.config import Config, flag
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Refuses in one sentence and with exit code 2, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(prog: str, description: str) -> OneLineParser:
+    """A parser with a flag for each setting. Settings that are not given are absent from its result."""
+    parser = OneLineParser(
+        prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    kinds = get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        kind, text = kinds[field.name], field.metadata["help"]
+        if getattr(kind, "__origin__", None) is Literal:
+            parser.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
+            continue
+        plain = next(t for t in (get_args(kind) or (kind,)) if t is not type(None))
+        shown = f" (default: {field.default})" if field.default not in ("", None) else ""
+        parser.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
+    return parser
+
+
+def parse(argv: Sequence[str] | None, parser: OneLineParser) -> dict[str, Any]:
+    return vars(parser.parse_args(argv))

@@ -1,0 +1,141 @@
+"""Photos decoded once into a memory-mapped file, of which those longest unused make room for new ones."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from srgan.errors import UserError
+from srgan.files import write_whole
+from srgan.photos.collections import Collection, decode, folder_collection, zip_collection
+
+INDEX, PIXELS = "index.json", "photos.bin"
+
+
+def cache_root() -> Path:
+    """$SRGAN_CACHE, else srgan/ in the user's cache folder."""
+    return Path(
+        os.environ.get("SRGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srgan"
+    )
+
+
+def cache_limit() -> float:
+    """Bytes that the cache may take: $SRGAN_CACHE_GB, else 50 GB. Raises UserError where that is no number above 0."""
+    given = os.environ.get("SRGAN_CACHE_GB") or "50"
+    try:
+        limit = float(given) * 1e9
+    except ValueError:
+        limit = math.nan
+    if not limit > 0:
+        raise UserError(f"SRGAN_CACHE_GB is {given!r}; it must be a number of gigabytes above 0.")
+    return limit
+
+
+def cached(data: str | Path, side: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """The photos of a folder or a zip as the cache holds them, in which they are put where they are not there.
+
+    side: of the crops that are wanted; None: whole photos. Gives their pixels, uint8, one photo behind the other, and
+    the index: "names", "sizes" ([height, width]) and "skipped". The cache is keyed by the photos' paths, sizes and
+    times, so a changed folder is read anew. Raises UserError where the cache cannot be written.
+    """
+    path = Path(data).resolve()
+    photos = zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
+    key = hashlib.sha256(f"3 {side}\0".encode() + os.fsencode(photos.place) + photos.stamp)
+    place = cache_root() / key.hexdigest()[:24]
+    if (found := open_entry(place)) is not None:
+        return found
+    limit = cache_limit()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            if (found := open_entry(place)) is None:  # else another run has written it meanwhile
+                write_entry(place, photos, side)
+                found = open_entry(place)
+        make_room(place, limit)
+    except OSError as error:
+        raise UserError(
+            f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
+        ) from None
+    if found is None:
+        raise UserError(f"the photo cache in {place} was changed while it was written: start again.")
+    return found
+
+
+def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """What an entry of the cache holds, which counts as used now; None where it is not there or not whole."""
+    try:
+        index = json.loads((place / INDEX).read_text(encoding="utf-8"))
+        pixels = np.memmap(place / PIXELS, np.uint8, "r") if index["names"] else np.empty(0, np.uint8)
+        if len(index["names"]) != len(index["sizes"]) or pixels.size != 3 * sum(h * w for h, w in index["sizes"]):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):  # cleaned away, or cut short
+        return None
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(place / INDEX)
+    return pixels, index
+
+
+def write_entry(place: Path, photos: Collection, side: int | None) -> None:
+    """Decodes the photos into an entry, in place of what was left of it. An interruption leaves nothing."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        index = write_photos(photos, side, place / PIXELS)
+        write_whole(place / INDEX, lambda partial: partial.write_text(json.dumps(index), encoding="utf-8"))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def write_photos(photos: Collection, side: int | None, path: Path) -> dict[str, Any]:
+    """The pixels of all that can be used go into the file; gives the index."""
+    names, sizes, skipped = [], [], {}
+    with path.open("wb") as file:
+        for name, photo in decode(photos, side or 1, whole=side is None):
+            if isinstance(photo, str):
+                skipped[name] = photo
+            else:
+                file.write(photo.tobytes())
+                names.append(name)
+                sizes.append(photo.shape[1:])
+    return {"names": names, "sizes": sizes, "skipped": skipped}
+
+
+def make_room(kept: Path, limit: float) -> None:
+    """Deletes what was longest unused beside the entry `kept`, until the cache holds `limit` bytes at most.
+
+    What a killed process has left unfinished goes too. A process that has an entry open keeps what it has.
+    """
+    others = [path for path in kept.parent.iterdir() if re.fullmatch("[0-9a-f]{24}", path.name) and path != kept]
+    sizes = {path: size_of(path) for path in others}
+    held = size_of(kept) + sum(sizes.values())
+    for path in sorted(others, key=last_used):
+        if held <= limit and last_used(path):
+            continue
+        with suppress(OSError), FileLock(path.with_suffix(".lock"), timeout=0):  # it may be written just now
+            shutil.rmtree(path)
+            held -= sizes[path]
+
+
+def size_of(entry: Path) -> int:
+    """Bytes; 0 of one that another process has deleted meanwhile."""
+    try:
+        return sum(path.stat().st_size for path in entry.iterdir())
+    except FileNotFoundError:
+        return 0
+
+
+def last_used(entry: Path) -> float:
+    """Seconds; 0 of one that is not finished."""
+    try:
+        return (entry / INDEX).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,25 @@
+"""What a collection of photos is called, and whether it is streamed."""
+
+import re
+from pathlib import Path
+
+
+def is_stream(data: str) -> bool:
+    """Whether `--data` is read from the beginning on, every epoch anew, instead of decoded once into a cache."""
+    return data.startswith("hf://") or data.endswith(".tar")
+
+
+def hub_dataset(data: str) -> str:
+    """USER/NAME of hf://USER/NAME or hf://USER/NAME@REVISION, "" of anything else."""
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.+)?", data)
+    return found[1] if found else ""
+
+
+def data_name(data: str) -> str:
+    """What a run on these photos is called: by their folder, zip, shards (without numbers) or data set."""
+    if hub_dataset(data):
+        return hub_dataset(data).partition("/")[2]
+    path = Path(data).resolve()
+    if path.suffix == ".tar":
+        return re.sub(r"\{.*?\}", "", path.stem).strip("-_.") or path.parent.name
+    return path.name.removesuffix(".zip")

@@ -1,0 +1,47 @@
+"""Pushes a run while it trains, from a thread of its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub.utils import disable_progress_bars
+from tqdm import tqdm
+
+from srgan.errors import UserError
+from srgan.publish.push import push
+
+
+class Publisher:
+    """Pushes a run every so many epochs from a thread of its own. What fails is told, and the training goes on."""
+
+    def __init__(self, repo_id: str, every: int, write: Callable[[], Path]) -> None:
+        """every: epochs, 0 for never; write: gives a model folder as it is now, which stays so until the next call."""
+        self.repo_id, self.every, self.write = repo_id, every, write
+        self.thread: threading.Thread | None = None
+
+    def after_epoch(self, epoch: int) -> None:
+        if not self.every or epoch % self.every:
+            return
+        if self.thread is not None and self.thread.is_alive():
+            tqdm.write(f"Epoch {epoch} is not pushed: the push before it is still under way.")
+            return
+        with self.told():
+            self.thread = threading.Thread(target=self.push, args=(self.write(),))
+            self.thread.start()
+
+    def push(self, folder: Path) -> None:
+        disable_progress_bars()  # they would tear the training's
+        with self.told():
+            push(folder, self.repo_id, tqdm.write)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            tqdm.write(f"Not pushed, and training goes on: {error}")
+
+    def wait(self) -> None:
+        if self.thread is not None:
+            self.thread.join()

@@ -1,0 +1,101 @@
+"""What is known of a training: settings, data, command, hardware, versions, hours."""
+
+import datetime
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import srgan
+from srgan.hub import is_hub_name
+from srgan.photos.names import data_name, hub_dataset
+from srgan.training.config import RECIPES, Config, flag
+
+PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
+"""Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
+
+
+def told_settings(config: Config) -> dict[str, Any]:
+    """The settings as they may be published."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    public = {"init"} if is_hub_name(config.init) else set()
+    public |= {"data"} if hub_dataset(config.data) else set()
+    return settings | {name: Path(settings[name]).resolve().name for name in PLACES - public if settings[name]}
+
+
+def told_data(config: Config) -> str:
+    """What the training photos are called: USER/NAME of a data set of the Hub, else the last part of their place."""
+    return hub_dataset(config.data) or data_name(config.data)
+
+
+def command_line(config: Config) -> str:
+    """The command that repeats a run, without what is at its default."""
+    usual = asdict(Config()) | RECIPES[config.recipe]
+    parts = ["python", "train.py"]
+    for name, value in told_settings(config).items():
+        if name in ("data", "recipe") or (value != usual[name] and value != ""):
+            parts += [] if (name, value) == ("recipe", "default") else [flag(name), str(value).removesuffix(".0")]
+    return shlex.join(parts)
+
+
+def hardware() -> str:
+    """The chip in use, as its maker names it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def read_lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).exists() else []
+
+
+def commit() -> str:
+    """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Of the program that runs: to be asked when it starts, since a clone may move on while it trains."""
+    return {
+        "srgan": srgan.__version__,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def facts(
+    config: Config, photos: dict[str, Any], seconds: dict[str, float], versions: dict[str, str]
+) -> dict[str, Any]:
+    """What config.json says of the training, and the card is written from."""
+    return {
+        "settings": told_settings(config),
+        "data": {"name": told_data(config), "terms": config.data_terms, **photos},
+        "command": command_line(config),
+        "hours": hours(seconds),
+        "hardware": hardware(),
+        "versions": versions,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def hours(seconds: dict[str, float]) -> dict[str, float]:
+    return {stage: round(value / 3600, 2) for stage, value in seconds.items()}
+
+
+def counted(settings: Mapping[str, Any]) -> str:
+    """What the length of a run's training photos is a number of."""
+    if settings.get("photos_per_epoch"):
+        return "photos an epoch, streamed"
+    return "windows of the photos an epoch" if settings.get("crop_at") == "random" else "photos to train on"
