@@ -59,7 +59,7 @@ def test_the_page_shows_the_run_and_needs_nothing_else(finished: Run) -> None:
     assert len(curves) == 5 and all(b"<svg" in curve for curve in curves)
     last = finished.trainer.history[-1]
     for words in (
-        "GAN stage, epoch 2 of 2", "10 in the fidelity stage and 20 in the GAN stage", f"{last['psnr_y']:.2f}",
+        "detail stage, epoch 2 of 2", "10 in the fidelity stage and 20 in the detail stage", f"{last['psnr_y']:.2f}",
         f"{finished.bicubic['ssim_y']:.4f}", "for 1,000 photos", "--fidelity-epochs", "<mine>", "python train.py",
     ):  # fmt: skip
         assert words in found.words, words
