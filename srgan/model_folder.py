@@ -89,6 +89,15 @@ class Model:
     metrics: dict[str, Any]
 
 
+CHECKPOINTS = "checkpoints"
+"""In a run's folder: the model folders of the epochs that `--checkpoint-every` names, such as detail-020."""
+
+
+def checkpoint_folders(run: Path, stage: str = "") -> list[Path]:
+    """The model folders of a run's checkpoints, of one stage or of all, in the order of their names."""
+    return sorted(path for path in (run / CHECKPOINTS).glob(f"{stage}*") if (path / "config.json").is_file())
+
+
 def save_model(folder: Path, model: Model, card: str) -> None:
     """Writes the folder's files, each whole or not at all, and deletes a weight set that the model there before had
     and this one has not. Raises UserError when the disk refuses."""

@@ -1,5 +1,6 @@
 """Pictures, files and subprocesses that several tests use."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -123,6 +124,21 @@ def random_lpips_file(path: Path, seed: int = 0) -> Path:
         weights[f"lin{number}.model.1.weight"] = torch.rand((1, shape[0], 1, 1), generator=random)
     save_file(weights, path)
     return path
+
+
+class Killed(Exception):
+    """Stands for a kill of the process within a run's `on_epoch_end`."""
+
+
+def killed_after(epochs: int) -> Callable[[int], None]:
+    """An `on_epoch_end` that raises Killed at its call of that number: what it follows is written, and not saved."""
+    calls = itertools.count(1)
+
+    def on_epoch_end(_: int) -> None:
+        if next(calls) == epochs:
+            raise Killed
+
+    return on_epoch_end
 
 
 def is_one_sentence(text: str) -> bool:

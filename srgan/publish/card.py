@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.measure.metrics import FIGURES
+from srgan.model_folder import checkpoint_folders
 from srgan.publish.facts import counted, told_data, told_settings
 from srgan.training.config import Config
 
@@ -114,8 +115,8 @@ def restated(card: str, license: str, terms: str) -> str:
 
 
 def restate(folder: Path, card: str, license: str, terms: str) -> None:
-    """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json and
-    into the settings of the run around it, which writes the card anew when it goes on."""
+    """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json. For
+    the model of a run: also into the run's settings, from which a resumed run writes its card, and its checkpoints."""
     if card:
         write_file(folder / "README.md", card)
     settings = {name: value for name, value in (("license", license), ("data_terms", terms)) if value}
@@ -129,6 +130,9 @@ def restate(folder: Path, card: str, license: str, terms: str) -> None:
     if folder.name == "model" and of_run.exists():
         saved = json.loads(of_run.read_text(encoding="utf-8"))
         write_file(of_run, json.dumps({**saved, **settings}, indent=2) + "\n")
+        for checkpoint in checkpoint_folders(folder.parent):
+            before = (checkpoint / "README.md").read_text(encoding="utf-8")
+            restate(checkpoint, restated(before, license, terms), license, terms)
 
 
 def write_file(path: Path, text: str) -> None:

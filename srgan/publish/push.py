@@ -2,25 +2,21 @@
 
 import hashlib
 import re
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token, hf_hub_download
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import validate_repo_id
 
 from srgan.errors import UserError
 from srgan.hub import LOG_IN, HubError, check_card, hub, is_same, told
-from srgan.measure.metrics import FIGURES
-from srgan.model_folder import LARGEST_JSON, WEIGHTS, Model, load_model, read_config, save_model
+from srgan.model_folder import LARGEST_JSON, WEIGHTS, checkpoint_folders, load_model, read_config
 from srgan.photos.names import data_name
-from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files, write_card
-from srgan.publish.facts import hours
+from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files
 
 BRANCH = "checkpoints"
 """Earlier epochs are committed there, so that `main` never holds anything but the latest model."""
@@ -146,7 +142,7 @@ def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
     if last.get("stage") == "detail":
         place_tag(api, repo_id, tags, Epoch(last["epoch"], files), lambda: commit, say)
-    for epoch in kept_epochs(run, model, repo_id, files, say):
+    for epoch in kept_epochs(run, repo_id, say):
         if epoch.number != last.get("epoch"):
             place_tag(api, repo_id, tags, epoch, lambda e=epoch: commit_epoch(api, repo_id, e, commit, files), say)
 
@@ -270,35 +266,17 @@ class Epoch:
         return f"epoch-{self.number}"
 
 
-def kept_epochs(
-    run: Path, model: Model, repo_id: str, files: dict[str, bytes], say: Callable[[str], object]
-) -> Iterator[Epoch]:
-    """From the run's checkpoints of the detail stage, one at a time: each takes about 100 MB to read."""
-    for path in sorted((run / "checkpoints").glob("detail-*.pt")):
+def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterator[Epoch]:
+    """The model folders of the run's checkpoints of the detail stage, in order."""
+    for folder in checkpoint_folders(run, "detail"):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            weights, row = {"detail": state["networks"]["average"]}, state["history"][-1]
-        except Exception as error:
-            say(f"{path} cannot be read ({type(error).__name__}), so its epoch gets no tag.")
+            number = load_model(folder).metrics["history"][-1]["epoch"]
+        except (UserError, LookupError) as error:
+            say(f"{folder} cannot be read ({error}), so its epoch gets no tag.")
             continue
-        if "fidelity" in model.weights:
-            weights["fidelity"] = model.weights["fidelity"]
-        figures = {name: value for name, value in model.metrics.get("figures", {}).items() if name == "bicubic"}
-        figures["detail 1"] = {name: row[name] for name in FIGURES if name in row}
-        metrics = {**model.metrics, "figures": figures, "history": state["history"]}
-        training = as_of(model.config.training, state["position"])
-        card = write_card(f"{run.resolve().name}, epoch {row['epoch']}", training, metrics, [], "fidelity" in weights)
-        card = named(card, f"{repo_id}@epoch-{row['epoch']}")
-        with tempfile.TemporaryDirectory() as folder:
-            save_model(Path(folder), Model(replace(model.config, training=training), weights, metrics), card)
-            extra = {name: files[name] for name in ("curves.png",) if name in files}
-            yield Epoch(row["epoch"], {**files_of(Path(folder)), **extra})
-
-
-def as_of(training: dict[str, Any], position: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a training, when it had come as far as this."""
-    seen = {**training["data"]["seen"], position["stage"]: position["total"]}
-    return {**training, "data": {**training["data"], "seen": seen}, "hours": hours(position["seconds"])}
+        files = files_of(folder)
+        card = named(files["README.md"].decode(), f"{repo_id}@epoch-{number}")
+        yield Epoch(number, {**files, "README.md": card.encode()})
 
 
 def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str, on_main: Collection[str]) -> str:

@@ -18,7 +18,7 @@ from srgan.hub import find_model
 from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import CropPictures
-from srgan.model_folder import Model, ModelConfig, load_model, save_model
+from srgan.model_folder import CHECKPOINTS, Model, ModelConfig, load_model, save_model
 from srgan.models import Generator
 from srgan.photos.crops import Crops, Photos
 from srgan.photos.finding import find_photos
@@ -193,13 +193,19 @@ class Run:
             self.board.open(self.trainer.stages, self.trainer.state.stage, self.trainer.state.total)
             self.trainer.log.listeners.append(self.board.add_row)
 
-    def train(self, then: Callable[[int], object] = lambda epoch: None) -> bool:
-        """Trains to the end and calls `then` after each epoch. False: it was asked to stop, and has saved its state."""
+    def train(self, on_epoch_end: Callable[[int], object] = lambda epoch: None) -> bool:
+        """Trains to the end; after each epoch it writes the run folder and calls `on_epoch_end(number)`.
+
+        Gives False where it was asked to stop; its state is saved then.
+        """
+
+        def write(epoch: int) -> None:
+            if ranks.is_first():
+                self.after_epoch(epoch)
+                on_epoch_end(epoch)
+
         try:
-            for epoch in self.trainer.advance():
-                if ranks.is_first():
-                    self.after_epoch(epoch)
-                    then(epoch)
+            self.trainer.fit(write)
         except Stopped:
             return False
         return not any(ranks.all_reduce_any(self.trainer.stop_requested))  # during the last validation
@@ -226,7 +232,7 @@ class Run:
             self.board.add_pictures(stage, trainer.state.total, {"restored": restored, "original": pixels})
         compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
         if epoch % self.config.checkpoint_every == 0 or compared:
-            trainer.save(f"checkpoints/{epoch_folder(stage, epoch)}.pt")
+            self.save_checkpoint(epoch)
 
     def finish(self) -> str:
         """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
@@ -234,7 +240,7 @@ class Run:
         upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
         figures = self.measure(BICUBIC | blends(upscaler))
         pictures = self.save_showcase(upscaler, folder)
-        self.save_model(folder, model, figures, pictures)
+        self.save_model(folder, self.folder.name, model, figures, pictures)
         self.save_report(figures, finished=True)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
         state = self.trainer.state
@@ -257,11 +263,19 @@ class Run:
         save_page(report, self.folder / "report.html")
 
     def save_interim(self) -> Path:
-        """The model folder as it is now, with the figures of the last validation, to be looked at while it trains."""
+        """The model as it is now, to be published while it trains."""
+        return self.save_snapshot(self.folder / INTERIM, self.folder.name)
+
+    def save_checkpoint(self, epoch: int) -> Path:
+        """The model after an epoch, which is kept: `--init` starts from it and `push` tags it."""
+        folder = self.folder / CHECKPOINTS / epoch_folder(self.trainer.state.stage, epoch)
+        return self.save_snapshot(folder, f"{self.folder.name}, epoch {epoch}")
+
+    def save_snapshot(self, folder: Path, name: str) -> Path:
+        """A model folder with the weights as they are now and the figures of the last validation."""
         row = self.trainer.history[-1]
         figures = {name: row[name] for name in self.bicubic if name in row}
-        folder = self.folder / INTERIM
-        self.save_model(folder, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
+        self.save_model(folder, name, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
         return folder
 
     def model(self) -> Model:
@@ -284,11 +298,13 @@ class Run:
             training["started_from"] = trainer.origin
         return training
 
-    def save_model(self, folder: Path, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]) -> None:
+    def save_model(
+        self, folder: Path, name: str, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]
+    ) -> None:
         history = self.trainer.history
         metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
         save_curves(history, folder / "curves.png")
-        card = write_card(self.folder.name, model.config.training, metrics, pictures, "fidelity" in model.weights)
+        card = write_card(name, model.config.training, metrics, pictures, "fidelity" in model.weights)
         save_model(folder, Model(model.config, model.weights, metrics), card)
 
     @cached_property

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,15 @@ class Trainer:
         """Epochs of a stage, the last one perhaps short."""
         return -(-self.stages.get(stage, 0) // len(self.train))
 
-    def advance(self) -> Iterator[int]:
-        """Trains to the end of the run and yields the number of each epoch done, after its validation."""
+    def fit(self, on_epoch_end: Callable[[int], object] = lambda epoch: None) -> None:
+        """Trains to the end of the run. After each epoch: validation, `on_epoch_end(number)`, then the state is saved.
+
+        A run that is killed within `on_epoch_end` trains that epoch's last part again and calls it again. Raises
+        Stopped where `stop_requested` was set, with the state saved, and what `on_epoch_end` raises.
+        """
         while True:
             while self.state.total < self.stage_photos() or self.state.photos:  # saved before an epoch's end
-                yield from self.train_epoch()
+                self.train_epoch(on_epoch_end)
             if self.state.stage == "fidelity":
                 self.fidelity = copy.deepcopy(self.generator_ema.state_dict())
             following = list(self.stages)[list(self.stages).index(self.state.stage) + 1 :]
@@ -155,7 +159,7 @@ class Trainer:
 
     # One epoch
 
-    def train_epoch(self) -> Iterator[int]:
+    def train_epoch(self, on_epoch_end: Callable[[int], object]) -> None:
         state = self.state
         count = min(len(self.train), state.photos + self.stage_photos() - state.total)
         meter = Meter(self.log, state, self.stage_photos(), self.device)
@@ -183,8 +187,8 @@ class Trainer:
                     raise Stopped
         state.epoch, state.photos = state.epoch + 1, 0
         self.validate(meter.means())
-        yield state.epoch
-        self.save()  # after what the caller writes of the epoch: a run killed in between writes it again
+        on_epoch_end(state.epoch)
+        self.save()
         ranks.barrier()
 
     def epoch_number(self) -> int:
@@ -337,7 +341,7 @@ class Trainer:
 
     # State
 
-    def save(self, name: str = "state.pt") -> None:
+    def save(self) -> None:
         """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
         if not ranks.is_first():
             return
@@ -350,7 +354,7 @@ class Trainer:
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
         torch.save(state, buffer)
-        write_whole(self.folder / name, lambda path: path.write_bytes(buffer.getbuffer()))
+        write_whole(self.folder / "state.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load(self) -> None:
         """Takes up the saved state. Raises UserError where there is none that fits the settings and the photos."""
@@ -375,8 +379,8 @@ class Trainer:
             raise UserError(NOT_SAVED.format(path)) from None
         except Exception as error:
             raise UserError(
-                f"{path} is damaged or of another run ({type(error).__name__}): put a file of checkpoints/ in its "
-                "place, or begin again in another --out."
+                f"{path} is damaged or of another run ({type(error).__name__}): start another run "
+                "from a model in checkpoints/, with --init and another --out."
             ) from None
         if state["photos"] != self.photos_digest():
             raise UserError(

@@ -291,7 +291,9 @@ def test_what_an_earlier_model_has_left_is_deleted_and_what_its_owner_added_stay
     run = Path(shutil.copytree(finished, desk.folder / "run"))
     card = run / "model" / "README.md"
     card.write_text(card.read_text().replace("![0](samples/0.png)\n", "").replace(", detail=0.8", ""))
-    (run / "model" / "fidelity.safetensors").unlink()
+    for folder in (run / "model", *(run / "checkpoints").glob("detail-*")):
+        (folder / "fidelity.safetensors").unlink()
+        (folder / "README.md").write_text((folder / "README.md").read_text().replace(", detail=0.8", ""))
     result = desk.push(run)
     assert result.code == 0, result.err
     ours = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*.*")} - {"samples/0.png"}
@@ -395,7 +397,7 @@ def test_a_tag_holds_the_weights_of_its_epoch(desk: Desk, finished: Path) -> Non
     desk.push(finished)
     repo = desk.hub.models[REPO]
     for epoch in (1, 2):
-        kept = torch.load(finished / "checkpoints" / f"detail-00{epoch}.pt", weights_only=True)["networks"]["average"]
+        kept = load_file(finished / "checkpoints" / f"detail-00{epoch}" / "model.safetensors")
         tagged = load(repo.files(f"epoch-{epoch}")["model.safetensors"])
         assert all(torch.equal(tagged[name], value) for name, value in kept.items())
     assert repo.files("main")["model.safetensors"] == repo.files("epoch-2")["model.safetensors"]

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers import is_one_sentence, rows, start
+from helpers import Killed, is_one_sentence, killed_after, rows, start
 
 from srgan.errors import UserError
 from srgan.reports.page import MOST_IN_STRIP, Report, page
@@ -110,10 +110,9 @@ def test_tensorboard_has_every_row_once_though_the_run_was_stopped(photos: Path,
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     first = start(photos, tmp_path / "run", tensorboard=True, **SETTINGS)
-    for epoch in first.trainer.advance():
-        first.after_epoch(epoch)
-        if first.trainer.state.stage == "detail":
-            break  # with an epoch that is shown and not yet saved
+    after_epoch = killed_after(2)  # the first of the detail stage is shown then and not yet saved
+    with pytest.raises(Killed):
+        first.train(after_epoch)
     first.board.writer.close()
     again = start(photos, first.folder, resume=True, tensorboard=True, **SETTINGS)
     assert again.train() is True

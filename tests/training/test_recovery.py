@@ -8,7 +8,7 @@ from pathlib import Path
 import fresh_process
 import pytest
 import torch
-from helpers import TINY, environment, full_disk, is_one_sentence, rows, start
+from helpers import TINY, Killed, environment, full_disk, is_one_sentence, killed_after, rows, start
 
 from srgan.errors import UserError
 from srgan.training.gan_monitor import LONG, GanMonitor
@@ -160,8 +160,8 @@ def test_the_warning_is_in_the_statistics_and_not_repeated_after_a_resume(
     monkeypatch.setattr("srgan.training.gan_monitor.LONG", 8)
     settings = {"fidelity_epochs": 0, "epochs": 3, "save_minutes": 0.0, "discriminator_lr": 1e-9}
     run = start(photos, tmp_path / "run", **settings)
-    epochs = run.trainer.advance()
-    next(epochs), next(epochs)
+    with pytest.raises(Killed):
+        run.trainer.fit(killed_after(2))
     assert start(photos, run.folder, resume=True, **settings).train() is True
     warnings = [row for row in rows(run.folder) if row["kind"] == "warning"]
     assert [row["trouble"] for row in warnings] == ["gave up"]
