@@ -1,13 +1,16 @@
-"""python -m srgan"""
+"""`srgan COMMAND` and `python -m srgan COMMAND`."""
 
 import sys
 
 from srgan.commands.console import prepare
 
-if __name__ == "__main__":  # before the imports that fail where a package is missing
-    prepare("srgan")
 
-from srgan.commands.cli import main
+def start() -> int:
+    prepare("srgan")  # before the imports that fail where a package is missing
+    from srgan.commands.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import app
+from srgan.commands import demo as app
 from srgan.page import served_files
 from srgan.upscaler import Upscaler
 
@@ -25,4 +25,4 @@ Upscaler.enlarge_timed = held
 served_files.KEPT_SECONDS = float(os.environ.get("KEPT", served_files.KEPT_SECONDS))
 
 if __name__ == "__main__":
-    sys.exit(app.main())
+    sys.exit(app.main(program="app.py"))

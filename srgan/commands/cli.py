@@ -1,6 +1,7 @@
 """python -m srgan upscale | evaluate | export | push | space"""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,19 @@ from srgan.publish.push import check_push, model_folder, push
 from srgan.publish.space import make_space
 from srgan.upscaler import SHIPPED_MODEL
 
+PROGRAMS = {
+    "train": "train a model on your own photos; also python train.py",
+    "demo": "serve the page on this computer; also python app.py",
+}
+"""Commands with a command line of their own, which import what they need."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: done; 1: stopped, or some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in PROGRAMS:
+        return importlib.import_module(f"srgan.commands.{words[0]}").main(words[1:])
+    arguments = build_parser().parse_args(words)
     try:
         return arguments.run(arguments)
     except UserError as error:
@@ -77,6 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     for command in (publish, space):
         command.add_argument("--private", action="store_true", help="for you alone to see")
+    for name, text in PROGRAMS.items():  # for --help: `main` does not come here with them
+        commands.add_parser(name, help=text, add_help=False)
     return parser
 
 

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
 from types import TracebackType
 
 SET_UP = (
@@ -54,6 +55,15 @@ def prepare(program: str) -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = tell
+
+
+def as_typed() -> list[str]:
+    """The words that started this program: for a command that the reader is to type again."""
+    program, *words = sys.argv
+    path = Path(program)
+    if path.name == "__main__.py":
+        return ["python", "-m", path.parent.name, *words]
+    return ["python", program, *words] if path.suffix == ".py" else [path.stem, *words]
 
 
 def is_ours(module: str) -> bool:

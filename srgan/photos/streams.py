@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import re
 import signal
 import tarfile
 import warnings
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import fsspec
 import numpy as np
 import torch
+from braceexpand import UnbalancedBracesError, braceexpand
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
@@ -67,13 +67,11 @@ class TarShards:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """ "a/{08..10}.tar" -> ["a/08.tar", "a/09.tar", "a/10.tar"]; several braces give every combination."""
-    found = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if not found:
-        return [pattern]
-    first, last = found.groups()
-    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
-    return [name for number in numbers for name in expand_braces(pattern.replace(found[0], number, 1))]
+    """ "a/{08..10}.tar" -> ["a/08.tar", "a/09.tar", "a/10.tar"], as a shell does. Raises UserError for a lone brace."""
+    try:
+        return list(braceexpand(pattern))
+    except UnbalancedBracesError:
+        raise UserError(f"--data {pattern}: a brace has no partner.") from None
 
 
 def read_tars(shards: Iterable[str]) -> Iterator[File]:

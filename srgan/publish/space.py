@@ -23,7 +23,9 @@ FILES_OF = {
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
         "ranks.py shipped.py upscaler.py"
     ),
-    "srgan/commands": "__init__.py arguments.py cli.py console.py evaluate.py export.py upscale.py",
+    "srgan/commands": (
+        "__init__.py arguments.py cli.py console.py demo.py evaluate.py export.py train.py upscale.py"
+    ),
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (

@@ -12,9 +12,6 @@ from srgan.errors import UserError
 from srgan.measure.metrics import luma, structural_similarity
 from srgan.models import SCALE
 
-VGG19_WIDTHS = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512)
-"""VGG19 up to conv5_4 (Simonyan & Zisserman 2015, configuration E); "M": 2x2 max pooling."""
-
 VGG19_CHANNELS = {"conv1_2": 64, "conv2_2": 128, "conv3_4": 256, "conv4_4": 512, "conv5_4": 512}
 """Of the last layer before each pooling."""
 
@@ -38,7 +35,8 @@ class VGG19(nn.Module):
 
     def __init__(self, bgr255: bool = False) -> None:
         super().__init__()
-        self.features = nn.Sequential(*vgg19_layers())
+        self.features = vgg19_layers()
+        self.names = vgg19_names(self.features)
         self.bgr255 = bgr255
         # Both as (images - mean) / deviation on images in [-1, 1].
         mean = torch.tensor([123.68, 116.779, 103.939]) / 255 if bgr255 else torch.tensor([0.485, 0.456, 0.406])
@@ -52,7 +50,7 @@ class VGG19(nn.Module):
         if self.bgr255:
             x = x.flip(1)
         found = {}
-        for name, layer in zip(vgg19_names(), self.features, strict=True):
+        for name, layer in zip(self.names, self.features, strict=True):
             x = layer(x)
             if name in layers:
                 found[name] = x
@@ -61,29 +59,28 @@ class VGG19(nn.Module):
         return found
 
 
-def vgg19_layers() -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    channels = 3
-    for width in VGG19_WIDTHS:
-        if width == "M":
-            layers.append(nn.MaxPool2d(2))
-            continue
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]  # not in place: the features are kept
-        channels = width
-    return layers[:-1]
+def vgg19_layers() -> nn.Sequential:
+    """torchvision's VGG19 up to conv5_4 (Simonyan & Zisserman 2015, configuration E), with random weights."""
+    from torchvision.models.vgg import cfgs, make_layers  # takes a second to load
+
+    layers = make_layers(cfgs["E"])[:-2]  # the last activation and pooling are not needed
+    for layer in layers:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False  # the features before it are kept
+    return layers
 
 
-def vgg19_names() -> list[str]:
-    """A name for each entry of torchvision's `features`: conv1_1, relu1_1, ..., pool1, ..., conv5_4."""
+def vgg19_names(layers: nn.Sequential) -> list[str]:
+    """Names from the VGG paper for torchvision's `features`: conv1_1, relu1_1, ..., pool1, ..., conv5_4."""
     names, block, convolution = [], 1, 0
-    for width in VGG19_WIDTHS:
-        if width == "M":
-            names.append(f"pool{block}")
-            block, convolution = block + 1, 0
-        else:
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
             convolution += 1
-            names += [f"conv{block}_{convolution}", f"relu{block}_{convolution}"]
-    return names[:-1]
+        kind = {nn.Conv2d: "conv", nn.ReLU: "relu", nn.MaxPool2d: "pool"}[type(layer)]
+        names.append(f"pool{block}" if kind == "pool" else f"{kind}{block}_{convolution}")
+        if kind == "pool":
+            block, convolution = block + 1, 0
+    return names
 
 
 def load_vgg19(path: str = "") -> VGG19:

@@ -32,7 +32,7 @@ from helpers import serving as in_thread
 from page_support import ROOT, Server, assert_same, make_picture, running_app, upload
 from PIL import Image
 
-import app
+from srgan.commands import demo as app
 from srgan.page import api
 from srgan.pictures import images
 from srgan.upscaler import Upscaler

@@ -17,8 +17,8 @@ from helpers import says
 from page_support import ROOT, Server, assert_same, make_picture, running_app, running_shipped
 from PIL import Image
 
-import app
 import srgan.page.offered_models
+from srgan.commands import demo as app
 from srgan.page import handlers, tabs
 from srgan.page.offered_models import Models
 from srgan.pictures import images
@@ -143,7 +143,7 @@ def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_pag
     monkeypatch.setattr(gr.Blocks, "launch", lambda demo, **_: shown.append(demo.get_config_file()))
     taken = "it is gone. Taken instead: ours."
     monkeypatch.setattr(srgan.page.offered_models, "load_or_shipped", lambda model: (upscaler, f"{model}: {taken}"))
-    assert app.main(["--model", "alice/faces"]) == 0
+    assert app.main(["--model", "alice/faces"], program="app.py") == 0
     assert "alice/faces: it is gone. Taken instead: ours." in capsys.readouterr().err
     texts = [str(part["props"].get("value")) for part in shown[0]["components"]]
     assert "**alice/faces: it is gone. Taken instead: ours.**" in texts
@@ -194,7 +194,7 @@ def test_the_environment_may_name_the_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SRGAN_MODEL", "elsewhere")
-    assert app.main([]) == 2
+    assert app.main([], program="app.py") == 2
     assert says(capsys.readouterr().err, "app.py: elsewhere: ", "USER/NAME")
 
 
@@ -204,7 +204,7 @@ def test_what_is_no_lpips_file_is_one_sentence_and_exit_code_2(
 ) -> None:
     monkeypatch.setenv("SRGAN_LPIPS", "elsewhere")
     options = ["--lpips", "nowhere"] if named == "--lpips" else []
-    assert app.main(["--model", str(model_folder), *options]) == 2
+    assert app.main(["--model", str(model_folder), *options], program="app.py") == 2
     place = "nowhere" if options else "elsewhere"
     assert says(capsys.readouterr().err, f"app.py: --lpips {place} ", "LPIPS")
 
@@ -223,7 +223,7 @@ def shipped(
         served: list[dict[str, Any]] = []
         with monkeypatch.context() as patch:
             patch.setattr(gr.Blocks, "launch", lambda demo, **_: served.append(demo.get_config_file()))
-            code = app.main(arguments)
+            code = app.main(arguments, program="app.py")
         assert code == (0 if served else 2)
         return served[0] if served else None
 
@@ -266,5 +266,5 @@ def test_how_it_works_tells_of_each_model(upscaler: Upscaler) -> None:
 
 def test_an_unknown_argument_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        app.main(["--modle", "x"])
+        app.main(["--modle", "x"], program="app.py")
     assert says(capsys.readouterr().err, "app.py: ", "--modle x", "--help")

@@ -8,9 +8,9 @@ from helpers import ROOT, textured
 from page_support import assert_same
 from PIL import Image
 
-import app
 import srgan.faces
 import srgan.page.close_ups
+from srgan.commands import demo as app
 from srgan.faces import draw_faces, find_faces
 from srgan.model_folder import Model
 from srgan.page import handlers, zero

@@ -17,7 +17,7 @@ from gradio_client.utils import QueueError
 from helpers import textured
 from page_support import Server, assert_same, make_picture, running_app, upload
 
-from app import MOST_WAITING
+from srgan.commands.demo import MOST_WAITING
 from srgan.page import served_files
 from srgan.page.handlers import MOST_FILES
 from srgan.pictures import images

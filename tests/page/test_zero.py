@@ -22,7 +22,7 @@ from helpers import serving, textured
 from page_support import ROOT, Server, make_picture, running_shipped
 from PIL import Image
 
-import app
+from srgan.commands import demo as app
 from srgan.errors import UserError
 from srgan.model_folder import Model
 from srgan.page import offered_models, zero
@@ -144,7 +144,7 @@ def test_a_mistake_gets_its_sentence_and_no_gpu(
 
 
 def test_the_page_needs_no_spaces_package() -> None:
-    code = "import sys; sys.modules['spaces'] = None; import app; print(app.zero.HERE)"
+    code = "import sys; sys.modules['spaces'] = None; from srgan.commands import demo; print(demo.zero.HERE)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -87,6 +87,11 @@ def test_braces_stand_for_every_number_between(pattern: str, shards: list[str]) 
     assert expand_braces(pattern) == shards
 
 
+def test_a_lone_brace_is_refused() -> None:
+    with pytest.raises(UserError, match=r"s/\{0\.\.9\.tar: a brace has no partner"):
+        expand_braces("s/{0..9.tar")
+
+
 def test_a_missing_shard_is_named_before_anything_is_read(shards: str) -> None:
     with pytest.raises(UserError, match=r"03\.tar is not there") as caught:
         TarShards(shards.replace("02", "05"))

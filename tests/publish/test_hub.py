@@ -693,11 +693,12 @@ def test_a_push_under_way_is_not_waited_for(
 
 def test_a_push_that_is_stopped_says_how_to_go_on(desk: Desk) -> None:
     code = """
-import pathlib, sys, types, train
+import pathlib, sys, types
+from srgan.commands import train
 def stopped(*_): raise KeyboardInterrupt
 train.push = stopped
 config = types.SimpleNamespace(run_folder=lambda: pathlib.Path("runs/my faces"))
-sys.exit(train.publish(config, "alice/faces", private=False))
+sys.exit(train.publish("train.py", config, "alice/faces", private=False))
 """
     result = desk.run("-c", code)
     command = "python -m srgan push 'runs/my faces' alice/faces"

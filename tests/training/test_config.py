@@ -11,10 +11,10 @@ import pytest
 from helpers import is_one_sentence, train
 
 from srgan.commands.arguments import build_parser, parse
+from srgan.commands.train import refuse_new_terms
 from srgan.errors import UserError
 from srgan.publish.facts import command_line
 from srgan.training.config import FREE_ON_RESUME, RECIPES, VERSION, Config, flag, make_config, resume_config
-from train import refuse_new_terms
 
 FIELDS = dataclasses.fields(Config)
 
@@ -196,11 +196,11 @@ REFUSED = {
 def test_a_wrong_command_line_is_refused_in_one_sentence(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import train as program
+    from srgan.commands import train as program
 
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     try:
-        code = program.main()
+        code = program.main(program="train.py")
     except SystemExit as stop:
         code = stop.code
     said = capsys.readouterr()

@@ -44,7 +44,7 @@ def vgg19() -> VGG19:
 def test_names_and_layers_are_those_of_torchvisions_vgg19() -> None:
     theirs = make_layers(cfgs["E"])
     ours = VGG19().features
-    names = vgg19_names()
+    names = vgg19_names(ours)
     assert len(names) == len(ours) == 35
     for layer, other in zip(ours, theirs, strict=False):
         assert type(layer) is type(other)
@@ -75,7 +75,7 @@ def test_features_are_from_before_the_activation(vgg19: VGG19) -> None:
 
 def test_caffe_weights_get_bgr_in_255_levels_less_the_mean() -> None:
     network = VGG19(bgr255=True)
-    network.features = nn.Sequential(*(nn.Identity() for _ in vgg19_names()))
+    network.features = nn.Sequential(*(nn.Identity() for _ in network.names))
     colour = torch.tensor([10.0, 200.0, 120.0]) / 127.5 - 1
     seen = network(colour.view(1, 3, 1, 1), frozenset({"conv1_1"}))["conv1_1"].flatten()
     torch.testing.assert_close(seen, torch.tensor([120 - 103.939, 200 - 116.779, 10 - 123.68]), rtol=0, atol=1e-3)

@@ -839,10 +839,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
 
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """train.py inside this process, which ends it as the shell would see it."""
-    import train as program
+    from srgan.commands import train as program
 
     monkeypatch.setattr("sys.argv", ["train.py", *map(str, arguments)])
-    return program.main()
+    return program.main(program="train.py")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -859,7 +859,7 @@ def test_a_finished_run_is_left_as_it_is_and_says_how_to_go_on(
     said = capsys.readouterr().out
     assert "--resume --epochs" in said and f"--init {out}" in said
     assert contents(out) == before
-    monkeypatch.setattr("train.photos", lambda config: pytest.fail("it goes on"))
+    monkeypatch.setattr("srgan.commands.train.photos", lambda config: pytest.fail("it goes on"))
     (out / "model" / "config.json").unlink()  # not whole: it is written again
     with pytest.raises(pytest.fail.Exception, match="goes on"):
         main(monkeypatch, "--data", photos, "--out", out, "--resume")
@@ -931,13 +931,13 @@ def test_without_vgg19_and_network_nothing_is_begun(photos: Path, tmp_path: Path
 def test_photos_that_are_left_out_are_counted_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import train as program
+    from srgan.commands import train as program
 
     folder = make_photos(tmp_path / "photos", 4)
     textured(9, 20, 20).save(folder / "small.png")
     (folder / "text.jpg").write_text("not a picture")
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(folder), *TINY, "--dry-run"])
-    assert program.main() == 0
+    assert program.main(program="train.py") == 0
     said = capsys.readouterr()
     assert "2 photos are left out" in said.err and "small.png is 20x20" in said.err and "text.jpg" in said.err
     assert "3 photos to train on, 1 held out" in said.out

@@ -1,0 +1,127 @@
+"""Open the Gradio page, as a Hugging Face Space runs it.
+
+GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare, /enlarge and
+/batch, and ask /health whether it is up; with --mcp, language models have these three as tools.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from srgan.page import proxies  # before Gradio
+
+# isort: split
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from srgan.commands.arguments import OneLineParser
+from srgan.device import share_memory
+from srgan.errors import UserError
+from srgan.hub import epoch_models
+from srgan.page import (
+    mcp,  # noqa: F401 - mends Gradio's MCP server
+    zero,
+)
+from srgan.page.api import CALL_ERRORS, MOST_BYTES, refuse_clearly
+from srgan.page.components import PAGE
+from srgan.page.handlers import log
+from srgan.page.offered_models import Models, load_models
+from srgan.page.served_files import keep_swept, own_folder
+from srgan.page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
+
+INTRO = """# Faces from a few pixels
+Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.
+Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
+
+PRIVACY = """<small>Pictures stay on the machine that runs this page. Their files are deleted within two hours; the last
+few may stay in its memory until others come.</small>"""
+
+MOST_WAITING = 64
+KEPT_SESSIONS = 256
+"""Gradio holds a copy of the page's state for each, a tenth of a megabyte, and every call by HTTP alone is one."""
+
+
+def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
+    """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
+    with gr.Blocks(title="Faces from a few pixels", analytics_enabled=False) as demo:
+        gr.Markdown(INTRO)
+        if notice:
+            gr.Markdown(f"**{notice}**")
+        build_compare(models)
+        build_enlarge(models)
+        build_batch(models)
+        if epochs:
+            build_epochs(epochs)
+        build_how(models)
+        gr.Markdown(PRIVACY)
+    # Those who wait are told how long once a second; "auto" would tell all of them at every request. With the API open,
+    # /run/enlarge would pass by the queue.
+    return demo.queue(max_size=MOST_WAITING, status_update_rate=1, api_open=False)
+
+
+def health(demo: gr.Blocks, models: list[str]) -> Route:
+    """GET /health, for a load balancer: answered beside the queue, however long that is."""
+
+    def answer(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "models": models, "waiting": len(demo._queue)})
+
+    return Route("/health", answer)
+
+
+def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
+    """Serves the page until it is stopped. 0: stopped; 2: wrong usage. program: as messages name it."""
+    parser = OneLineParser(prog=program, description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--model", default=os.environ.get("SRGAN_MODEL", ""),
+        help="model folder, or USER/NAME[@REVISION] on the Hugging Face Hub "
+        "(default: the environment's SRGAN_MODEL, else what ships)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lpips", metavar="FILE", default=os.environ.get("SRGAN_LPIPS", ""),
+        help="LPIPS v0.1 Alex weights, .safetensors: adds that figure (default: the environment's SRGAN_LPIPS)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mcp", action="store_true", default=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
+        help="serve the calls to language models too, as tools (default: the environment's GRADIO_MCP_SERVER)",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    for note in proxies.NOTES:
+        print(f"{program}: {note}", file=sys.stderr)
+    share_memory()  # the network runs in whichever of Gradio's 40 threads is free
+    if arguments.mcp and not find_spec("mcp"):
+        print(f"{program}: --mcp takes the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
+        return 2
+    try:
+        models, notice = load_models(arguments.model, arguments.lpips)
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    if notice:
+        print(f"{program}: {notice}", file=sys.stderr)
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    log.setLevel(logging.INFO)
+    for upscaler in models.upscalers.values():
+        zero.lend(upscaler)
+    names = [upscaler.name for upscaler in models.upscalers.values()]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what visitors have sent is deleted then too
+    with own_folder() as folder:
+        demo = build_demo(models, notice, epoch_models(arguments.model))
+        refuse_clearly(demo)
+        keep_swept(folder, demo)
+        demo.launch(
+            theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
+            max_file_size=MOST_BYTES, ssr_mode=False, run_history=False, footer_links=["api", "settings"],
+            state_session_capacity=KEPT_SESSIONS, mcp_server=arguments.mcp,
+            app_kwargs={"routes": [health(demo, names)], "exception_handlers": CALL_ERRORS},
+        )  # fmt: skip
+    return 0

@@ -1,0 +1,190 @@
+"""Train a face super-resolution GAN on a folder of photos.
+
+    python train.py --data PHOTOS                      fidelity first, then the GAN from those weights
+    python train.py --data PHOTOS --recipe classic     the GAN alone, as documented in 2017
+    python train.py --data PHOTOS --dry-run            print the plan and stop
+    python train.py --data PHOTOS --resume             go on with a run that was stopped
+    python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
+    torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size is that of all together
+
+The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
+and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
+1 failed on the way or not published, 2 wrong usage.
+"""
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from srgan import ranks
+from srgan.commands.arguments import build_parser, parse
+from srgan.commands.console import as_typed
+from srgan.device import is_out_of_memory
+from srgan.errors import UserError
+from srgan.photos.crops import Crops, Photos, first_reasons, load_crops
+from srgan.photos.names import is_stream
+from srgan.photos.streams import open_stream
+from srgan.photos.windows import load_windows
+from srgan.publish.background import Publisher
+from srgan.publish.card import draft_card
+from srgan.publish.push import check_push, push
+from srgan.training.config import Config, flag, make_config, resume_config
+from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
+
+
+def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int:
+    """Trains a model. 0: done or stopped; 1: failed on the way or not published; 2: wrong usage.
+
+    program: as messages name it.
+    """
+    parser = build_parser(program, __doc__)
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--push", nargs="?", const="", metavar="USER/NAME",
+        help="publish the model when it is trained (without a name: <user>/srgan-<data folder>)",
+    )  # fmt: skip
+    parser.add_argument("--tensorboard", action="store_true", help="losses, figures and photos for TensorBoard as well")
+    parser.add_argument("--private", action="store_true", help="with --push: for you alone to see")
+    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: publish every N epochs as well")
+    given = parse(argv, parser)
+    own = {
+        name: given.pop(name, None) for name in ("resume", "dry_run", "tensorboard", "push", "private", "push_every")
+    }
+    code = 2
+    try:
+        ranks.join()
+        config = make_config(given)
+        if own["resume"]:
+            config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
+        repository = ranks.from_first(lambda: check_publishing(own, config))
+        if own["resume"] and ranks.from_first(lambda: is_finished(config)):
+            refuse_new_terms(given, config)
+            ranks.leave()
+            print(how_to_go_on(config))
+            return (
+                publish(program, config, repository, bool(own["private"])) if repository and not own["dry_run"] else 0
+            )
+        train, held_out = photos(config)
+        print(plan(config, train, held_out))
+        if own["dry_run"]:
+            ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
+            return 0
+        run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
+        stop_on_signals(run)
+        code = 1
+        publisher = Publisher(repository, own["push_every"] or 0, run.save_interim)
+        try:
+            trained = run.train(publisher.after_epoch)
+            if trained:
+                interrupt_on_signals()
+        finally:
+            publisher.wait()
+        ranks.leave()
+        print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
+    except UserError as error:
+        say_last(program, str(error))
+        return code
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        say_last(program, "the memory is full, and not by a training step: free some, then go on with --resume.")
+        return code
+    except KeyboardInterrupt:  # before the first step or after the last; between them stop_on_signals() has it
+        if code == 2:
+            say_last(program, "stopped before training began.")
+        else:
+            say_last(
+                program,
+                f"stopped when all was trained, and the model folder is not whole: {resume_command()} writes it.",
+            )
+        return 1
+    return publish(program, config, repository, bool(own["private"])) if trained and repository else 0
+
+
+def refuse_new_terms(given: dict[str, Any], config: Config) -> None:
+    """The card of a finished run is written: what would have gone into it is not dropped without a word."""
+    if names := [flag(name) for name in ("license", "data_terms") if name in given]:
+        raise UserError(
+            f"{config.run_folder()} is finished, and {' and '.join(names)} would change nothing: "
+            "python -m srgan push takes --license and --terms."
+        )
+
+
+def say_last(program: str, text: str) -> None:
+    if ranks.may_speak():
+        print(f"{program}: {text}", file=sys.stderr)
+
+
+def check_publishing(own: dict[str, Any], config: Config) -> str:
+    """USER/NAME to publish to, where the Hub has taken everything that it will judge; "" without --push."""
+    if own["push"] is None:
+        if own["private"] or own["push_every"]:
+            raise UserError("--private and --push-every say how to publish: give --push too.")
+        return ""
+    if own["push_every"] is not None and own["push_every"] < 1:
+        raise UserError(f"--push-every is {own['push_every']}; it must be at least 1.")
+    card = draft_card(config)
+    repository = check_push(own["push"], config.data, bool(own["private"]), card, make=not own["dry_run"])
+    print(f"to be published as {repository}")
+    return repository
+
+
+def publish(program: str, config: Config, repository: str, private: bool) -> int:
+    """Whatever happens here, the run folder is whole, and how to publish it later is said."""
+    folder = config.run_folder()
+    try:
+        push(folder, repository)
+    except (UserError, KeyboardInterrupt) as error:
+        options = ["--private"] if private else []
+        later = shlex.join(["python", "-m", "srgan", "push", str(folder), repository, *options])
+        reason = str(error) or "stopped."
+        print(f"{program}: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def photos(config: Config) -> tuple[Photos, Crops]:
+    """The photos to train on and the crops held out; says which photos are left out."""
+    if is_stream(config.data):
+        train, held_out = open_stream(config)
+        tell_skipped(held_out.skipped)
+        return train, held_out
+    with ranks.one_a_machine():
+        if config.crop_at == "random":
+            crops = load_windows(config.data, config.crop, config.reduce)
+        else:
+            crops = load_crops(config.data, config.crop)
+    tell_skipped(crops.skipped)
+    return crops.split(config.held_out)
+
+
+def tell_skipped(skipped: dict[str, str]) -> None:
+    if skipped and ranks.is_first():
+        print(f"{len(skipped)} photos are left out: {first_reasons(skipped)}.", file=sys.stderr)
+
+
+def stop_on_signals(run: Run) -> None:
+    """Ctrl-C and SIGTERM finish the step, save and stop; a second one stops at once, with the last saved state."""
+
+    def stop(number: int, _: object) -> None:
+        if ranks.world_size() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
+            signal.signal(number, signal.SIG_DFL)
+        run.trainer.stop_requested = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def interrupt_on_signals() -> None:
+    """From here on nothing would look at a request to stop: they raise KeyboardInterrupt."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def resume_command() -> str:
+    if ranks.world_size() > 1:
+        return "the same command and --resume"
+    return shlex.join([*as_typed(), *([] if "--resume" in sys.argv else ["--resume"])])
