@@ -30,7 +30,7 @@ SMALL = {
     "--held-out": "2", "--content": "mse", "--device": "cpu", "--precision": "fp32", "--optimizer": "adam",
     "--workers": "0", "--photos-per-epoch": "8", "--push-every": "1", "--checkpoint-every": "1",
 }  # fmt: skip
-"""What a run is trained with instead of what is given or usual. Epochs of a first run: 1, so that it can go on."""
+"""What a run is trained with instead of what is given. Where no epochs are given, it is one of the GAN stage."""
 
 ONLY_WHERE_GIVEN = {"--photos-per-epoch", "--push-every", "--checkpoint-every"}
 
@@ -153,7 +153,8 @@ def train(desk: Desk, arguments: list[str]) -> None:
     if "--resume" in arguments:  # what was saved holds
         left_out |= small.keys()
     else:
-        small |= {} if "--epochs" in arguments else {"--epochs": "1"}
+        usual = {"--epochs": "1", "--fidelity-epochs": "0"}
+        small |= {flag: value for flag, value in usual.items() if flag not in arguments}
         shutil.rmtree(desk.folder / "runs" / f"PHOTOS-{'classic' if 'classic' in arguments else 'default'}", True)
     smaller = list(arguments)
     for flag, value in small.items():
