@@ -7,6 +7,14 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from srgan.training.config import Config, flag
 
+EVERYDAY = frozenset(
+    {
+        "data", "out", "recipe", "epochs", "fidelity_epochs", "init", "batch_size", "held_out", "photos_per_epoch",
+        "crop", "crop_at", "reduce", "degrade", "vgg19", "lpips", "showcase", "data_terms", "license", "device",
+    }
+)  # fmt: skip
+"""Settings that a first run may need; --help lists them before all others."""
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Refuses in one sentence and with exit code 2, without the usage text."""
@@ -18,18 +26,22 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser(prog: str, description: str) -> OneLineParser:
     """A parser with a flag for each setting. Settings that are not given are absent from its result."""
     parser = OneLineParser(
-        prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+        prog=prog, usage=f"{prog} --data PHOTOS [settings]",
+        description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     kinds = get_type_hints(Config)
+    everyday = parser.add_argument_group("everyday settings")
+    expert = parser.add_argument_group("expert settings", "The defaults work well; change one at a time.")
     for field in dataclasses.fields(Config):
         kind, text = kinds[field.name], field.metadata["help"]
+        group = everyday if field.name in EVERYDAY else expert
         if getattr(kind, "__origin__", None) is Literal:
-            parser.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
+            group.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
             continue
         plain = next(t for t in (get_args(kind) or (kind,)) if t is not type(None))
         shown = f" (default: {field.default})" if field.default not in ("", None) else ""
-        parser.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
+        group.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
     return parser
 
 

@@ -260,7 +260,7 @@ def checksum(text: str) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A model folder's files as they were after an epoch of the GAN stage."""
+    """A model folder's files as they were after an epoch of the detail stage."""
 
     number: int
     files: dict[str, bytes]
@@ -273,7 +273,7 @@ class Epoch:
 def kept_epochs(
     run: Path, model: Model, repo_id: str, files: dict[str, bytes], say: Callable[[str], object]
 ) -> Iterator[Epoch]:
-    """From the run's checkpoints of the GAN stage, one at a time: each takes about 100 MB to read."""
+    """From the run's checkpoints of the detail stage, one at a time: each takes about 100 MB to read."""
     for path in sorted((run / "checkpoints").glob("detail-*.pt")):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -18,7 +18,7 @@ from srgan.publish.facts import counted
 from srgan.reports.pictures import draw_panel, epoch_folder, panels, sample_names
 from srgan.training.config import Config, flag
 
-STAGES = {"fidelity": "fidelity stage", "detail": "GAN stage"}
+STAGES = {"fidelity": "fidelity stage", "detail": "detail stage"}
 
 MOST_IN_STRIP = 8
 """Epochs of which the first photo is shown."""

@@ -32,7 +32,7 @@ TITLE_WIDTH = 120
 LONGEST_NAME = 200
 """Bytes that are kept of a photo's path in the name of its samples: disks take names of 255."""
 
-LABELS = {"pixel": "fidelity stage (L1)", "generator": "GAN stage", "d_real": "D(real)", "d_fake": "D(fake)"}
+LABELS = {"pixel": "fidelity stage (L1)", "generator": "detail stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
 
 def save_curves(history: list[dict[str, Any]], path: Path) -> None:

@@ -24,112 +24,124 @@ class Config:
 
     data: str = setting(
         "",
-        "photos: a folder, searched with its subfolders; a .zip; tar shards to stream, such as "
-        "'shards/{0000..0999}.tar'; or a data set of the Hub to stream, hf://USER/NAME (required)",
+        "training photos: a folder (subfolders included), a .zip, tar shards to stream such as "
+        "'shards/{0000..0999}.tar', or a Hub data set to stream, hf://USER/NAME (required)",
     )
-    out: str = setting("", "folder of the run (default: runs/<name of the data folder>-<recipe>)")
+    out: str = setting("", "run folder (default: runs/<name of the data folder>-<recipe>)")
     recipe: Literal["default", "classic"] = setting(
         "default",
-        "default: fidelity first, then the GAN from those weights; classic: the GAN alone, as documented in 2017",
+        "default: a fidelity stage, then a detail stage (the GAN) from its weights; classic: the GAN alone, as "
+        "documented in 2017",
     )
-    epochs: float = setting(60, "passes over the photos in the GAN stage; 0.5 is half a pass")
+    epochs: float = setting(60, "passes over the photos in the detail stage, which trains the GAN; 0.5 is half a pass")
     fidelity_epochs: float | None = setting(
-        None, "passes in the fidelity stage before it, 0 to leave it out (default: as many as --epochs; classic: 0)"
+        None,
+        "passes over the photos in the fidelity stage, which comes first; 0 skips it (default: the same as "
+        "--epochs; classic: 0)",
     )
     init: str = setting(
         "",
-        "model to start from, a folder or USER/NAME: its faithful weights; with --fidelity-epochs 0 its detailed ones, "
-        "beside which the faithful ones are kept (default: random weights)",
+        "model to start from: a folder or USER/NAME. Training starts from its fidelity weights; with --fidelity-"
+        "epochs 0 it starts from its detail weights and keeps the fidelity weights (default: random weights)",
     )
-    batch_size: int = setting(16, "photos a step")
-    seed: int = setting(0, "start of all random numbers: the same seed repeats the run")
+    batch_size: int = setting(16, "photos per step")
+    seed: int = setting(0, "seed of all random numbers; the same seed repeats the run")
     held_out: int | None = setting(
         None,
-        "photos never trained on but tested on, the last by name, of a stream the first (default: 5 %% of them, at "
-        "most 500; classic: 5)",
+        "number of photos kept for testing and never trained on: the last by name, or the first of a stream "
+        "(default: 5 %% of them, at most 500; classic: 5)",
     )
     photos_per_epoch: int | None = setting(
-        None, "of tar shards and hf:// alone, where it is required: photos after which an epoch ends"
+        None,
+        "photos per epoch, for tar shards and hf:// only, where it is required",
     )
-    workers: int = setting(4, "of tar shards and hf:// alone: processes that read and decode, for each GPU")
-    crop: int = setting(128, "side in pixels of the square cut from each photo")
+    workers: int = setting(4, "processes per GPU that read and decode photos, for tar shards and hf:// only")
+    crop: int = setting(128, "side in pixels of the square that is cut from each photo")
     crop_at: Literal["centre", "random"] = setting(
         "centre",
-        "where it is cut: in the middle, for aligned faces; or at random places, as many in an epoch as fit into the "
-        "photo side by side, each turned by a random quarter too, for photos of anything",
+        "where the square is cut. centre: in the middle, for aligned faces; random: at random places with random "
+        "quarter turns, as many per epoch as fit into the photo side by side, for any photos",
     )
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
     reduce: float = setting(
         1.0,
-        "with --crop-at random: each window shows up to this many times the width and height of --crop, by a random "
-        "factor, and is reduced to --crop, so that things of every size are learned; 1: none is reduced",
+        "with --crop-at random: cut squares up to this many times larger than --crop, by a random factor, and "
+        "reduce them to --crop, so that the model learns things of every size; 1: reduce none",
     )
     degrade: Literal["clean", "copy", "web", "old", "any"] = setting(
         "clean",
-        "how worn the small copies are that the model learns to restore; clean: bicubic copies alone; copy: reduced "
-        "by any filter; web: as sites and messengers leave them (blur, noise, JPEG); old: as scans of old photos are, "
-        "many of them grey; any: all of these",
+        "how worn the small copies are that the model learns to restore. clean: bicubic copies only; copy: "
+        "reduced by any filter; web: as web sites and messengers leave them (blur, noise, JPEG); old: as scans of"
+        " old photos, many of them grey; any: a mix of all",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
-        "what the GAN stage compares: VGG19 features of several depths (L1, before activation), "
-        "conv5_4 alone (MSE, after it; classic), or pixels (MSE)",
+        "what the content loss of the detail stage compares. perceptual: VGG19 features of several depths (L1, "
+        "before activation); vgg54: conv5_4 alone (MSE, after activation; classic); mse: pixels",
     )
     discriminator: Literal["auto", "features", "patches"] = setting(
         "auto",
-        "what it judges: VGG19's features of a restored photo against those of its original, or patches of each by "
-        "themselves (classic); auto: features with --content perceptual, which they need, else patches",
+        "what the discriminator sees. features: VGG19 features of the restored photo and of the original; "
+        "patches: patches of the photo itself (classic); auto: features with --content perceptual, else patches",
     )
     ssim_weight: float = setting(0.1, "weight of 1 - SSIM beside the L1 loss of the fidelity stage")
     adversarial_weight: float = setting(0.1, "weight of the adversarial loss (classic: 1e-3)")
-    pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the GAN stage (classic: 0)")
-    grid_weight: float = setting(2.5, "weight of a loss on grids of 2 or 4 pixels in the GAN stage (classic: 0)")
+    pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the detail stage (classic: 0)")
+    grid_weight: float = setting(
+        2.5,
+        "weight of a loss against patterns that repeat every 2 or 4 pixels, in the detail stage (classic: 0)",
+    )
     penalty_weight: float = setting(
-        10.0, "weight of the gradient penalty of --discriminator features, which keeps the game steady; 0: none"
+        10.0,
+        "weight of the gradient penalty that keeps --discriminator features stable; 0: none",
     )
     shift: int = setting(
         8,
-        "pixels by which the window that VGG19 and the discriminator see is smaller than the crop; its place is "
-        "random, so that their strides never settle on the same pixels (classic: 0)",
+        "VGG19 and the discriminator see a window this many pixels smaller than the crop, at a random place, so "
+        "that their strides do not always meet the same pixels (classic: 0)",
     )
     optimizer: Literal["muon", "adam"] = setting(
         "muon",
-        "what trains the generator in the fidelity stage and the discriminator; the generator's GAN stage has Adam "
-        "(classic: adam)",
+        "optimizer of the generator in the fidelity stage and of the discriminator; the generator always uses "
+        "Adam in the detail stage (classic: adam)",
     )
-    fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; with --optimizer adam, 5e-4 is good")
-    lr: float = setting(1e-4, "learning rate of the generator in the GAN stage")
+    fidelity_lr: float = setting(1.5e-3, "learning rate of the fidelity stage; 5e-4 works well with --optimizer adam")
+    lr: float = setting(1e-4, "learning rate of the generator in the detail stage")
     discriminator_lr: float = setting(
-        5e-4, "learning rate of the discriminator; with --optimizer adam, 1e-4 is good (classic: 1e-4)"
+        5e-4,
+        "learning rate of the discriminator; 1e-4 works well with --optimizer adam (classic: 1e-4)",
     )
     fidelity_schedule: Literal["one-cycle", "warm-up", "constant"] = setting(
         "one-cycle",
-        "learning rate over the fidelity stage: up for 5 %% of it and down to 0 along a cosine; or as below",
+        "learning rate over the fidelity stage. one-cycle: rises for 5 %%, then falls to 0 along a cosine; warm-"
+        "up and constant: see --schedule",
     )
     schedule: Literal["warm-up", "one-cycle", "constant"] = setting(
         "warm-up",
-        "learning rate over the GAN stage: up for 5 %% of it and then constant, as the average of the weights settles "
-        "better while they move; or as above; or constant from the start (classic)",
+        "learning rate over the detail stage. warm-up: rises for 5 %%, then stays constant, which suits averaged "
+        "weights; one-cycle: see --fidelity-schedule; constant: constant from the start (classic)",
     )
     ema_half_life: int = setting(
         10_000,
-        "photos after which a weight has half its influence on the averaged generator, which is the one that is kept; "
-        "0: no average (classic)",
+        "half-life, in photos, of the moving average of the generator's weights, which is the model that is "
+        "saved; 0: no average (classic)",
     )
-    checkpoint_every: int = setting(20, "epochs between full checkpoints that are kept")
-    save_minutes: float = setting(10.0, "minutes between saves of the state that --resume goes on from")
+    checkpoint_every: int = setting(20, "epochs between checkpoints that are kept")
+    save_minutes: float = setting(10.0, "minutes between saves of the state that --resume continues from")
     vgg19: str = setting(
-        "", "VGG19 weights file, .safetensors or torchvision's .pth (default: torchvision downloads them)"
+        "",
+        "VGG19 weights file, .safetensors or torchvision's .pth (default: torchvision downloads it)",
     )
-    lpips: str = setting("", "LPIPS v0.1 Alex weights file, .safetensors: adds LPIPS to the validation")
-    showcase: str = setting("", "folder of pictures that may be published: before and after go into the model card")
+    lpips: str = setting("", "LPIPS v0.1 AlexNet weights file, .safetensors: adds LPIPS to the validation")
+    showcase: str = setting("", "folder of pictures that may be published: the model card shows them before and after")
     data_terms: str = setting("", "terms of the training photos, one sentence for the model card")
     license: str = setting("", "licence of the model for its card, as the Hub spells it: mit, cc-by-nc-4.0, other, ...")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
     precision: Literal["auto", "bf16", "fp32"] = setting(
-        "auto", "arithmetic of the networks; auto: bf16 where the chip is fast at it"
+        "auto",
+        "number format of the networks; auto: bf16 where the chip is fast at it, else fp32",
     )
 
     def __post_init__(self) -> None:
@@ -259,7 +271,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
             )
     changed = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
     if saved.fidelity_epochs is None and changed.get("epochs", saved.epochs) != saved.epochs:
-        changed["fidelity_epochs"] = saved.epochs  # more epochs are of the GAN stage
+        changed["fidelity_epochs"] = saved.epochs  # more epochs are of the detail stage
     return dataclasses.replace(saved, **changed)
 
 

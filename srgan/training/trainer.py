@@ -115,8 +115,8 @@ class Trainer:
             group["base_lr"] = group["lr"]
 
     def start_from(self, weights: dict[str, dict[str, Tensor]], origin: dict[str, Any]) -> None:
-        """The first stage begins with a trained model: the fidelity stage with its faithful weights, the GAN stage with
-        its detailed ones, beside which the faithful ones are kept. `origin` says whose, for the model card."""
+        """Starts the first stage from a trained model: the fidelity stage from its fidelity weights, the detail stage
+        from its detail weights, keeping the fidelity weights. `origin` names the model, for the card."""
         faithful = weights.get("fidelity", weights["detail"])
         if "fidelity" in self.stages:
             self.generator_ema.load_state_dict(faithful)

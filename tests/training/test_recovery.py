@@ -56,7 +56,7 @@ def test_a_run_killed_at_any_moment_comes_to_the_same_weights(photos: Path, tmp_
 
 
 def test_a_disk_that_fills_up_in_the_middle_costs_nothing(photos: Path, tmp_path: Path) -> None:
-    """The state is larger in the GAN stage, by what its optimisers keep: there it no longer fits."""
+    """The state is larger in the detail stage, by what its optimisers keep: there it no longer fits."""
     run = start(photos, tmp_path / "run", epochs=2)
     with pytest.raises(UserError) as caught:
         full_disk(run.train, 25_000_000)
@@ -82,7 +82,7 @@ def full_main_memory() -> None:
 
 
 def with_room_for(run: Run, photos: int, fill: Callable[[], object] = full_gpu) -> Run:
-    """Its GAN stage has memory for so many photos a step."""
+    """Its detail stage has memory for so many photos a step."""
     step = run.trainer.detail_step
 
     def limited(low: torch.Tensor, *arguments: object) -> dict[str, torch.Tensor]:

@@ -343,7 +343,7 @@ def test_a_state_of_an_earlier_version_keeps_its_learning_rates(photos: Path, tm
 
 
 def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
-    """The fidelity stage from its faithful weights; the GAN stage alone from its detailed ones."""
+    """The fidelity stage from its faithful weights; the detail stage alone from its detail weights."""
     model, tiny = two_stages[0] / "model", {"channels": 8, "blocks": 1}
     for epochs, name in ((1, "fidelity.safetensors"), (0, "model.safetensors")):
         given = load_file(model / name)
