@@ -30,7 +30,7 @@ SMALL = {
     "--held-out": "2", "--content": "mse", "--device": "cpu", "--precision": "fp32", "--optimizer": "adam",
     "--workers": "0", "--photos-per-epoch": "8", "--push-every": "1", "--checkpoint-every": "1",
 }  # fmt: skip
-"""What a run is trained with instead of what is given. Where no epochs are given, it is one of the GAN stage."""
+"""What a run is trained with instead of what is given. Where no epochs are given, it is one of the detail stage."""
 
 ONLY_WHERE_GIVEN = {"--photos-per-epoch", "--push-every", "--checkpoint-every"}
 
