@@ -1,11 +1,10 @@
-"""The page as other programs have it: the README's examples, tools for language models, what is refused and how."""
+"""The page as other programs have it: examples of docs/api.md, tools for language models, what is refused and how."""
 
 import asyncio
 import base64
 import io
 import json
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -21,6 +20,7 @@ import gradio as gr
 import httpx
 import pytest
 import safehttpx
+from doc_pages import SERVER, blocks
 from fastapi import FastAPI
 from fastapi.responses import Response
 from fastapi.testclient import TestClient
@@ -54,15 +54,14 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield running
 
 
-# The README's examples
+# The examples in docs/api.md
 
 
-def readme_example(language: str, server: Server) -> str:
-    """The code for other programs in README.md, for this server."""
-    text = (ROOT / "README.md").read_text().split("## From other programs\n")[1]
-    code = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert code and "http://127.0.0.1:7860" in code[1]
-    return code[1].replace("http://127.0.0.1:7860", server.url)
+def example(language: str, server: Server) -> str:
+    """The page's code in that language, for this server."""
+    (code,) = (block.text for block in blocks(ROOT / "docs" / "api.md") if block.language == language)
+    assert SERVER in code
+    return code.replace(SERVER, server.url)
 
 
 @pytest.fixture
@@ -86,19 +85,19 @@ def check_archive(path: str | Path, upscaler: Upscaler, photo: Image.Image) -> N
             assert_same(file, upscaler.enlarge(photo))
 
 
-def test_readmes_python(server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path) -> None:
+def test_documented_python(server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path) -> None:
     small, photo = map(images.open_rgb, pictures)
     found: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        exec(readme_example("python", server), found)
+        exec(example("python", server), found)
     assert_same(found["enlarged"], upscaler.enlarge(small, 0.8))
     assert Image.open(found["original"]).size == (256, 168) and found["figures"]["model"] == "tiny-faces"
     check_archive(found["archive"], upscaler, photo)
 
 
-def test_readmes_shell(server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path) -> None:
-    subprocess.run(["sh", "-euc", readme_example("sh", server)], cwd=tmp_path, check=True, timeout=120)
+def test_documented_shell(server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    subprocess.run(["sh", "-euc", example("sh", server)], cwd=tmp_path, check=True, timeout=120)
     check_files(tmp_path, upscaler)
 
 
@@ -119,11 +118,11 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_readmes_javascript(
+def test_documented_javascript(
     server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path, node_folder: Path
 ) -> None:
     (tmp_path / "node_modules").symlink_to(node_folder / "node_modules")
-    (tmp_path / "example.mjs").write_text(readme_example("js", server))
+    (tmp_path / "example.mjs").write_text(example("js", server))
     node = shutil.which("node", path=BESIDE_PYTHON)
     done = subprocess.run([node, "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

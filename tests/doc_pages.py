@@ -1,0 +1,28 @@
+"""The pages that people read, and the code blocks in them."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from helpers import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+"""Whatever a user would type stands in these."""
+
+SERVER = "http://127.0.0.1:7860"
+"""Code that names it talks to a running page: tests/page/test_api.py runs it."""
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found.groups()) for found in FENCE.finditer(page.read_text(encoding="utf-8"))]
+
+
+def without_blocks(text: str) -> str:
+    return FENCE.sub("", text)
