@@ -22,7 +22,7 @@ FILES_OF = {
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
-        "ranks.py upscaler.py"
+        "ranks.py upscaler.py wear.py"
     ),
     "srgan/commands": "__init__.py cli.py console.py evaluate.py export.py upscale.py",
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
