@@ -59,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_arguments(exporting)
     exporting.set_defaults(run=export.run)
 
-    for command in (upscaling, measuring, exporting):
+    upscaling.add_argument(
+        "--model", help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: see --wear)"
+    )
+    for command in (measuring, exporting):
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
             help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",

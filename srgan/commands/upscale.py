@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ from srgan.models import SCALE
 from srgan.photos.finding import find_photos
 from srgan.pictures.formats import FORMATS, BrokenPicture, check_size, format_of, open_picture, save_picture
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.wear import WORN_MODEL, Automatic
+
+WEAR = {"clean": SHIPPED_MODEL, "worn": WORN_MODEL}
+"""The models that ship, by what pictures they are for."""
 
 JOBS = min(4, os.cpu_count() or 1)
 
@@ -44,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
     parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, or the folder for the results")
     parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    parser.add_argument(
+        "--wear", choices=("auto", *WEAR),
+        help="without --model: the model for clean pictures, the one for worn ones (JPEG, noise, blur), or for each "
+        "picture the one that it looks made for (default: auto)",
+    )  # fmt: skip
     parser.add_argument(
         "--faces", action="store_true", help="have the model that ships draw the faces that are found, with --model"
     )
@@ -71,10 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
     source, target = arguments.input, arguments.output
     find_pairs = destinations if source.is_dir() else destination
     pairs = find_pairs(source, target, arguments.format)
-    enlarge = with_faces(arguments) if arguments.faces else plainly(arguments)
+    assumed: Counter[str] = Counter()
+    enlarge = choose_way(arguments, assumed)
     read = read_damaged if arguments.damaged else read_whole
     if source.is_dir():
-        return run_folder(pairs, read, enlarge, arguments)
+        return run_folder(pairs, read, enlarge, assumed, arguments)
     if ranks.is_first():
         for note in enlarge_file(pairs[0], read, enlarge):
             print(f"srgan upscale: {source}: {note}", file=sys.stderr)
@@ -82,14 +93,39 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def choose_way(arguments: argparse.Namespace, assumed: Counter[str]) -> Enlarge:
+    """assumed: counts the pictures of a folder by what they were taken to be, where they decide."""
+    if arguments.model and arguments.wear:
+        raise UserError("--wear chooses between the models that ship: leave it out with --model.")
+    if arguments.faces:
+        return with_faces(arguments)
+    if arguments.model or arguments.wear in WEAR:
+        return plainly(arguments)
+    return by_wear(arguments, assumed)
+
+
+def by_wear(arguments: argparse.Namespace, assumed: Counter[str]) -> Enlarge:
+    models = Automatic.load(arguments.device, arguments.precision)
+    for upscaler in (models.clean, models.worn):
+        upscaler.check_detail(arguments.detail)
+
+    def enlarge(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+        upscaler, why = models.choose(picture)
+        assumed["worn" if upscaler is models.worn else "clean"] += 1
+        return upscaler.enlarge(picture, arguments.detail), [] if arguments.input.is_dir() else [why]
+
+    return enlarge
+
+
 def plainly(arguments: argparse.Namespace) -> Enlarge:
-    upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
+    model = arguments.model or WEAR[arguments.wear]
+    upscaler = Upscaler.load(model, arguments.device, arguments.precision)
     upscaler.check_detail(arguments.detail)
     return lambda picture: (upscaler.enlarge(picture, arguments.detail), [])
 
 
 def with_faces(arguments: argparse.Namespace) -> Enlarge:
-    if arguments.model == SHIPPED_MODEL:
+    if not arguments.model:
         raise UserError("--faces goes with --model: the model that ships is the one for faces, and draws everything.")
     detector()  # better missed now than after the first picture
     whole = plainly(arguments)
@@ -103,7 +139,9 @@ def with_faces(arguments: argparse.Namespace) -> Enlarge:
     return enlarge
 
 
-def run_folder(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, arguments: argparse.Namespace) -> int:
+def run_folder(
+    pairs: Sequence[Pair], read: Read, enlarge: Enlarge, assumed: Counter[str], arguments: argparse.Namespace
+) -> int:
     """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
     exit code other than 0 has torchrun stop the others."""
     share = pairs[ranks.rank() :: ranks.world_size()]
@@ -115,12 +153,16 @@ def run_folder(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, arguments: a
         return 1
     for line in report.lines():
         print(f"srgan upscale: {line}", file=sys.stderr)
-    counts = torch.tensor([report.done, len(report.failures), len(share) - len(missing)])
-    done, failed, there = ranks.all_reduce_sum(counts).tolist()
+    counts = torch.tensor(
+        [report.done, len(report.failures), len(share) - len(missing), *(assumed[kind] for kind in WEAR)]
+    )
+    done, failed, there, clean, worn = ranks.all_reduce_sum(counts).tolist()
     print(
         f"{done} of {done + failed} pictures enlarged to {arguments.output}"
         + (f"; {there} were there already (--overwrite does them again)." if there else ".")
     )
+    if clean or worn:
+        print(f"Taken as clean: {clean}, as worn: {worn}; --wear clean or --wear worn takes all of them as one.")
     code = 1 if failed else 0
     ranks.leave(code)
     return code

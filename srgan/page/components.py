@@ -59,7 +59,7 @@ def made_for_input(models: Models) -> list[gr.Radio]:
     if len(models.made_for) == 1:
         return []
     choice = gr.Radio(
-        models.made_for, value=models.made_for[0], label="Made for", info="What it has learned from.",
+        models.made_for, value=models.made_for[0], label="Made for", info="What the model has learned from.",
         elem_classes="choice", scale=2, min_width=240,
     )  # fmt: skip
     return [choice]

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ WORN = {
 }
 """How a small copy can be made, and what is said of it."""
 DEFAULT_COPY = "clean"
+"""Where the model cannot be chosen by the picture."""
 DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """At which a portrait's face is about as large as the faces that the shipped model was trained on."""
@@ -63,7 +64,7 @@ def compare(
         picture: the photo, of at least 32x32 pixels and at most 30 MB
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
         size: pixels on the long side at which the photo is compared: 128, 256, 512 or 1024
-        made_for: what kind of photo it is, where there is a network for each; the first by default
+        made_for: what kind of photo it is, where there is a network for each; by default the picture decides
         small_copy: how it is worn: clean, web (a little blur, noise and JPEG) or old (grey, and more of all three)
 
     Returns:
@@ -76,14 +77,21 @@ def compare(
     if small_copy not in WORN:
         raise UserError(f"small_copy is {small_copy}; it must be one of {', '.join(WORN)}.")
     photo, notes = read_opaque(picture)
-    upscaler, enlarge_timed = models.chosen(made_for), partial(models.enlarge_timed, made_for=made_for)
+    why = ""
+
+    def enlarge_timed(low: Image.Image, detail: float) -> tuple[Image.Image, int]:
+        nonlocal made_for, why
+        made_for, why = models.settled(made_for, low)
+        return models.enlarge_timed(low, detail, made_for)
+
     found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
+    upscaler = models.chosen(made_for)
     about = {
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
         "model": upscaler.name, "revision": upscaler.revision,
     }  # fmt: skip
     done = what_was_done(photo, found.original, found.low, size, small_copy)
-    said = [done, who_drew_faces(models, found.low, made_for), *notes]
+    said = [done, why, who_drew_faces(models, found.low, made_for), *notes]
     name = Path(picture).stem
     return (
         save_png(found.restored, f"{name}-restored"),
@@ -116,6 +124,10 @@ class Restored(NamedTuple):
     large: Image.Image
     """at 4 times its size, in the same mode"""
     milliseconds: int
+    made_for: str
+    """the choice by which it was restored"""
+    why: str
+    """a sentence on what was assumed of it, where it has decided that itself"""
     notes: list[str]
     """a sentence for all of the file that was not kept"""
 
@@ -127,7 +139,8 @@ def restore(models: Models, picture: str, detail: float, made_for: str) -> Resto
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
-    return Restored(small, *models.enlarge_timed(small, detail, made_for), notes)
+    made_for, why = models.settled(made_for, small)
+    return Restored(small, *models.enlarge_timed(small, detail, made_for), made_for, why, notes)
 
 
 def enlarge(
@@ -140,7 +153,7 @@ def enlarge(
     Args:
         picture: the small picture, of at most 1 megapixel and 30 MB
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
-        made_for: what kind of picture it is, where there is a network for each; the first by default
+        made_for: what kind of picture it is, where there is a network for each; by default the picture decides
 
     Returns:
         PNG file of the enlarged picture, transparent where the small one is
@@ -148,7 +161,7 @@ def enlarge(
         what was done, and what of the picture was not kept
         how many faces were found, and PNG files that show them before and after
     """
-    small, restored, milliseconds, notes = restore(models, picture, detail, made_for)
+    small, restored, milliseconds, made_for, why, notes = restore(models, picture, detail, made_for)
     plain = bicubic(small)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
@@ -161,7 +174,7 @@ def enlarge(
         f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
         f"{milliseconds} ms on {device_name(models.chosen(made_for).device)}."
     )
-    sentence = " ".join([sentence, *notes])
+    sentence = " ".join(filter(None, [sentence, why, *notes]))
     return file, (save_png(plain, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
 
 
@@ -176,7 +189,7 @@ def batch(
     Args:
         pictures: the small pictures, each of at most 1 megapixel and 30 MB
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
-        made_for: what kind of pictures they are, where there is a network for each; the first by default
+        made_for: what kind of pictures they are, where there is a network for each; by default the picture decides
 
     Returns:
         ZIP file of the enlarged pictures
@@ -188,8 +201,9 @@ def batch(
     done, notes, refused, problems = [], [], [], set()
     for number, picture in enumerate(pictures, start=1):
         try:
-            small, large, _, lost = restore(models, picture, detail, made_for)
-            if models.leaves_faces(made_for):
+            small, large, _, settled, why, lost = restore(models, picture, detail, made_for)
+            lost = [why] * bool(why) + lost
+            if models.leaves_faces(settled):
                 problems.add(faces_of(flat(small))[1])
             done.append(save_png(large, f"{Path(picture).stem}-x{SCALE}"))
             notes += [f"{Path(picture).name}: {' '.join(lost)}"] if lost else []

@@ -13,42 +13,62 @@ from srgan.page.close_ups import faces_of
 from srgan.pictures.images import flat
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
+from srgan.wear import WORN_MODEL, judge
 
 PHOTOS_MODEL = WEIGHTS / "photos"
 """For clean pictures of anything; a Space may leave it out."""
 
-WORN_MODEL = WEIGHTS / "worn"
-"""For pictures of anything that went through JPEG, a messenger or a scanner; a Space may leave it out."""
-
 FACES, ANY_PHOTO, WORN_PHOTO = "Faces", "Any photo", "Worn photo"
 """What the models that ship are made for."""
+
+AUTOMATIC = "Automatic"
+"""The choice that leaves it to `srgan.wear` which of FACES and WORN_PHOTO a picture is for."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Upscalers by what they are made for; the first is taken where nothing is said. `lpips` adds that figure."""
+    """Upscalers by what they are made for. Where nothing is said, the picture decides, or else the first is taken.
+    `lpips` adds that figure."""
 
     upscalers: dict[str, Upscaler]
     lpips: LPIPS | None = None
 
     @property
+    def automatic(self) -> bool:
+        """Whether the model can be chosen by the picture."""
+        return {FACES, WORN_PHOTO} <= self.upscalers.keys()
+
+    @property
     def made_for(self) -> list[str]:
-        return list(self.upscalers)
+        return [AUTOMATIC] * self.automatic + list(self.upscalers)
 
     @property
     def can_blend(self) -> bool:
         """Whether `detail` can be chosen of any of them."""
         return any(upscaler.can_blend for upscaler in self.upscalers.values())
 
-    def chosen(self, made_for: str = "") -> Upscaler:
-        return self.upscalers[made_for or self.made_for[0]]
+    def settled(self, made_for: str, picture: Image.Image) -> tuple[str, str]:
+        """One of `upscalers` for a picture, and where the picture has decided, a sentence on what was assumed of it."""
+        made_for = made_for or self.made_for[0]
+        if made_for != AUTOMATIC:
+            return made_for, ""
+        choice = judge(picture, self.for_judging)
+        return (WORN_PHOTO if choice.worn else FACES), choice.why
+
+    def chosen(self, made_for: str) -> Upscaler:
+        return self.upscalers[made_for]
+
+    @cached_property
+    def for_judging(self) -> Upscaler:
+        """Looks at a small part of each picture: a lent GPU is not asked for that."""
+        return on_cpu(self.upscalers[WORN_PHOTO]) if zero.HERE else self.upscalers[WORN_PHOTO]
 
     @cached_property
     def for_faces(self) -> Upscaler:
         """Draws the faces in what another one enlarges. They are small: a lent GPU is not asked for again."""
         return on_cpu(self.upscalers[FACES]) if zero.HERE else self.upscalers[FACES]
 
-    def enlarge_timed(self, picture: Image.Image, detail: float = 1.0, made_for: str = "") -> tuple[Image.Image, int]:
+    def enlarge_timed(self, picture: Image.Image, detail: float, made_for: str) -> tuple[Image.Image, int]:
         """`Upscaler.enlarge_timed` of an RGB or RGBA picture, whose faces are drawn by the model made for them."""
         enlarged, milliseconds = self.chosen(made_for).enlarge_timed(picture, detail)
         if not self.leaves_faces(made_for):
@@ -58,14 +78,15 @@ class Models:
         drawn = draw_faces(enlarged, self.for_faces, picture, faces, detail)
         return drawn, milliseconds + round((time.perf_counter() - start) * 1000)
 
-    def leaves_faces(self, made_for: str = "") -> bool:
+    def leaves_faces(self, made_for: str) -> bool:
         """Whether a model has its faces drawn by the one made for them, which knows clean faces alone."""
-        return FACES in self.upscalers and (made_for or self.made_for[0]) == ANY_PHOTO
+        return FACES in self.upscalers and made_for == ANY_PHOTO
 
     def at_start(self) -> "Models":
-        """The first one, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
-        title, upscaler = next(iter(self.upscalers.items()))
-        return Models({title: on_cpu(upscaler) if zero.HERE else upscaler}, self.lpips)
+        """These, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
+        if not zero.HERE:
+            return self
+        return Models({title: on_cpu(upscaler) for title, upscaler in self.upscalers.items()}, self.lpips)
 
 
 def on_cpu(upscaler: Upscaler) -> Upscaler:

@@ -36,7 +36,7 @@ from srgan.page.handlers import (
     spoken,
     tag,
 )
-from srgan.page.offered_models import ANY_PHOTO, FACES, WORN_PHOTO, Models
+from srgan.page.offered_models import ANY_PHOTO, AUTOMATIC, FACES, WORN_PHOTO, Models
 from srgan.page.served_files import save_png, served
 from srgan.page.uploads import read
 from srgan.publish.card import figures_table
@@ -53,6 +53,7 @@ photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
 LEARNED = {
+    AUTOMATIC: '"Automatic" takes "Worn photo" for pictures that look blurred, noisy or compressed, and else "Faces".',
     FACES: '"Faces" has learned from clean photos of faces alone.',
     ANY_PHOTO: '"Any photo" has learned from clean photos of anything, and leaves the faces that are found to "Faces".',
     WORN_PHOTO: '"Worn photo" has learned from photos of anything that were blurred, noised and saved as JPEG, '
@@ -78,6 +79,7 @@ ON_MODEL = {
 
 def build_compare(models: Models) -> None:
     """The tab in which the upload is the original."""
+    first_copy = "web" if models.automatic else DEFAULT_COPY  # such as people have, where a model is made for it
     with gr.Tab("Compare"), gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             slider = wipe_slider("wipe")
@@ -96,7 +98,7 @@ def build_compare(models: Models) -> None:
                     SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side", elem_classes="sizes",
                 )  # fmt: skip
                 copy = gr.Radio(
-                    COPIES, value=DEFAULT_COPY, label="Small copy", info="How it is worn before it is enlarged.",
+                    COPIES, value=first_copy, label="Small copy", info="How it is worn before it is enlarged.",
                     elem_classes="sizes",
                 )  # fmt: skip
                 size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
@@ -115,7 +117,7 @@ def build_compare(models: Models) -> None:
     panes = [restored, bicubic, original]
     results, settings = [*panes, low, figures, done], [detail, size, *made_for, copy]
     example = str(EXAMPLES[0])
-    start = compare(models.at_start(), example)
+    start = compare(models.at_start(), example, small_copy=first_copy)
     show_first([*results, slider, download], [*start, (start[1], start[0]), start[0]])
     shown = gr.on(
         [photo.change, *(setting.input for setting in settings)],
@@ -232,7 +234,7 @@ def show_epochs(picture: str | None, first: str, second: str) -> list[Any]:
 
 def build_how(models: Models) -> None:
     """What the networks have learned, with the loaded models' own figures and curves where they have some."""
-    several = len(models.made_for) > 1
+    several = len(models.upscalers) > 1
     with gr.Accordion("How it works, and how well", open=False):
         more = " ".join(LEARNED[title] for title in models.made_for) if several else ""
         gr.Markdown(f"{HOW}\n\n{more}")

@@ -23,6 +23,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
             f"{path} is here no longer (the page deletes what it was sent within two hours): upload it again."
         ) from None
     picture, notes = open_picture(path, data, COMMON_FORMATS)
+    tables = getattr(picture, "quantization", None)
     picture, more = to_srgb(picture)
     notes += more
     if picture.mode == "I;16":
@@ -31,6 +32,8 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     seen_through = picture.mode.endswith("A") and picture.getchannel("A").getextrema()[0] < 255
     picture = picture.convert("RGBA" if seen_through else "RGB")
     picture.info = {}
+    if tables:
+        picture.quantization = tables  # type: ignore[attr-defined]
     return picture, notes
 
 

@@ -187,8 +187,9 @@ def standard(picture: Image.Image) -> Image.Image:
 
     One bit becomes L, palettes RGB or RGBA, deep greys I;16 (LA where one level is transparent), inks RGB by their
     profile where they have one; levels that follow a PNG's gAMA become sRGB's. Of `info`, "icc_profile" stays where it
-    fits the mode, and "dpi".
+    fits the mode, and "dpi"; of a JPEG, Pillow's attribute `quantization`, which no further copy has.
     """
+    tables = getattr(picture, "quantization", None)
     tags, halved = getattr(picture, "tag_v2", {}), has_sixteen_bits(picture)
     picture = ImageOps.exif_transpose(picture)
     profile, dpi, gamma = picture.info.get("icc_profile"), picture.info.get("dpi"), gamma_of(picture)
@@ -215,6 +216,8 @@ def standard(picture: Image.Image) -> Image.Image:
         picture.info["icc_profile"] = profile
     if dpi and all(math.isfinite(value) and value > 0 for value in map(float, dpi)):
         picture.info["dpi"] = tuple(map(float, dpi))
+    if tables:
+        picture.quantization = tables  # type: ignore[attr-defined]
     return picture
 
 

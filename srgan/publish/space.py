@@ -21,7 +21,7 @@ FILES_OF = {
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
-        "ranks.py shipped.py upscaler.py"
+        "ranks.py shipped.py upscaler.py wear.py"
     ),
     "srgan/commands": (
         "__init__.py arguments.py cli.py console.py demo.py evaluate.py export.py train.py upscale.py"

@@ -320,3 +320,33 @@ def test_faces_without_a_model_or_a_detector_are_refused(
     said = capsys.readouterr().err
     assert said.startswith("srgan upscale: gone.onnx, which finds faces, cannot be read") and is_one_sentence(said)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["--device", "cpu", "--precision", "fp32"]
+    (tmp_path / "in").mkdir()
+    photo = Image.open(ROOT / "examples" / "collins.png").convert("RGB").reduce(10)
+    photo.save(tmp_path / "in" / "clean.png")
+    photo.save(tmp_path / "in" / "worn.jpg", quality=60)
+    clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "worn"))
+    assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
+    assert "Taken as clean: 1, as worn: 1;" in capsys.readouterr().out
+    for name, upscaler in (("clean.png", clean), ("worn.jpg", worn)):
+        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name))
+        found = Image.open(tmp_path / "out" / Path(name).with_suffix(".png"))
+        assert np.array_equal(np.asarray(found), np.asarray(wanted))
+    assert run(tmp_path / "in" / "worn.jpg", tmp_path / "one.png", *plain) == 0
+    assert "Looks worn (JPEG quality 60): restored with the model for worn photos." in capsys.readouterr().err
+    assert run(tmp_path / "in" / "worn.jpg", tmp_path / "two.png", "--wear", "clean", *plain) == 0
+    wanted = clean.enlarge(Image.open(tmp_path / "in" / "worn.jpg"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "two.png")), np.asarray(wanted))
+
+
+def test_wear_is_refused_with_a_model(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, tmp_path / "out", "--wear", "auto", *settings) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("srgan upscale: --wear chooses between the models that ship") and is_one_sentence(said)

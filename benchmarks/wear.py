@@ -1,0 +1,95 @@
+"""What the automatic choice between the clean and the worn model costs, from a checkout: python benchmarks/wear.py
+--lpips FILE FOLDER...
+
+Photos of each folder, spread evenly over it, are fitted into 256x256, reduced to a quarter in each way of
+`srgan.degradation.chain.KINDS`, and enlarged by both models that ship. A table says, for each way, how often the small
+copy is taken to be worn by its pixels alone, and what each model and the choice come to. The shares
+are given as their 5th to 95th percentile, and what a model comes to as mean PSNR-Y / LPIPS.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from srgan.degradation.chain import KINDS, copies_alike
+from srgan.measure.comparison import fit
+from srgan.measure.metrics import LPIPS, psnr_y
+from srgan.photos.finding import find_photos
+from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
+from srgan.wear import Automatic, block_share, judge, worn_share
+
+EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
+"""Ways that are measured here alone."""
+
+
+@torch.inference_mode()
+def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dict]:
+    """For each way of wearing the photo: the share, and (PSNR-Y, LPIPS) of the clean and of the worn model."""
+    high = normalize(to_tensor(fit(open_rgb(photo), side))).unsqueeze(0)
+    rows = []
+    for kind in KINDS:
+        low, target = copies_alike(kind, high)
+        small = to_picture(to_pixels(low)[0])
+        row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
+        row |= {"block_share": block_share(small), "worn_share": worn_share(small, models.worn)}
+        distance = lpips.against(target)
+        for name, upscaler in (("by clean", models.clean), ("by worn", models.worn)):
+            restored = to_pixels(upscaler.restore(low))
+            row[name] = (float(psnr_y(restored, to_pixels(target))), float(distance(normalize(restored))))
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[dict]) -> list[str]:
+    lines = [
+        "| copies | `block_share` | `worn_share` | taken as worn | clean model | worn model | automatic |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in KINDS:
+        those = [row for row in rows if row["kind"] == kind]
+        shares = []
+        for name in ("block_share", "worn_share"):
+            ends = torch.tensor([row[name] for row in those]).quantile(torch.tensor([0.05, 0.95])).tolist()
+            shares.append(f"{ends[0]:.2f} to {ends[1]:.2f}")
+        picks = ["by worn" if row["worn"] else "by clean" for row in those]
+        figures = [
+            torch.tensor([row[pick] for row, pick in zip(those, names, strict=True)]).mean(0).tolist()
+            for names in (["by clean"] * len(those), ["by worn"] * len(those), picks)
+        ]
+        told = " | ".join(f"{psnr:.2f} / {distance:.3f}" for psnr, distance in figures)
+        taken = f"{100 * picks.count('by worn') / len(picks):.0f} %"
+        lines.append(f"| {kind} | {' | '.join(shares)} | {taken} | {told} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--lpips", type=Path, required=True, metavar="FILE", help="LPIPS v0.1 Alex weights")
+    parser.add_argument("--photos", type=int, default=12, metavar="N", help="of each folder (default: 12)")
+    parser.add_argument("--side", type=int, default=256, help="of the photos in pixels, at most (default: 256)")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="write each photo's figures there, as JSON")
+    arguments = parser.parse_args()
+    KINDS.update(EXTRA)
+    models, lpips = Automatic.load("cpu"), LPIPS.load(arguments.lpips)
+    rows = []
+    for folder in arguments.folders:
+        photos = find_photos(folder)
+        count = min(arguments.photos, len(photos))
+        for number in range(count):
+            rows += measure(photos[number * len(photos) // count], arguments.side, models, lpips)
+            if arguments.rows:
+                arguments.rows.write_text(json.dumps(rows))
+        these = [row for row in rows if row["folder"] == folder.name]
+        print(f"\n{folder.name}: {count} photos\n", *table(these), sep="\n", flush=True)
+    print("\nAll\n", *table(rows), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""How worn pictures look, by their files and by their pixels, and which model that leads to."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from PIL import Image
+
+from srgan import Automatic
+from srgan.degradation.chain import copies_alike
+from srgan.page import uploads
+from srgan.pictures.formats import open_picture, standard
+from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
+from srgan.wear import WORN_BLOCKS, WORN_QUALITY, WORN_SHARE, block_share, jpeg_quality, worn_share
+
+EXAMPLES = ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
+
+
+@pytest.fixture(scope="module")
+def models() -> Automatic:
+    return Automatic.load("cpu")
+
+
+def copy(name: str, kind: str, side: int = 384) -> Image.Image:
+    """An example's small copy, a quarter of `side` at its long side."""
+    photo = open_rgb(ROOT / "examples" / name)
+    photo.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
+    photo = photo.crop((0, 0, photo.width // 4 * 4, photo.height // 4 * 4))
+    low, _ = copies_alike(kind, normalize(to_tensor(photo)).unsqueeze(0))
+    return to_picture(to_pixels(low)[0])
+
+
+def as_jpeg(picture: Image.Image, **options: object) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", **options)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_quality_of_a_jpeg_is_told_from_its_tables(mode: str, subsampling: int) -> None:
+    picture = copy("cat.png", "clean").convert(mode)
+    for quality in (5, 20, 49, 50, 68, 75, 85, 90, 95, 100):
+        found = as_jpeg(picture, quality=quality, subsampling=subsampling)
+        assert jpeg_quality(found) == jpeg_quality(standard(found)) == quality
+
+
+def test_tables_that_libjpeg_does_not_make_have_the_nearest_quality() -> None:
+    own = [[max(1, 2 * (row + column)) for row in range(8) for column in range(8)]] * 2
+    assert 85 <= (jpeg_quality(as_jpeg(copy("cat.png", "clean"), qtables=own)) or 0) <= 92
+
+
+def test_only_the_picture_as_it_was_read_has_a_quality(tmp_path: Path) -> None:
+    """A large JPEG that is reduced is clean."""
+    picture = as_jpeg(copy("cat.png", "clean"), quality=40)
+    assert jpeg_quality(picture.resize((9, 9))) is None
+    assert jpeg_quality(standard(picture).resize((9, 9))) is None
+    assert jpeg_quality(copy("cat.png", "clean")) is None
+    place = tmp_path / "small.jpg"
+    copy("cat.png", "clean").save(place, quality=40)
+    assert jpeg_quality(open_picture(place)[0]) == jpeg_quality(uploads.read(str(place))[0]) == 40
+    assert jpeg_quality(uploads.read_opaque(str(place))[0]) is None
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_clean_and_worn_pictures_are_told_apart_by_pixels(models: Automatic, name: str) -> None:
+    for kind in ("clean", "box"):
+        assert worn_share(copy(name, kind), models.worn) < 0.9 * WORN_SHARE
+        assert block_share(copy(name, kind)) < 0.6 * WORN_BLOCKS
+    assert worn_share(copy(name, "old"), models.worn) > 1.5 * WORN_SHARE
+    assert all(block_share(copy(name, kind)) > 1.1 * WORN_BLOCKS for kind in ("web", "old", "jpeg75", "jpeg50"))
+
+
+def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> None:
+    small = copy("obama.jpg", "clean")
+    upscaler, why = models.choose(small)
+    assert upscaler is models.clean and why == "Looks clean: restored with the model for clean photos."
+    assert np.array_equal(models.enlarge(small, 0.5), models.clean.enlarge(small, 0.5))
+    upscaler, why = models.choose(as_jpeg(small, quality=68))
+    assert upscaler is models.worn
+    assert why == "Looks worn (JPEG quality 68): restored with the model for worn photos."
+    worn = copy("obama.jpg", "web")
+    upscaler, why = models.choose(worn)
+    assert upscaler is models.worn and why == "Looks worn (blocks of a JPEG): restored with the model for worn photos."
+    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5))
+    assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved well, after it was worn
+    assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
+
+
+def test_a_png_of_a_jpeg_is_worn(models: Automatic, tmp_path: Path) -> None:
+    as_jpeg(copy("obama.jpg", "clean"), quality=50).save(tmp_path / "screenshot.png")
+    assert models.choose(Image.open(tmp_path / "screenshot.png"))[0] is models.worn
+
+
+def test_a_large_picture_is_judged_by_parts_of_it(models: Automatic) -> None:
+    for kind, expected in (("clean", models.clean), ("web", models.worn)):
+        assert models.choose(copy("biden.jpg", kind, 2048))[0] is expected
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (3, 300), (2000, 9)])
+def test_any_picture_is_judged_and_a_flat_one_is_clean(models: Automatic, mode: str, size: tuple[int, int]) -> None:
+    assert models.choose(Image.new(mode, size, 100 if mode in ("I;16", "F") else None))[0] is models.clean
+
+
+def test_greys_of_16_bits_are_judged_as_those_of_8(models: Automatic) -> None:
+    grey = copy("obama.jpg", "old").convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert worn_share(deep, models.worn) == pytest.approx(worn_share(grey, models.worn), abs=1e-3)
+    seen_through = grey.convert("RGBA")
+    seen_through.putalpha(128)
+    assert models.choose(seen_through)[0] is models.choose(deep)[0] is models.worn
