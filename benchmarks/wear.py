@@ -30,18 +30,24 @@ EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
 
 @torch.inference_mode()
 def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dict]:
-    """For each way of wearing the photo: the share, and (PSNR-Y, LPIPS) of the clean and of the worn model."""
+    """For each way of wearing the photo: the shares, and (PSNR-Y, LPIPS) of both models and of the automatic choice."""
     high = normalize(to_tensor(fit(open_rgb(photo), side))).unsqueeze(0)
     rows = []
     for kind in KINDS:
         low, target = copies_alike(kind, high)
         small = to_picture(to_pixels(low)[0])
-        row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
+        choice = judge(small, models.worn)
+        row = {"folder": photo.parent.name, "kind": kind, "worn": choice.worn}
         row |= {"block_share": block_share(small), "worn_share": worn_share(small, models.worn)}
         distance = lpips.against(target)
-        for name, upscaler in (("by clean", models.clean), ("by worn", models.worn)):
-            restored = to_pixels(upscaler.restore(low))
-            row[name] = (float(psnr_y(restored, to_pixels(target))), float(distance(normalize(restored))))
+        chosen = (models.worn if choice.worn else models.clean, choice.detail(1.0))
+        for name, (upscaler, detail) in (
+            ("clean", (models.clean, 1.0)),
+            ("worn", (models.worn, 1.0)),
+            ("auto", chosen),
+        ):
+            restored = to_pixels(upscaler.restore(low, detail))
+            row[f"by {name}"] = (float(psnr_y(restored, to_pixels(target))), float(distance(normalize(restored))))
         rows.append(row)
     return rows
 
@@ -57,13 +63,11 @@ def table(rows: Sequence[dict]) -> list[str]:
         for name in ("block_share", "worn_share"):
             ends = torch.tensor([row[name] for row in those]).quantile(torch.tensor([0.05, 0.95])).tolist()
             shares.append(f"{ends[0]:.2f} to {ends[1]:.2f}")
-        picks = ["by worn" if row["worn"] else "by clean" for row in those]
         figures = [
-            torch.tensor([row[pick] for row, pick in zip(those, names, strict=True)]).mean(0).tolist()
-            for names in (["by clean"] * len(those), ["by worn"] * len(those), picks)
+            torch.tensor([row[name] for row in those]).mean(0).tolist() for name in ("by clean", "by worn", "by auto")
         ]
         told = " | ".join(f"{psnr:.2f} / {distance:.3f}" for psnr, distance in figures)
-        taken = f"{100 * picks.count('by worn') / len(picks):.0f} %"
+        taken = f"{100 * sum(row['worn'] for row in those) / len(those):.0f} %"
         lines.append(f"| {kind} | {' | '.join(shares)} | {taken} | {told} |")
     return lines
 

@@ -24,6 +24,9 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 WORN_MODEL = WEIGHTS / "worn"
 """For pictures of anything that went through JPEG, a messenger or a scanner; a Space may leave it out."""
 
+WORN_DETAIL = 0.7
+"""Times the detail that was asked for, in worn pictures: more of it draws rings into small eyes and mouths."""
+
 WORN_QUALITY = 90
 """JPEG of this quality, as libjpeg counts it, and of any below is worn: see benchmarks/wear.md."""
 
@@ -43,12 +46,19 @@ WINDOW = 64
 """Side in pixels of the four parts that are looked at, where the picture has more pixels than they have."""
 
 
+RESTORED = f"restored with the model for worn photos, with {WORN_DETAIL:g} times the detail."
+
+
 class Choice(NamedTuple):
-    """What is made of a picture."""
+    """What is assumed of a picture."""
 
     worn: bool
     why: str
     """a sentence for whoever looks at the result"""
+
+    def detail(self, asked: float) -> float:
+        """The detail to restore with, where `asked` was asked for."""
+        return asked * WORN_DETAIL if self.worn else asked
 
 
 class Automatic:
@@ -67,26 +77,29 @@ class Automatic:
         """The two models that ship. Raises UserError when one of them is not there or not whole."""
         return cls(Upscaler.load(SHIPPED_MODEL, device, precision), Upscaler.load(WORN_MODEL, device, precision))
 
-    def choose(self, picture: Image.Image) -> tuple[Upscaler, str]:
-        """The model for this picture, of any mode and size, and a sentence on what was assumed of the picture."""
+    def choose(self, picture: Image.Image) -> tuple[Upscaler, Choice]:
+        """The model for this picture, of any mode and size, and what was assumed of the picture."""
         choice = judge(picture, self.worn)
-        return (self.worn if choice.worn else self.clean), choice.why
+        return (self.worn if choice.worn else self.clean), choice
 
     def enlarge(self, picture: Image.Image, detail: float = 1.0) -> Image.Image:
-        """`Upscaler.enlarge` by the model that `choose` gives. Raises UserError when detail is outside 0 to 1."""
-        upscaler, _ = self.choose(picture)
-        return upscaler.enlarge(picture, detail)
+        """`Upscaler.enlarge` by the model that `choose` gives, with WORN_DETAIL times the detail for worn pictures.
+
+        Raises UserError when detail is outside 0 to 1.
+        """
+        upscaler, choice = self.choose(picture)
+        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)))
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
     """Whether a picture of any mode and size is worn. worn_model: for `worn_share`; not run where JPEG tells."""
     quality = jpeg_quality(picture)
     if quality and quality <= WORN_QUALITY:
-        return Choice(True, f"Looks worn (JPEG quality {quality}): restored with the model for worn photos.")
+        return Choice(True, f"Looks worn (JPEG quality {quality}): {RESTORED}")
     if block_share(picture) >= WORN_BLOCKS:
-        return Choice(True, "Looks worn (blocks of a JPEG): restored with the model for worn photos.")
+        return Choice(True, f"Looks worn (blocks of a JPEG): {RESTORED}")
     if worn_share(picture, worn_model) >= WORN_SHARE:
-        return Choice(True, "Looks worn (blur or noise): restored with the model for worn photos.")
+        return Choice(True, f"Looks worn (blur or noise): {RESTORED}")
     return Choice(False, "Looks clean: restored with the model for clean photos.")
 
 

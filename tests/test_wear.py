@@ -13,7 +13,16 @@ from srgan.degradation.chain import copies_alike
 from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
-from srgan.wear import WORN_BLOCKS, WORN_QUALITY, WORN_SHARE, block_share, jpeg_quality, worn_share
+from srgan.wear import (
+    RESTORED,
+    WORN_BLOCKS,
+    WORN_DETAIL,
+    WORN_QUALITY,
+    WORN_SHARE,
+    block_share,
+    jpeg_quality,
+    worn_share,
+)
 
 EXAMPLES = ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
 
@@ -75,16 +84,16 @@ def test_clean_and_worn_pictures_are_told_apart_by_pixels(models: Automatic, nam
 
 def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> None:
     small = copy("obama.jpg", "clean")
-    upscaler, why = models.choose(small)
-    assert upscaler is models.clean and why == "Looks clean: restored with the model for clean photos."
+    upscaler, choice = models.choose(small)
+    assert upscaler is models.clean and choice.why == "Looks clean: restored with the model for clean photos."
     assert np.array_equal(models.enlarge(small, 0.5), models.clean.enlarge(small, 0.5))
-    upscaler, why = models.choose(as_jpeg(small, quality=68))
+    upscaler, choice = models.choose(as_jpeg(small, quality=68))
     assert upscaler is models.worn
-    assert why == "Looks worn (JPEG quality 68): restored with the model for worn photos."
+    assert choice.why == f"Looks worn (JPEG quality 68): {RESTORED}"
     worn = copy("obama.jpg", "web")
-    upscaler, why = models.choose(worn)
-    assert upscaler is models.worn and why == "Looks worn (blocks of a JPEG): restored with the model for worn photos."
-    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5))
+    upscaler, choice = models.choose(worn)
+    assert upscaler is models.worn and choice.why == f"Looks worn (blocks of a JPEG): {RESTORED}"
+    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * WORN_DETAIL))
     assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved well, after it was worn
     assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
 

@@ -110,9 +110,10 @@ def by_wear(arguments: argparse.Namespace, assumed: Counter[str]) -> Enlarge:
         upscaler.check_detail(arguments.detail)
 
     def enlarge(picture: Image.Image) -> tuple[Image.Image, list[str]]:
-        upscaler, why = models.choose(picture)
-        assumed["worn" if upscaler is models.worn else "clean"] += 1
-        return upscaler.enlarge(picture, arguments.detail), [] if arguments.input.is_dir() else [why]
+        upscaler, choice = models.choose(picture)
+        assumed["worn" if choice.worn else "clean"] += 1
+        enlarged = upscaler.enlarge(picture, choice.detail(arguments.detail))
+        return enlarged, [] if arguments.input.is_dir() else [choice.why]
 
     return enlarge
 

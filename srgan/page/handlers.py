@@ -81,7 +81,7 @@ def compare(
 
     def enlarge_timed(low: Image.Image, detail: float) -> tuple[Image.Image, int]:
         nonlocal made_for, why
-        made_for, why = models.settled(made_for, low)
+        made_for, detail, why = models.settled(made_for, low, detail)
         return models.enlarge_timed(low, detail, made_for)
 
     found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
@@ -139,7 +139,7 @@ def restore(models: Models, picture: str, detail: float, made_for: str) -> Resto
             f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
             "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
-    made_for, why = models.settled(made_for, small)
+    made_for, detail, why = models.settled(made_for, small, detail)
     return Restored(small, *models.enlarge_timed(small, detail, made_for), made_for, why, notes)
 
 

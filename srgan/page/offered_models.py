@@ -21,7 +21,7 @@ PHOTOS_MODEL = WEIGHTS / "photos"
 FACES, ANY_PHOTO, WORN_PHOTO = "Faces", "Any photo", "Worn photo"
 """What the models that ship are made for."""
 
-AUTOMATIC = "Automatic"
+AUTOMATIC = "Auto"
 """The choice that leaves it to `srgan.wear` which of FACES and WORN_PHOTO a picture is for."""
 
 
@@ -47,13 +47,13 @@ class Models:
         """Whether `detail` can be chosen of any of them."""
         return any(upscaler.can_blend for upscaler in self.upscalers.values())
 
-    def settled(self, made_for: str, picture: Image.Image) -> tuple[str, str]:
-        """One of `upscalers` for a picture, and where the picture has decided, a sentence on what was assumed of it."""
+    def settled(self, made_for: str, picture: Image.Image, detail: float) -> tuple[str, float, str]:
+        """One of `upscalers` for a picture, and its detail; where the picture has decided, what was assumed of it."""
         made_for = made_for or self.made_for[0]
         if made_for != AUTOMATIC:
-            return made_for, ""
-        choice = judge(picture, self.for_judging)
-        return (WORN_PHOTO if choice.worn else FACES), choice.why
+            return made_for, detail, ""
+        detail, choice = self.for_judging.check_detail(detail), judge(picture, self.for_judging)
+        return (WORN_PHOTO if choice.worn else FACES), choice.detail(detail), choice.why
 
     def chosen(self, made_for: str) -> Upscaler:
         return self.upscalers[made_for]

@@ -53,7 +53,7 @@ photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
 LEARNED = {
-    AUTOMATIC: '"Automatic" takes "Worn photo" for pictures that look blurred, noisy or compressed, and else "Faces".',
+    AUTOMATIC: '"Auto" takes "Worn photo" for pictures that look blurred, noisy or compressed, and else "Faces".',
     FACES: '"Faces" has learned from clean photos of faces alone.',
     ANY_PHOTO: '"Any photo" has learned from clean photos of anything, and leaves the faces that are found to "Faces".',
     WORN_PHOTO: '"Worn photo" has learned from photos of anything that were blurred, noised and saved as JPEG, '

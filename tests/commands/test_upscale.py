@@ -18,6 +18,7 @@ from srgan.commands import upscale
 from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.wear import RESTORED, WORN_DETAIL
 
 
 @pytest.fixture
@@ -333,12 +334,12 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "worn"))
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
     assert "Taken as clean: 1, as worn: 1;" in capsys.readouterr().out
-    for name, upscaler in (("clean.png", clean), ("worn.jpg", worn)):
-        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name))
+    for name, upscaler, detail in (("clean.png", clean, 1.0), ("worn.jpg", worn, WORN_DETAIL)):
+        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name), detail)
         found = Image.open(tmp_path / "out" / Path(name).with_suffix(".png"))
         assert np.array_equal(np.asarray(found), np.asarray(wanted))
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "one.png", *plain) == 0
-    assert "Looks worn (JPEG quality 60): restored with the model for worn photos." in capsys.readouterr().err
+    assert f"Looks worn (JPEG quality 60): {RESTORED}" in capsys.readouterr().err
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "two.png", "--wear", "clean", *plain) == 0
     wanted = clean.enlarge(Image.open(tmp_path / "in" / "worn.jpg"))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "two.png")), np.asarray(wanted))

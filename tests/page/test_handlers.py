@@ -19,6 +19,7 @@ from srgan.page import handlers
 from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.wear import WORN_DETAIL
 
 
 @pytest.fixture(scope="module")
@@ -298,10 +299,10 @@ def test_epochs_of_a_model_are_compared_on_one_photo(
         assert_same(file, model.enlarge(images.open_rgb(low)))
 
 
-def test_automatic_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) -> None:
+def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) -> None:
     shipped = {"Faces": "celeba-faces", "Any photo": "photos", "Worn photo": "worn"}
     models = Models({title: Upscaler.load(SHIPPED_MODEL.parent / name, "cpu") for title, name in shipped.items()})
-    assert models.made_for == ["Automatic", *shipped]
+    assert models.made_for == ["Auto", *shipped]
     with Image.open(SHIPPED_MODEL.parent.parent / "examples" / "collins.png") as photo:
         photo.convert("RGB").reduce(10).save(tmp_path / "clean.png")
     with Image.open(tmp_path / "clean.png") as photo:
@@ -310,14 +311,16 @@ def test_automatic_takes_the_model_that_the_picture_looks_made_for(tmp_path: Pat
         ("clean.png", "Faces", "Looks clean: "),
         ("worn.jpg", "Worn photo", "Looks worn (JPEG quality 60): "),
     ):
-        for made_for in ("", "Automatic"):
+        for made_for in ("", "Auto"):
             file, _, said, *_ = handlers.enlarge(models, str(tmp_path / name), 1.0, made_for)
             with Image.open(tmp_path / name) as small:
-                assert_same(file, models.chosen(title).enlarge(small))
+                assert_same(file, models.chosen(title).enlarge(small, 1.0 if title == "Faces" else WORN_DETAIL))
             assert why in said
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said
     assert "Looks" not in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.0, "Faces")[2]
+    with pytest.raises(UserError, match=r"detail is 1\.2"):
+        handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.2, "Auto")
     photo = str(SHIPPED_MODEL.parent.parent / "examples" / "obama.jpg")
     for copy, name in (("clean", "celeba-faces"), ("web", "worn")):
         *_, figures, said = handlers.compare(models, photo, 1.0, 256, small_copy=copy)
