@@ -112,7 +112,7 @@ def test_what_is_not_kept_is_said_wherever_the_picture_is_taken(
 ) -> None:
     make(tmp_path / "mine.png")
     file = str(tmp_path / "mine.png")
-    monkeypatch.setattr(handlers, "load_epoch", lambda _: models.chosen())
+    monkeypatch.setattr(handlers, "load_epoch", lambda _: models.chosen(models.made_for[0]))
     *_, (_, _, many) = handlers.batch(models, [file, str(make_picture(tmp_path / "plain.png", 8, 8))])
     assert "mine.png: " in many and "plain.png" not in many
     said = [handlers.compare(models, file)[-1], handlers.enlarge(models, file)[2], many]
