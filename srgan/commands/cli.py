@@ -1,4 +1,4 @@
-"""python -m srgan upscale | evaluate | export | push | space"""
+"""python -m srgan upscale | evaluate | export | push | space | train | demo"""
 
 import argparse
 import importlib
