@@ -17,8 +17,9 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.models import SCALE
 from srgan.pictures.boxes import Box
-from srgan.pictures.formats import standard
+from srgan.pictures.formats import as_standard
 from srgan.pictures.images import flat
+from srgan.pictures.resampling import Grid
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import Upscaler
 
@@ -60,7 +61,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
 
     They may stick out of the picture. Raises UserError where OpenCV or the detector's file is missing or damaged.
     """
-    photo = flat(standard(picture))
+    photo = flat(as_standard(picture))
     largest = min(LONG_SIDES[1], ENLARGED * max(photo.size))
     sides = sorted({LONG_SIDES[0], max(LONG_SIDES[0], largest)})
     found = sorted((face for side in sides for face in detect(photo, side)), key=lambda face: -face[-1])
@@ -128,39 +129,42 @@ def frame(face: np.ndarray) -> Box:
 def draw_faces(
     enlarged: Image.Image, upscaler: Upscaler, picture: Image.Image, faces: Sequence[Box], detail: float = 1.0
 ) -> Image.Image:
-    """The enlargement of a picture with its faces as `upscaler` enlarges them.
+    """The enlargement of a picture, to any size up to 4 times its own, with its faces as `upscaler` enlarges them.
 
     Inside a face's box all is `upscaler`'s, and FADE of its side beyond nothing; between, one becomes the other.
     """
-    picture, drawn = standard(picture), enlarged.copy()
+    picture, drawn = as_standard(picture), enlarged.copy()
     for face in faces:
         draw_face(drawn, upscaler, picture, face, detail)
     return drawn
 
 
 def draw_face(drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float) -> None:
-    whole = Box(0, 0, *picture.size)
+    grid = Grid.between(picture.size, drawn.size, SCALE)
     fade = max(1, round(FADE * face.side))
-    area = face.grown(fade, whole)
-    seen = area.grown(AROUND, whole)
-    restored = upscaler.enlarge(picture.crop(seen), detail)
+    area = face.grown(fade, Box(0, 0, *picture.size))
+    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, around=AROUND)
+    corner = grid.place(area)
     for part in area.parts(MIXED):
-        place = part.times(SCALE)
-        there = np.asarray(drawn.crop(place), np.float32)
-        theirs = np.asarray(restored.crop(part.inside(seen).times(SCALE)))
-        rows = share(part.top, part.bottom, face.top, face.bottom, fade)
-        columns = share(part.left, part.right, face.left, face.right, fade)
-        weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (there.ndim - 2))
-        mixed = np.rint(there + weight * (theirs - there)).astype(theirs.dtype)
+        place = grid.place(part)
+        if not (place.width and place.height):
+            continue
+        mixed = np.array(drawn.crop(place))
+        theirs = np.asarray(restored.crop(place.inside(corner)))
+        colours = mixed[..., : theirs.shape[2]] if theirs.ndim == 3 else mixed if mixed.ndim == 2 else mixed[..., 0]
+        rows = share(place.top, place.bottom, picture.height / drawn.height, face.top, face.bottom, fade)
+        columns = share(place.left, place.right, picture.width / drawn.width, face.left, face.right, fade)
+        weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (theirs.ndim - 2))
+        there = colours.astype(np.float32)
+        colours[...] = np.rint(there + weight * (theirs - there))
         drawn.paste(Image.fromarray(mixed), place[:2])
 
 
-def share(start: int, end: int, low: int, high: int, fade: int) -> np.ndarray:
-    """Weights of the enlarged pixels from `start` to `end`: 1 from `low` to `high`, down to 0 over `fade` beyond.
-
-    float32, without a bend at either level.
+def share(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:
+    """Weights of the enlarged pixels from `start` to `end`, `step` of the picture's apart: 1 from `low` to `high`, down
+    to 0 over `fade` beyond. float32, without a bend at either level.
     """
-    middles = (np.arange(SCALE * start, SCALE * end, dtype=np.float32) + 0.5) / SCALE
+    middles = (np.arange(start, end, dtype=np.float32) + 0.5) * step
     beyond = np.maximum(low - middles, middles - high)
     inner = 1 - (beyond / fade).clip(0, 1)
     return inner**2 * (3 - 2 * inner)

@@ -1,5 +1,7 @@
 """SRGAN's generator (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,10 +56,17 @@ class Generator(nn.Module):
     def forward(self, low: Tensor) -> Tensor:
         return self.to_image(self.to_features(low))
 
-    def to_features(self, low: Tensor) -> Tensor:
-        """The part at low resolution: [N, 3, H, W] -> [N, channels, H, W]."""
-        features = self.head(low)
-        return features + self.body(features)
+    def to_features(self, low: Tensor, watch: Callable[[float], object] | None = None) -> Tensor:
+        """The part at low resolution: [N, 3, H, W] -> [N, channels, H, W].
+
+        watch: called ahead of each block with the share of the work that is done; what it raises ends the work.
+        """
+        features = deep = self.head(low)
+        for number, block in enumerate(self.body):
+            if watch:
+                watch(number / len(self.body))
+            deep = block(deep)
+        return features + deep
 
     def to_image(self, features: Tensor) -> Tensor:
         """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,11 @@ from srgan.hub import find_model, is_hub_name
 from srgan.model_folder import Model, load_model
 from srgan.models import SCALE, Generator
 from srgan.pictures.boxes import Box
-from srgan.pictures.formats import standard
+from srgan.pictures.formats import as_standard
 from srgan.pictures.images import (
     EIGHT_BITS,
     FLAT_RADIUS,
     SIXTEEN_BITS,
-    bicubic,
     from_network,
     normalize,
     opaque,
@@ -29,6 +29,8 @@ from srgan.pictures.images import (
     to_pixels,
     where_flat,
 )
+from srgan.pictures.resampling import Grid
+from srgan.pictures.sizes import FOUR_TIMES, Steps, TargetSize
 from srgan.shipped import WEIGHTS
 
 SHIPPED_MODEL = WEIGHTS / "celeba-faces"
@@ -48,14 +50,26 @@ GROWS_AFTER = 8
 """Pictures that fitted in smaller tiles than usual, before tiles of twice their side are tried: what filled the memory
 may be gone. A tile that fails costs its own time, which is a small share of that of so many pictures."""
 
-ALPHA_RADIUS = 2
-"""Pixels around a point that the bicubic looks at."""
+FEATURES_SHARE = 0.6
+"""Of a tile's time, the low-resolution part's."""
 
 Read = Callable[[Box], Tensor]
 """What the network is to see of a box: [N, 3, h, w], uint8 or floats in [-1, 1]."""
 
 Write = Callable[[Box, Tensor], object]
-"""Takes a box's enlargement from the device: [N, 3, 4h, 4w], floats in [-1, 1]."""
+"""Takes a part of the result from the device: its place there, and [N, 3, h, w], floats in [-1, 1]."""
+
+Watch = Callable[[float], object]
+"""Called with the share of the work that is done, from 0 to 1, several times a second, in the thread that works. An
+exception that it raises ends the work."""
+
+Touch = Callable[[Image.Image, Image.Image], Image.Image]
+"""Takes the result of the network's first application and the picture that it saw, opaque both, and gives the result
+that is gone on with."""
+
+
+def unwatched(share: float) -> None:
+    """The Watch that lets the work go on."""
 
 
 class Upscaler:
@@ -97,36 +111,91 @@ class Upscaler:
         """Seven letters of the Hub's commit, or of the program's that trained a folder's model; "" for neither."""
         return (self.commit or self.model.config.commit())[:7]
 
-    def enlarge(self, picture: Image.Image, detail: float = 1.0) -> Image.Image:
-        """The picture at 4 times its width and height, upright, with its colour profile and DPI in `info`.
+    def enlarge(
+        self,
+        picture: Image.Image,
+        detail: float = 1.0,
+        size: TargetSize = FOUR_TIMES,
+        watch: Watch = unwatched,
+        *,
+        touch: Touch | None = None,
+    ) -> Image.Image:
+        """The picture at 4 times its width and height or at the size asked for, upright, with its colour profile and
+        DPI in `info`.
 
         RGB, RGBA, L, LA and I;16 stay what they are; one bit comes back as L, all else as RGB or RGBA (see
         `formats.standard`). Of an animation, the frame it stands at. Alpha is enlarged on its own, by the bicubic.
 
         detail: 0 is closest to the original on average, 1 has the most texture; between them the two weight sets are
-        blended (Wang et al. 2018, ESRGAN section 3.4). Raises UserError when it is outside 0 to 1.
+        blended (Wang et al. 2018, ESRGAN section 3.4). size: the network enlarges 4 times, twice where more is asked
+        for, and its last result is reduced once, by the antialiased bicubic; where the result is smaller than the
+        picture, the picture is reduced to its size first, and cleaned up at that size. watch: see `Watch`.
+
+        Raises UserError when detail is outside 0 to 1, or the result more than 16 times as wide and high.
         """
-        picture = standard(picture)
+        picture = as_standard(picture)
+        steps = size.steps(*picture.size)
         colour = opaque(picture) if picture.mode.endswith("A") else picture
-        large = Image.new(colour.mode, (SCALE * picture.width, SCALE * picture.height))
-
-        def read(box: Box) -> Tensor:
-            return to_network(colour.crop(box))
-
-        def write(box: Box, image: Tensor) -> None:
-            large.paste(from_network(image[0], large.mode), (SCALE * box.left, SCALE * box.top))
-
-        self._run(Box(0, 0, *picture.size), read, write, detail, deep=colour.mode == "I;16")
+        large = self._enlarge_opaque(colour, steps, detail, watch, touch)
         if colour is not picture:
-            large.putalpha(enlarge_alpha(picture.getchannel("A")))
+            large.putalpha(resize_alpha(picture.getchannel("A"), steps.size))
         large.info = dict(picture.info)
         return large
 
-    def enlarge_timed(self, picture: Image.Image, detail: float = 1.0) -> tuple[Image.Image, int]:
+    def _enlarge_opaque(
+        self, colour: Image.Image, steps: Steps, detail: float, watch: Watch, touch: Touch | None
+    ) -> Image.Image:
+        large, done, whole = reduced(colour, steps.reduced), 0, sum(steps.work)
+        for number, (size, work) in enumerate(zip(steps.passes, steps.work, strict=True)):
+            small = large
+            large = Image.new(colour.mode, size)
+            self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole))
+            if touch and number == 0:
+                large = touch(large, small)
+            done += work
+        return large
+
+    def _draw(self, large: Image.Image, small: Image.Image, detail: float, watch: Watch) -> None:
+        def read(box: Box) -> Tensor:
+            return to_network(small.crop(box))
+
+        def write(place: Box, image: Tensor) -> None:
+            large.paste(from_network(image[0], large.mode), (place.left, place.top))
+
+        whole, grid = Box(0, 0, *small.size), Grid.between(small.size, large.size, SCALE)
+        self._run(whole, whole, grid, read, write, detail, small.mode == "I;16", watch)
+
+    def enlarge_part(
+        self, picture: Image.Image, part: Box, size: tuple[int, int], detail: float = 1.0, around: int = 0
+    ) -> Image.Image:
+        """What of a picture's enlargement to a size, at most 4 times its own, lies in a part of it; without alpha.
+
+        picture: of `formats.standard`'s modes. around: the network sees so many pixels more on each side, where the
+        picture has them.
+        """
+        grid = Grid.between(picture.size, size, SCALE)
+        seen, corner = part.grown(around, Box(0, 0, *picture.size)), grid.place(part)
+        colour = picture.crop(seen)
+        colour = opaque(colour) if colour.mode.endswith("A") else colour
+        drawn = Image.new(colour.mode, (corner.width, corner.height))
+
+        def read(box: Box) -> Tensor:
+            return to_network(colour.crop(box.inside(seen)))
+
+        def write(place: Box, image: Tensor) -> None:
+            inside = place.inside(corner)
+            drawn.paste(from_network(image[0], drawn.mode), (inside.left, inside.top))
+
+        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16")
+        return drawn
+
+    def enlarge_timed(
+        self, picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched
+    ) -> tuple[Image.Image, int]:
         """`enlarge`, and the milliseconds that it took once there was a network for this detail, which is kept."""
         self.enlarge(picture.crop((0, 0, 1, 1)), detail)
         start = time.perf_counter()
-        enlarged = self.enlarge(picture, detail)
+        enlarged = self.enlarge(picture, detail, size, watch)
         return enlarged, round((time.perf_counter() - start) * 1000)
 
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
@@ -134,30 +203,46 @@ class Upscaler:
         count, _, height, width = low.shape
         large = low.new_empty(count, 3, SCALE * height, SCALE * width)
 
-        def write(box: Box, images: Tensor) -> None:
-            box.of(large, SCALE).copy_(images)
+        def write(place: Box, images: Tensor) -> None:
+            place.of(large).copy_(images)
 
-        self._run(Box(0, 0, width, height), lambda box: box.of(low), write, detail)
+        whole = Box(0, 0, width, height)
+        grid = Grid.between((width, height), (SCALE * width, SCALE * height), SCALE)
+        self._run(whole, whole, grid, lambda box: box.of(low), write, detail)
         return large
 
     @torch.inference_mode()
-    def _run(self, whole: Box, read: Read, write: Write, detail: float, deep: bool = False) -> None:
+    def _run(
+        self,
+        area: Box,
+        whole: Box,
+        grid: Grid,
+        read: Read,
+        write: Write,
+        detail: float,
+        deep: bool = False,
+        watch: Watch = unwatched,
+    ) -> None:
         """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
 
         The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
-        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER. deep: of 16 bits.
+        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER.
+
+        area: what is enlarged of `whole`, which is what can be read. deep: of 16 bits.
         """
         # bf16 tells no more than 256 levels apart.
         generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
-        level = SIXTEEN_BITS if deep else EIGHT_BITS
-        waiting = [whole]
+        tile = Tiles(generator, whole, grid, read, write, SIXTEEN_BITS if deep else EIGHT_BITS, self.device)
+        waiting, done = [area], 0
         while waiting:
             box = waiting.pop()
             if box.side > self.tile:
                 waiting += reversed(box.parts(self.tile))
                 continue
+            share = box.width * box.height / (area.width * area.height)
             try:
-                self._enlarge_tile(generator, box, whole, read, write, level)
+                tile.enlarge(box, max(1, self.tile // IMAGE_TILES), partial(tell_part, watch, done, share))
+                done += share
                 continue
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -168,32 +253,12 @@ class Upscaler:
             free_memory(self.device)
             self.tile, self._fitted = box.side // 2, 0
             waiting.append(box)
-        if whole.side > self.tile:
+        if area.side > self.tile:
             self._fitted += 1
             if self.device.type == "cpu":
                 free_memory(self.device)  # taking it anew is a small share of the time, then
         if self._fitted >= GROWS_AFTER and self.tile < TILE[self.device.type]:
             self.tile, self._fitted = min(2 * self.tile, TILE[self.device.type]), 0
-
-    def _enlarge_tile(self, generator: Generator, box: Box, whole: Box, read: Read, write: Write, level: float) -> None:
-        """Writes `box`, in parts. Whatever lies within reach of an edge that is not the picture's own is cut off.
-
-        level: one step of the picture's levels.
-        """
-        kept = box.grown(generator.image_radius, whole)
-        seen = kept.grown(generator.features_radius, whole)
-        low = read(seen).to(self.device)
-        low = normalize(low) if low.dtype == torch.uint8 else low
-        shown = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
-        features = generator.to_features(shown)
-        features = kept.inside(seen).of(features)
-        for part in box.parts(max(1, self.tile // IMAGE_TILES)):
-            around = part.grown(generator.image_radius, whole)
-            window = around.inside(kept).of(features).contiguous(memory_format=torch.channels_last)
-            image = part.inside(around).of(generator.to_image(window), SCALE)
-            near = part.grown(FLAT_RADIUS + 1, whole)
-            flat = where_flat(near.inside(seen).of(low).float(), level)
-            write(part, torch.lerp(image.float(), *(part.inside(near).of(values, SCALE) for values in flat)))
 
     def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:
@@ -217,6 +282,53 @@ class Upscaler:
         return generator.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """What the tiles of a picture have in common."""
+
+    generator: Generator
+    whole: Box
+    """what can be read"""
+    grid: Grid
+    read: Read
+    write: Write
+    level: float
+    """one step of the picture's levels"""
+    device: torch.device
+
+    def enlarge(self, box: Box, side: int, watch: Watch) -> None:
+        """Writes `box`, in parts of that side. Whatever lies within reach of an edge that is not the picture's own is
+        cut off."""
+        generator, whole, reach = self.generator, self.whole, self.grid.reach
+        kept = box.grown(generator.image_radius + reach, whole)
+        seen = kept.grown(generator.features_radius, whole)
+        low = self.read(seen).to(self.device)
+        low = normalize(low) if low.dtype == torch.uint8 else low
+        shown = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
+        features = generator.to_features(shown, partial(tell_part, watch, 0.0, FEATURES_SHARE))
+        features = kept.inside(seen).of(features)
+        parts = box.parts(side)
+        for number, part in enumerate(parts):
+            tell_part(watch, FEATURES_SHARE, 1 - FEATURES_SHARE, number / len(parts))
+            place = self.grid.place(part)
+            if not (place.width and place.height):
+                continue
+            used = part.grown(reach, whole)
+            around = used.grown(generator.image_radius, whole)
+            window = around.inside(kept).of(features).contiguous(memory_format=torch.channels_last)
+            image = used.inside(around).of(generator.to_image(window), SCALE)
+            near = used.grown(FLAT_RADIUS + 1, whole)
+            flat = where_flat(near.inside(seen).of(low).float(), self.level)
+            image = torch.lerp(image.float(), *(used.inside(near).of(values, SCALE) for values in flat))
+            self.write(place, self.grid.resample(image, used, place))
+        watch(1.0)
+
+
+def tell_part(watch: Watch, before: float, part: float, share: float) -> None:
+    """Tells the watch of the whole that, after what was done before, a share of a part of it is done."""
+    watch(before + part * share)
+
+
 def load_or_shipped(
     model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto"
 ) -> tuple[Upscaler, str]:
@@ -232,14 +344,34 @@ def load_or_shipped(
         return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 
 
-def enlarge_alpha(alpha: Image.Image, tile: int = TILE["cpu"]) -> Image.Image:
-    """L -> L at 4 times its size, by the one bicubic, in tiles."""
-    whole = Box(0, 0, *alpha.size)
-    large = Image.new("L", (SCALE * alpha.width, SCALE * alpha.height))
-    for box in whole.parts(tile):
-        around = box.grown(ALPHA_RADIUS, whole)
-        window = normalize(torch.from_numpy(np.array(alpha.crop(around))))[None, None]
-        pixels = to_pixels(bicubic(window, SCALE * around.height, SCALE * around.width))
-        part = box.inside(around).of(pixels, SCALE)[0, 0]
-        large.paste(Image.fromarray(part.numpy()), (SCALE * box.left, SCALE * box.top))
-    return large
+def reduced(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """L, RGB or I;16 by the one bicubic; the picture itself where it has that size."""
+    if picture.size == size:
+        return picture
+    small = Image.new(picture.mode, size)
+    grid, whole = Grid.between(picture.size, size), Box(0, 0, *picture.size)
+    for part in whole.parts(TILE["cpu"]):
+        seen, place = part.grown(grid.reach, whole), grid.place(part)
+        if place.width and place.height:
+            low = to_network(picture.crop(seen))
+            low = normalize(low) if low.dtype == torch.uint8 else low
+            small.paste(from_network(grid.resample(low, seen, place)[0], picture.mode), (place.left, place.top))
+    return small
+
+
+def enlarge_alpha(alpha: Image.Image) -> Image.Image:
+    """L -> L at 4 times its size, by the one bicubic."""
+    return resize_alpha(alpha, (SCALE * alpha.width, SCALE * alpha.height))
+
+
+def resize_alpha(alpha: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"]) -> Image.Image:
+    """L -> L at another size, by the one bicubic, in tiles."""
+    whole, grid = Box(0, 0, *alpha.size), Grid.between(alpha.size, size)
+    resized = Image.new("L", size)
+    for part in whole.parts(tile):
+        seen, place = part.grown(grid.reach, whole), grid.place(part)
+        if place.width and place.height:
+            window = normalize(torch.from_numpy(np.array(alpha.crop(seen))))[None, None]
+            pixels = to_pixels(grid.resample(window, seen, place))[0, 0]
+            resized.paste(Image.fromarray(pixels.numpy()), (place.left, place.top))
+    return resized

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.degradation.jpeg import BLOCK, LUMA_TABLE, cosine_matrix, table
-from srgan.pictures.formats import standard
+from srgan.pictures.formats import as_standard
 from srgan.pictures.images import bicubic, flat, greyed, normalize, to_tensor
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -125,7 +125,7 @@ def block_share(picture: Image.Image) -> float:
     again. The share of those below one grey level is taken for each of the 64 grids, and the median from the largest.
     0 for pictures of less than two blocks a side.
     """
-    grey = LEVEL * greyed(sample(pixels_of(picture)))[:, :1]
+    grey = LEVEL * greyed(sample(picture))[:, :1]
     if min(grey.shape[-2:]) < 2 * BLOCK:
         return 0.0
     cosines = cosine_matrix(grey.device)
@@ -144,28 +144,25 @@ def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
     are gone from it. The deviation of the difference is divided by that of the picture's Laplacian plus one grey
     level: detail that is hard to restore makes both large, and a flat picture neither.
     """
-    low = sample(pixels_of(picture))
+    low = sample(picture)
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
     lost, grey = (LEVEL * greyed(images)[:, :1] for images in (low - again, low))
     return float(deviation(lost) / (deviation(laplacian(grey)) + 1))
 
 
-def pixels_of(picture: Image.Image) -> Tensor:
-    """A picture of any mode -> [1, 3, H, W] in [-1, 1]."""
-    return normalize(to_tensor(flat(standard(picture)))).unsqueeze(0)
-
-
-def sample(images: Tensor) -> Tensor:
-    """[1, 3, H, W] -> the same where that is small, else four windows from around its middle [4, 3, h, w],
-    whole blocks of a JPEG apart."""
-    height, width = images.shape[-2:]
+def sample(picture: Image.Image) -> Tensor:
+    """A picture of any mode -> in [-1, 1], [1, 3, H, W] where that is small, else four windows from around its middle
+    [4, 3, h, w], whole blocks of a JPEG apart."""
+    picture = as_standard(picture)
+    width, height = picture.size
     if height * width <= 4 * WINDOW**2:
-        return images
+        return normalize(to_tensor(flat(picture))).unsqueeze(0)
     tall, wide = min(height, WINDOW), min(width, WINDOW)
     sides = ((height, tall), (width, wide))
     starts = ([(side - part) * quarter // (4 * BLOCK) * BLOCK for quarter in (1, 3)] for side, part in sides)
     tops, lefts = starts
-    return torch.cat([images[..., top : top + tall, left : left + wide] for top in tops for left in lefts])
+    windows = [picture.crop((left, top, left + wide, top + tall)) for top in tops for left in lefts]
+    return normalize(torch.stack([to_tensor(flat(window)) for window in windows]))
 
 
 def laplacian(images: Tensor) -> Tensor:

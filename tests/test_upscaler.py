@@ -15,8 +15,11 @@ from srgan.device import choose_device, choose_dtype, glibc
 from srgan.errors import UserError
 from srgan.model_folder import Model
 from srgan.models import Generator
+from srgan.pictures.boxes import Box
 from srgan.pictures.images import bicubic, normalize, to_pixels
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, enlarge_alpha
+from srgan.pictures.resampling import Grid
+from srgan.pictures.sizes import TargetSize
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, resize_alpha
 
 
 @pytest.fixture
@@ -143,9 +146,11 @@ def test_no_tile_is_larger_than_it_may_be(upscaler: Upscaler, monkeypatch: pytes
     for name in ("to_features", "to_image"):
         original = getattr(Generator, name)
 
-        def watched(self: Generator, window: torch.Tensor, name: str = name, original: Any = original) -> torch.Tensor:
+        def watched(
+            self: Generator, window: torch.Tensor, *rest: Any, name: str = name, original: Any = original
+        ) -> torch.Tensor:
             seen[name] = max(seen.get(name, 0), *window.shape[-2:])
-            return original(self, window)
+            return original(self, window, *rest)
 
         monkeypatch.setattr(Generator, name, watched)
     upscaler.tile = 20
@@ -160,11 +165,11 @@ def with_memory_for(monkeypatch: pytest.MonkeyPatch, side: int, error: RuntimeEr
     asked: list[int] = []
     original = Generator.to_features
 
-    def to_features(self: Generator, window: torch.Tensor) -> torch.Tensor:
+    def to_features(self: Generator, window: torch.Tensor, *rest: Any) -> torch.Tensor:
         asked.append(max(window.shape[-2:]))
         if asked[-1] > side:
             raise error
-        return original(self, window)
+        return original(self, window, *rest)
 
     monkeypatch.setattr(Generator, "to_features", to_features)
     return asked
@@ -281,6 +286,92 @@ print(pages)
     assert pages["with"] < pages["without"] / 2
 
 
+# Other sizes
+
+
+def by_torch(picture: Image.Image, width: int, height: int) -> np.ndarray:
+    """PyTorch's own antialiased bicubic."""
+    reduced = bicubic(normalize(as_tensor(picture)), height, width)
+    return to_pixels(reduced)[0].permute(1, 2, 0).numpy().astype(float)
+
+
+@pytest.mark.parametrize("tile", [9, 512])
+@pytest.mark.parametrize("size", ["x1", "x2", "x3", "x1.5", "width 70", "0.01 MP", "200x64"])
+def test_the_network_enlarges_four_times_and_one_reduction_follows(upscaler: Upscaler, size: str, tile: int) -> None:
+    picture, target = textured(2, 53, 31), TargetSize.parse(size)
+    large = upscaler.enlarge(picture)
+    upscaler.tile = tile
+    found = upscaler.enlarge(picture, size=target)
+    assert found.size == target.of(53, 31)
+    assert np.abs(pixels(found) - by_torch(large, *found.size)).max() <= 2  # it was not rounded in between
+
+
+def test_beyond_four_times_the_network_is_applied_twice(upscaler: Upscaler) -> None:
+    picture = textured(2, 23, 17)
+    large = upscaler.enlarge(upscaler.enlarge(picture, 0.5), 0.5)
+    assert np.array_equal(pixels(upscaler.enlarge(picture, 0.5, TargetSize(scale=16))), pixels(large))
+    found = upscaler.enlarge(picture, 0.5, TargetSize(scale=8))
+    assert found.size == (184, 136)
+    assert np.abs(pixels(found) - by_torch(large, 184, 136)).max() <= 2
+
+
+def test_a_size_below_the_pictures_is_a_reduction_cleaned_up(upscaler: Upscaler) -> None:
+    picture = textured(2, 53, 31)
+    small = Image.fromarray(by_torch(picture, 20, 12).astype(np.uint8))
+    wanted = by_torch(upscaler.enlarge(small), 20, 12)
+    found = upscaler.enlarge(picture, size=TargetSize(width=20))
+    assert found.size == (20, 12) and np.abs(pixels(found) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", ["x1.5", "x8", "width 11"])
+def test_other_modes_have_other_sizes_too(upscaler: Upscaler, mode: str, size: str) -> None:
+    grey = textured(4, 22, 13).convert("L")
+    picture = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    found = upscaler.enlarge(picture, size=TargetSize.parse(size))
+    assert (found.mode, found.size) == (mode, TargetSize.parse(size).of(22, 13))
+    if mode.endswith("A"):
+        opaque = upscaler.enlarge(picture.convert(mode[:-1]), size=TargetSize.parse(size))
+        assert found.getchannel("A").getextrema() == (255, 255)
+        assert np.array_equal(np.asarray(found)[..., :-1].squeeze(), np.asarray(opaque))
+    if mode == "I;16":
+        wanted = upscaler.enlarge(grey, size=TargetSize.parse(size))
+        assert np.abs(pixels(found) / 257 - pixels(wanted)).max() <= 4  # 8 bits are rounded in between
+
+
+def test_a_part_is_what_the_whole_has_there(upscaler: Upscaler) -> None:
+    picture, part = textured(3, 90, 70), Box(20, 11, 61, 48)
+    for size in ((360, 280), (135, 105), (90, 70)):
+        whole = upscaler.enlarge(picture, size=TargetSize(fit=size))
+        place = Grid.between(picture.size, size, 4).place(part)
+        found = upscaler.enlarge_part(picture, part, size, around=100)
+        assert np.abs(pixels(found) - pixels(whole.crop(place))).max() <= 1
+
+
+def test_the_watch_sees_all_of_the_work_and_may_end_it(upscaler: Upscaler) -> None:
+    shares: list[float] = []
+    upscaler.tile = 16
+    picture, size = textured(3, 40, 30), TargetSize(scale=8)
+    large = upscaler.enlarge(picture, size=size, watch=shares.append)
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
+    assert len(set(shares)) > 100
+    assert np.array_equal(pixels(large), pixels(upscaler.enlarge(picture, size=size)))
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(share: float) -> None:
+        shares.append(share)
+        if share > 0.3:
+            raise Cancelled
+
+    shares.clear()
+    with pytest.raises(Cancelled):
+        upscaler.enlarge(picture, size=size, watch=cancel)
+    assert shares[-2] <= 0.3
+    assert np.array_equal(pixels(large), pixels(upscaler.enlarge(picture, size=size)))
+
+
 # Flat parts
 
 
@@ -360,7 +451,10 @@ def test_alpha_is_enlarged_on_its_own_by_the_bicubic(upscaler: Upscaler, mode: s
 
 def test_tiles_leave_no_trace_in_alpha() -> None:
     alpha = textured(8, 40, 30).convert("L")
-    assert np.abs(pixels(enlarge_alpha(alpha, tile=7)) - pixels(enlarge_alpha(alpha))).max() <= 1
+    for size in ((160, 120), (97, 73), (40, 30), (21, 11)):
+        whole = resize_alpha(alpha, size)
+        assert whole.size == size
+        assert np.abs(pixels(resize_alpha(alpha, size, tile=7)) - pixels(whole)).max() <= 1
 
 
 def test_where_nothing_is_transparent_colours_are_those_of_rgb(upscaler: Upscaler) -> None:

@@ -20,8 +20,11 @@ from srgan.pictures.colour_tags import unheeded
 COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """What people send, by Pillow's names. Strangers' files are opened as one of these only: every decoder is a risk."""
 
-PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258
+PHOTOMETRIC, BITS_PER_SAMPLE, ORIENTATION = 262, 258, 274
 """Numbers of TIFF tags."""
+
+STANDARD_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+"""Of `standard`."""
 
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused from their header, before they are decoded."""
@@ -191,13 +194,14 @@ def standard(picture: Image.Image) -> Image.Image:
     """
     tables = getattr(picture, "quantization", None)
     tags, halved = getattr(picture, "tag_v2", {}), has_sixteen_bits(picture)
-    picture = ImageOps.exif_transpose(picture)
+    picture = upright(picture)
     profile, dpi, gamma = picture.info.get("icc_profile"), picture.info.get("dpi"), gamma_of(picture)
     key = picture.info.get("transparency")
     if is_deep(picture.mode):
         picture = with_clear_level(to_sixteen_bits(picture, tags), key)
     elif picture.has_transparency_data:
         if halved and isinstance(key, tuple):  # given in 16 bits, where Pillow has read the upper 8
+            picture = picture.copy()
             picture.info["transparency"] = tuple(level >> 8 for level in key)
         picture = picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
     elif picture.mode in ("1", "L"):
@@ -219,6 +223,20 @@ def standard(picture: Image.Image) -> Image.Image:
     if tables:
         picture.quantization = tables  # type: ignore[attr-defined]
     return picture
+
+
+def as_standard(picture: Image.Image) -> Image.Image:
+    """The picture itself where `standard` would give a mere copy of it, which takes memory; else what that gives."""
+    profile = picture.info.get("icc_profile")
+    plain = type(picture) is Image.Image and picture.mode in STANDARD_MODES
+    told = picture.info.keys() <= {"dpi", "icc_profile"} and (not profile or fits(profile, picture.mode))
+    return picture if plain and told and not picture.getexif() else standard(picture)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; the decoded picture itself where they say nothing."""
+    picture.load()
+    return ImageOps.exif_transpose(picture) if picture.getexif().get(ORIENTATION, 1) != 1 else picture
 
 
 def to_sixteen_bits(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Image:

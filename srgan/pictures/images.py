@@ -10,11 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.models import SCALE
+from srgan.pictures.boxes import Box
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import on_white, open_picture, standard
 
 EIGHT_BITS, SIXTEEN_BITS = 2 / 255, 2 / 65535
 """One step of a picture's levels in [-1, 1]."""
+
+WINDOW = 2048
+"""Side of the windows in which a large picture's transparent parts are given a colour: floats take eight times the
+memory of its pixels."""
 
 FLAT_RADIUS = 2
 """Pixels around one that have to be like it for a picture to be flat there."""
@@ -96,12 +101,23 @@ def opaque(picture: Image.Image) -> Image.Image:
     What a program has left there, mostly black, would come out as a dark fringe. A pixel's own colour counts by its
     alpha over the largest alpha beside it; the rest comes from coarser and coarser means of what is visible.
     """
+    if picture.width * picture.height > 2 * WINDOW**2:
+        return opaque_in_windows(picture)
     *channels, alpha = (np.array(channel) for channel in picture.split())
     seen = torch.from_numpy(alpha).float()[None, None]
     weight = (seen / F.max_pool2d(seen, 3, 1, 1)).nan_to_num_(0.0)
     filled = [fill(torch.from_numpy(channel).float()[None, None], weight) for channel in channels]
     bands = [Image.fromarray(band[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()) for band in filled]
     return Image.merge(picture.mode[:-1], bands)
+
+
+def opaque_in_windows(picture: Image.Image) -> Image.Image:
+    """`opaque` in the memory of a window. Far from all that is visible, the windows' colours differ."""
+    filled, whole = Image.new(picture.mode[:-1], picture.size), Box(0, 0, *picture.size)
+    for part in whole.parts(WINDOW):
+        seen = part.grown(WINDOW // 16, whole)
+        filled.paste(opaque(picture.crop(seen)).crop(part.inside(seen)), part[:2])
+    return filled
 
 
 def fill(values: Tensor, weight: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ FILES_OF = {
         "proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
     ),
     "srgan/photos": "__init__.py cache.py collections.py crops.py finding.py names.py streams.py windows.py",
-    "srgan/pictures": "__init__.py boxes.py colour.py colour_tags.py formats.py images.py",
+    "srgan/pictures": "__init__.py boxes.py colour.py colour_tags.py formats.py images.py resampling.py sizes.py",
     "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
     "srgan/training": (

@@ -1,0 +1,95 @@
+"""The one bicubic for parts of pictures: each part of the result is what it would be of the whole."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srgan.pictures.boxes import Box
+
+CUBIC = -0.5
+"""The parameter of Keys' cubic (1981), as in `images.bicubic`."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One side of a picture, `inputs` pixels long, that becomes `outputs` pixels long."""
+
+    inputs: int
+    outputs: int
+
+    @property
+    def step(self) -> float:
+        """Inputs for each output."""
+        return self.inputs / self.outputs
+
+    @property
+    def support(self) -> float:
+        """Inputs to each side of an output's middle that have a weight: more of them where it becomes shorter."""
+        return 2 * max(self.step, 1.0)
+
+    def place(self, start: int, end: int, per: int) -> tuple[int, int]:
+        """Outputs whose middles lie between two edges, counted in `per` inputs; each lies in one of two neighbours."""
+        first, last = (-((self.inputs - 2 * edge * per * self.outputs) // (2 * self.inputs)) for edge in (start, end))
+        return first, last
+
+    def weights(self, outputs: tuple[int, int], inputs: tuple[int, int], device: torch.device) -> Tensor:
+        """[outputs, inputs], of float32: what each of the inputs adds to each of the outputs."""
+        # float64 for the places in large pictures; not every device has it
+        middles = (torch.arange(*outputs, dtype=torch.float64) + 0.5) * self.step
+        places = torch.arange(*inputs, dtype=torch.float64) + 0.5
+        weights = cubic((places - middles[:, None]) / max(self.step, 1.0))
+        return (weights / weights.sum(1, keepdim=True)).to(device, torch.float32)
+
+
+def cubic(distance: Tensor) -> Tensor:
+    """Keys' kernel."""
+    x = distance.abs()
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = CUBIC * (((x - 5) * x + 8) * x - 4)
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A picture's result at another size. `per`: so many inputs of the axes lie in one pixel that boxes count."""
+
+    columns: Axis
+    rows: Axis
+    per: int = 1
+
+    @classmethod
+    def between(cls, low: tuple[int, int], size: tuple[int, int], per: int = 1) -> "Grid":
+        """From width and height, enlarged `per` times, to a width and height."""
+        return cls(Axis(per * low[0], size[0]), Axis(per * low[1], size[1]), per)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every input is an output."""
+        return all(axis.inputs == axis.outputs for axis in (self.columns, self.rows))
+
+    @property
+    def reach(self) -> int:
+        """Pixels of boxes around a part that its result needs."""
+        if self.is_plain:
+            return 0
+        return math.ceil(max(self.columns.support, self.rows.support) / self.per)
+
+    def place(self, part: Box) -> Box:
+        """Where a part's result lies in the whole result; it may be empty."""
+        left, right = self.columns.place(part.left, part.right, self.per)
+        top, bottom = self.rows.place(part.top, part.bottom, self.per)
+        return Box(left, top, right, bottom)
+
+    def resample(self, images: Tensor, seen: Box, place: Box) -> Tensor:
+        """[N, C, per * h, per * w] of a box that is `reach` larger than a part -> [N, C, h, w] of its place.
+
+        Floats; where the box ends short of that, as at the edges of the picture, the weights of the rest grow.
+        """
+        if self.is_plain:
+            return images
+        around = seen.times(self.per)
+        down = self.rows.weights((place.top, place.bottom), (around.top, around.bottom), images.device)
+        along = self.columns.weights((place.left, place.right), (around.left, around.right), images.device)
+        return torch.matmul(down, torch.matmul(images.float(), along.T))
