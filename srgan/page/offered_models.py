@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from PIL import Image
 
@@ -13,7 +13,7 @@ from srgan.page.close_ups import faces_of
 from srgan.pictures.images import flat
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
-from srgan.wear import WORN_MODEL, judge
+from srgan.wear import WORN_MODEL, Choice, judge
 
 PHOTOS_MODEL = WEIGHTS / "photos"
 """For clean pictures of anything; a Space may leave it out."""
@@ -52,7 +52,7 @@ class Models:
         made_for = made_for or self.made_for[0]
         if made_for != AUTOMATIC:
             return made_for, detail, ""
-        detail, choice = self.for_judging.check_detail(detail), judge(picture, self.for_judging)
+        detail, choice = self.for_judging.check_detail(detail), judged(picture, self.for_judging)
         return (WORN_PHOTO if choice.worn else FACES), choice.detail(detail), choice.why
 
     def chosen(self, made_for: str) -> Upscaler:
@@ -87,6 +87,27 @@ class Models:
         if not zero.HERE:
             return self
         return Models({title: on_cpu(upscaler) for title, upscaler in self.upscalers.items()}, self.lpips)
+
+
+KEPT_CHOICES = 8
+"""Who moves Detail has the same picture judged again."""
+
+
+def judged(picture: Image.Image, worn_model: Upscaler) -> Choice:
+    """`judge`, whose last choices are kept."""
+    tables = getattr(picture, "quantization", None) or {}
+    frozen = tuple((number, tuple(table)) for number, table in tables.items())
+    return judge_once(picture.mode, picture.size, picture.tobytes(), frozen, worn_model)
+
+
+@lru_cache(maxsize=KEPT_CHOICES)
+def judge_once(
+    mode: str, size: tuple[int, int], pixels: bytes, tables: tuple[tuple[int, tuple[int, ...]], ...], model: Upscaler
+) -> Choice:
+    picture = Image.frombytes(mode, size, pixels)
+    if tables:
+        picture.quantization = dict(tables)  # type: ignore[attr-defined]
+    return judge(picture, model)
 
 
 def on_cpu(upscaler: Upscaler) -> Upscaler:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
@@ -108,11 +109,15 @@ def save(path: Path, write: Callable[[Path], object]) -> str:
     return str(path)
 
 
+PNG_OPTIONS = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""For photos as small as Pillow's own choice, in a quarter of the time; flat parts still take next to nothing."""
+
+
 def save_png(picture: Image.Image, name: str) -> str:
     """The file. Always whole: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = served(pixels, f"{name}.png")
-    return save(path, picture.save)
+    return save(path, lambda partial: picture.save(partial, "PNG", **PNG_OPTIONS))
 
 
 def save_zip(files: Sequence[str]) -> str:

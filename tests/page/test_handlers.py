@@ -15,7 +15,7 @@ from srgan.degradation.chain import copies_alike
 from srgan.errors import UserError
 from srgan.measure import comparison
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
-from srgan.page import handlers
+from srgan.page import handlers, offered_models
 from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -318,6 +318,9 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
             assert why in said
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(offered_models, "judge", lambda *_: pytest.fail("a picture is judged once"))
+        assert "JPEG quality 60" in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 0.5)[2]
     assert "Looks" not in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.0, "Faces")[2]
     with pytest.raises(UserError, match=r"detail is 1\.2"):
         handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.2, "Auto")
