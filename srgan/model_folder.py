@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.models import LARGEST, SCALE, Generator
+from srgan.models import LARGEST, SCALE, Generator, Upsampling
 
 WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
 """File of each weight set; the first must be there."""
@@ -33,6 +33,7 @@ class ModelConfig:
 
     channels: int = 64
     blocks: int = 16
+    upsampling: Upsampling = "stepwise"
     scale: int = SCALE
     value_range: tuple[int, int] = (-1, 1)
     recipe: str = ""
@@ -44,6 +45,8 @@ class ModelConfig:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= largest:
                 raise ValueError(f"{name} is {value!r}, not a number from 1 to {largest}")
+        if self.upsampling not in get_args(Upsampling):
+            raise ValueError(f"upsampling is {self.upsampling!r}, not one of {', '.join(get_args(Upsampling))}")
         if self.scale != SCALE or tuple(self.value_range) != (-1, 1):
             raise ValueError(f"scale {self.scale} and value range {self.value_range} are not {SCALE} and [-1, 1]")
         if not isinstance(self.recipe, str) or not isinstance(self.training, dict):
@@ -68,10 +71,13 @@ class ModelConfig:
         before = before if isinstance(before, dict) else {}
         return round(total(photos) + total({"": before.get("photos")})), total(hours) + total({"": before.get("hours")})
 
+    def network(self) -> Generator:
+        return Generator(self.channels, self.blocks, self.upsampling)
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every tensor of the network; nothing is allocated."""
         with torch.device("meta"):
-            network = Generator(self.channels, self.blocks)
+            network = self.network()
         return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 

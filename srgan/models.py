@@ -1,14 +1,18 @@
 """SRGAN's generator (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 SCALE = 4
-"""Enlargement factor of the generator: two sub-pixel convolutions of 2 each."""
+"""Enlargement factor of the generator."""
 
+Upsampling = Literal["stepwise", "direct"]
+"""How features become pixels. "stepwise", the paper's way: two sub-pixel convolutions of 2 each, then a 9x9
+convolution. "direct": one 3x3 sub-pixel convolution of 4, which leaves the compute to the residual blocks."""
 
 LARGEST = {"channels": 256, "blocks": 64}
 """Beyond this (300 MB of weights) a setting or a config.json is taken for a mistake or an attack, and refused."""
@@ -27,14 +31,14 @@ class ResidualBlock(nn.Module):
         return features + self.body(features)
 
 
-def sub_pixel(channels: int) -> nn.Sequential:
-    """Doubles height and width (Shi et al. 2016). [N, C, H, W] -> [N, C, 2H, 2W]."""
-    convolution = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-    # ICNR (Aitken et al. 2017): the four sub-pixels of a channel start equal: no checkerboard is there to unlearn.
+def sub_pixel(channels: int, outputs: int, factor: int) -> tuple[nn.Conv2d, nn.PixelShuffle]:
+    """Layers that enlarge by `factor` (Shi et al. 2016): [N, channels, H, W] -> [N, outputs, factor*H, factor*W]."""
+    convolution = nn.Conv2d(channels, factor**2 * outputs, 3, padding=1)
+    # ICNR (Aitken et al. 2017): the sub-pixels of a channel start equal, so there is no checkerboard to unlearn.
     with torch.no_grad():
-        convolution.weight.copy_(convolution.weight[::4].repeat_interleave(4, dim=0))
-        convolution.bias.copy_(convolution.bias[::4].repeat_interleave(4, dim=0))
-    return nn.Sequential(convolution, nn.PixelShuffle(2), nn.PReLU(channels))
+        for values in convolution.parameters():
+            values.copy_(values[:: factor**2].repeat_interleave(factor**2, dim=0))
+    return convolution, nn.PixelShuffle(factor)
 
 
 class Generator(nn.Module):
@@ -44,14 +48,19 @@ class Generator(nn.Module):
     (Lim et al. 2017, EDSR; Wang et al. 2018, ESRGAN section 3.1).
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 16) -> None:
+    def __init__(self, channels: int = 64, blocks: int = 16, upsampling: Upsampling = "stepwise") -> None:
         super().__init__()
         self.head = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU(channels))
         self.body = nn.Sequential(
             *(ResidualBlock(channels) for _ in range(blocks)), nn.Conv2d(channels, channels, 3, padding=1)
         )
-        self.upsample = nn.Sequential(sub_pixel(channels), sub_pixel(channels))
-        self.tail = nn.Conv2d(channels, 3, 9, padding=4)
+        self.upsampling = upsampling
+        if upsampling == "direct":
+            self.tail = nn.Sequential(*sub_pixel(channels, 3, SCALE))
+        else:
+            doublings = (nn.Sequential(*sub_pixel(channels, channels, 2), nn.PReLU(channels)) for _ in range(2))
+            self.upsample = nn.Sequential(*doublings)
+            self.tail = nn.Conv2d(channels, 3, 9, padding=4)
 
     def forward(self, low: Tensor) -> Tensor:
         return self.to_image(self.to_features(low))
@@ -70,6 +79,8 @@ class Generator(nn.Module):
 
     def to_image(self, features: Tensor) -> Tensor:
         """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
+        if self.upsampling == "direct":
+            return torch.tanh(self.tail(features))
         first, (convolution, shuffle, activation) = self.upsample
         features = convolution(first(features))
         # From here: activation and tail in front of the last shuffle (see `fold_shuffle`). Same function, less work.
@@ -84,8 +95,9 @@ class Generator(nn.Module):
 
     @property
     def image_radius(self) -> int:
-        """Positions around a point that `to_image` looks at: 3x3 at 1x and at 2x, 9x9 at 4x: 2.5, rounded up."""
-        return 3
+        """Positions around a point that `to_image` looks at. direct: 3x3; stepwise: 3x3 at 1x and at 2x, 9x9 at 4x,
+        which is 2.5, rounded up."""
+        return 1 if self.upsampling == "direct" else 3
 
 
 def fold_shuffle(weight: Tensor) -> Tensor:

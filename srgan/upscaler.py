@@ -276,7 +276,7 @@ class Upscaler:
         blend = weights["detail"]
         if detail < 1:
             blend = {name: torch.lerp(value, blend[name], detail) for name, value in weights["fidelity"].items()}
-        generator = Generator(config.channels, config.blocks)
+        generator = config.network()
         generator.load_state_dict(blend)
         # Converted once: autocast would do it in every call.
         return generator.eval().requires_grad_(False).to(self.device, dtype).to(memory_format=torch.channels_last)
@@ -304,7 +304,7 @@ class Tiles:
         seen = kept.grown(generator.features_radius, whole)
         low = self.read(seen).to(self.device)
         low = normalize(low) if low.dtype == torch.uint8 else low
-        shown = low.to(generator.tail.weight.dtype).contiguous(memory_format=torch.channels_last)
+        shown = low.to(next(generator.parameters()).dtype).contiguous(memory_format=torch.channels_last)
         features = generator.to_features(shown, partial(tell_part, watch, 0.0, FEATURES_SHARE))
         features = kept.inside(seen).of(features)
         parts = box.parts(side)

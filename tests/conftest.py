@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import make_photos, random_generator, random_lpips_file, random_vgg19
+from helpers import make_photos, random_lpips_file, random_vgg19, randomise
 from safetensors.torch import save_file
 
 from srgan.model_folder import Model, ModelConfig, save_model
+from srgan.models import Upsampling
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,10 +27,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_photos(tmp_path_factory.mktemp("photos"))
 
 
-def tiny_model(kinds: tuple[str, ...] = ("detail", "fidelity"), seed: int = 1) -> Model:
+def tiny_model(
+    kinds: tuple[str, ...] = ("detail", "fidelity"), seed: int = 1, upsampling: Upsampling = "stepwise"
+) -> Model:
     """Random weights that show every wrong turn, in the smallest network that has all parts."""
-    weights = {kind: random_generator(drawn).state_dict() for drawn, kind in enumerate(kinds, start=seed)}
-    return Model(ModelConfig(channels=8, blocks=1, recipe="default"), weights, {"photos": 3})
+    config = ModelConfig(channels=8, blocks=1, upsampling=upsampling, recipe="default")
+    networks = {kind: randomise(config.network(), drawn) for drawn, kind in enumerate(kinds, start=seed)}
+    return Model(config, {kind: network.state_dict() for kind, network in networks.items()}, {"photos": 3})
 
 
 @pytest.fixture

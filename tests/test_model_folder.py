@@ -161,6 +161,7 @@ def test_a_pickle_under_the_name_of_safetensors_is_refused_unopened(folder: Path
         {"channels": True},
         {"channels": None}, {"blocks": 0}, {"blocks": 10**9}, {"blocks": [1]}, {"scale": 2}, {"scale": "4"},
         {"value_range": [0, 1]}, {"value_range": 5}, {"value_range": []}, {"colour": "red"},
+        {"upsampling": "none"}, {"upsampling": ["direct"]},
     ],
 )  # fmt: skip
 def test_configs_of_no_model_of_this_program_are_refused(folder: Path, changes: dict[str, object]) -> None:

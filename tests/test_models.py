@@ -1,11 +1,13 @@
 """The generator: shapes, sizes, ranges, and that the fast way of computing it is the plain one."""
 
+from typing import get_args
+
 import pytest
 import torch
 from helpers import randomise
 from torch import nn
 
-from srgan.models import Generator, fold_shuffle, sub_pixel
+from srgan.models import Generator, Upsampling, fold_shuffle, sub_pixel
 
 
 def parameters(network: nn.Module) -> int:
@@ -20,14 +22,20 @@ def test_generator_has_the_papers_parameters() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (5, 3), (32, 32), (7, 24)])
-@pytest.mark.parametrize(("channels", "blocks"), [(4, 1), (8, 3)])
-def test_generator_enlarges_four_times(height: int, width: int, channels: int, blocks: int) -> None:
-    restored = Generator(channels, blocks)(torch.zeros(2, 3, height, width))
+@pytest.mark.parametrize("network", [Generator(4, 1), Generator(8, 3), Generator(4, 2, "direct")])
+def test_generator_enlarges_four_times(height: int, width: int, network: Generator) -> None:
+    restored = network(torch.zeros(2, 3, height, width))
     assert restored.shape == (2, 3, 4 * height, 4 * width)
 
 
-def test_generator_stays_inside_the_value_range() -> None:
-    network = randomise(Generator(8, 1))
+def test_direct_upsampling_pays_for_twice_the_blocks() -> None:
+    # after the blocks: one 3x3 convolution of 64 channels to 3 * 4**2, in place of two doublings and a 9x9 convolution
+    assert parameters(Generator(64, 32, "direct")) == 15_680 + 32 * 73_792 + 36_928 + 9 * 64 * 48 + 48 == 2_441_648
+
+
+@pytest.mark.parametrize("upsampling", get_args(Upsampling))
+def test_generator_stays_inside_the_value_range(upsampling: Upsampling) -> None:
+    network = randomise(Generator(8, 1, upsampling))
     restored = network(torch.randn(1, 3, 16, 16))
     assert restored.abs().max() < 1
     assert restored.std() > 0.05  # and is not just about zero
@@ -53,19 +61,19 @@ def test_folded_convolution_equals_the_one_behind_the_shuffle() -> None:
 
 
 def test_sub_pixels_lie_row_by_row() -> None:
-    layer = sub_pixel(2)
-    convolution = layer[0]
+    convolution, shuffle = sub_pixel(2, 2, 2)
     with torch.no_grad():
         convolution.weight.zero_()
         convolution.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]))
     expected = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[10.0, 20.0], [30.0, 40.0]]])
-    assert torch.equal(layer(torch.zeros(1, 2, 1, 1))[0], expected)
+    assert torch.equal(shuffle(convolution(torch.zeros(1, 2, 1, 1)))[0], expected)
 
 
-def test_training_starts_without_a_checkerboard() -> None:
+@pytest.mark.parametrize("factor", [2, 4])
+def test_training_starts_without_a_checkerboard(factor: int) -> None:
     torch.manual_seed(1)
-    enlarged = sub_pixel(5)(torch.randn(1, 5, 6, 6))
-    corners = [enlarged[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    enlarged = nn.Sequential(*sub_pixel(5, 3, factor))(torch.randn(1, 5, 6, 6))
+    corners = [enlarged[..., row::factor, column::factor] for row in range(factor) for column in range(factor)]
     assert corners[0].std() > 0.01
     for corner in corners[1:]:
         torch.testing.assert_close(corner, corners[0], rtol=0, atol=1e-6)
@@ -87,8 +95,9 @@ def test_features_radius_is_how_far_the_low_resolution_part_looks(blocks: int) -
     assert reach(output, low, centre) == network.features_radius
 
 
-def test_image_radius_is_how_far_the_enlarging_part_looks() -> None:
-    network = randomise(Generator(4, 1)).double()
+@pytest.mark.parametrize("upsampling", get_args(Upsampling))
+def test_image_radius_is_how_far_the_enlarging_part_looks(upsampling: Upsampling) -> None:
+    network = randomise(Generator(4, 1, upsampling)).double()
     centre = network.image_radius + 3
     features = torch.randn(1, 4, 2 * centre + 1, 2 * centre + 1, dtype=torch.float64, requires_grad=True)
     inside = slice(4 * centre, 4 * centre + 4)

@@ -1,11 +1,12 @@
 """Enlarging pictures: sizes, tiles, the blend between the two weight sets, and odd pictures."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_model
 from helpers import as_tensor, is_one_sentence, run_python, textured
 from PIL import Image, ImageCms, ImageDraw
 
@@ -14,7 +15,7 @@ import srgan.upscaler
 from srgan.device import choose_device, choose_dtype, glibc
 from srgan.errors import UserError
 from srgan.model_folder import Model
-from srgan.models import Generator
+from srgan.models import Generator, Upsampling
 from srgan.pictures.boxes import Box
 from srgan.pictures.images import bicubic, normalize, to_pixels
 from srgan.pictures.resampling import Grid
@@ -28,7 +29,7 @@ def upscaler(model: Model) -> Upscaler:
 
 
 def network(model: Model, kind: str) -> Generator:
-    generator = Generator(model.config.channels, model.config.blocks)
+    generator = model.config.network()
     generator.load_state_dict(model.weights[kind])
     return generator
 
@@ -103,7 +104,9 @@ def test_a_whole_batch_goes_through_at_once(upscaler: Upscaler) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("tile", [7, 20, 36, 100])
-def test_tiles_leave_no_trace(model: Model, precision: str, tile: int) -> None:
+@pytest.mark.parametrize("upsampling", get_args(Upsampling))
+def test_tiles_leave_no_trace(upsampling: Upsampling, precision: str, tile: int) -> None:
+    model = tiny_model(upsampling=upsampling)
     upscaler = Upscaler(model, "", "cpu", precision)
     picture = textured(4, 50, 37)
     low = normalize(as_tensor(picture))

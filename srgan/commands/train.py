@@ -31,7 +31,7 @@ from srgan.publish.background import Publisher
 from srgan.publish.card import draft_card
 from srgan.publish.push import check_push, push
 from srgan.training.config import Config, flag, make_config, resume_config
-from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
+from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan, with_network_of_init
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int:
@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     code = 2
     try:
         ranks.join()
+        if not own["resume"]:
+            given = ranks.from_first(lambda: with_network_of_init(given))
         config = make_config(given)
         if own["resume"]:
             config = ranks.from_first(lambda: resume_config(given, config.run_folder()))

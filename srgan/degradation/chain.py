@@ -78,7 +78,7 @@ PRESETS: dict[str, Mapping[str, float]] = {
     "copy": {"clean": 0.5, "copy": 0.5},
     "web": {"clean": 0.1, "copy": 0.1, "web": 0.8},
     "old": {"old": 1.0},
-    "any": {"clean": 0.1, "copy": 0.1, "web": 0.5, "old": 0.3},
+    "any": {"clean": 0.1, "copy": 0.1, "web": 0.65, "old": 0.15},
 }
 """What `--degrade` can be: shares of photos that are worn in each way."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from srgan.errors import UserError
-from srgan.models import LARGEST, SCALE
+from srgan.models import LARGEST, SCALE, Upsampling
 from srgan.photos.names import data_name, is_stream
 
 LARGEST_REDUCTION = 16
@@ -64,6 +64,11 @@ class Config:
     )
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
+    upsampling: Upsampling = setting(
+        "stepwise",
+        "how the generator's features become pixels. stepwise: two sub-pixel convolutions and a 9x9 convolution, as in "
+        "the SRGAN paper; direct: one sub-pixel convolution, so that twice the --blocks take the same time",
+    )
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
     reduce: float = setting(
         1.0,

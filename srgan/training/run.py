@@ -18,7 +18,7 @@ from srgan.hub import find_model
 from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import CropPictures
-from srgan.model_folder import CHECKPOINTS, Model, ModelConfig, load_model, save_model
+from srgan.model_folder import CHECKPOINTS, Model, ModelConfig, load_model, read_config, save_model
 from srgan.models import Generator
 from srgan.photos.crops import Crops, Photos
 from srgan.photos.finding import find_photos
@@ -67,7 +67,7 @@ def plan(config: Config, train: Photos, held_out: Crops) -> str:
     lines = [
         f"{len(train):,} {counted(vars(config))}, {len(held_out.names):,} held out ({first} to {last})",
         *stages,
-        f"generator {parameters(Generator(config.channels, config.blocks)):,} parameters, "
+        f"generator {parameters(Generator(config.channels, config.blocks, config.upsampling)):,} parameters, "
         f"discriminator {parameters(make_discriminator(config.judges_features())):,}",
         f"on {processes}{device.type} in {dtype}, about {expected_memory(config, dtype):.1f} GB of memory at the peak",
         f"run folder {config.run_folder()}",
@@ -137,14 +137,28 @@ def how_to_go_on(config: Config) -> str:
     )
 
 
+NETWORK = ("channels", "blocks", "upsampling")
+"""The settings that a generator is built from."""
+
+
+def with_network_of_init(given: dict[str, Any]) -> dict[str, Any]:
+    """The given settings, and the network of the model that `init` names where they do not ask for another."""
+    if not given.get("init"):
+        return given
+    source = find_model(given["init"])
+    with source.named():
+        found = read_config(source.folder / "config.json")
+    return {name: getattr(found, name) for name in NETWORK} | given
+
+
 def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
     source = find_model(config.init)
     with source.named():
         model = load_model(source.folder)
-    for name in ("channels", "blocks"):
+    for name in NETWORK:
         if (found := getattr(model.config, name)) != getattr(config, name):
-            raise UserError(f"--init {config.init} has {found} {name}: give {flag(name)} {found} as well.")
+            raise UserError(f"--init {config.init} has {flag(name)} {found}: leave {flag(name)} out.")
     photos, hours = model.config.seen()
     return model.weights, {"model": source.name, "photos": photos, "hours": round(hours, 2)}
 
@@ -284,7 +298,8 @@ class Run:
         weights = {"detail": trainer.generator_ema.state_dict()}
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
-        config = ModelConfig(self.config.channels, self.config.blocks, recipe=self.config.recipe, training=self.facts())
+        network = {name: getattr(self.config, name) for name in NETWORK}
+        config = ModelConfig(**network, recipe=self.config.recipe, training=self.facts())
         return Model(config, weights, {})
 
     def facts(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Trainer:
             self.content = content_loss(config.content, load_vgg19(config.vgg19) if config.needs_vgg19() else None)
         self.lpips = LPIPS.load(config.lpips).to(self.device) if config.lpips else None
         torch.manual_seed(config.seed)
-        self.generator = Generator(config.channels, config.blocks)
+        self.generator = Generator(config.channels, config.blocks, config.upsampling)
         self.discriminator = make_discriminator(config.judges_features())
         for network in (self.generator, self.discriminator, self.content):
             network.to(self.device, memory_format=torch.channels_last)

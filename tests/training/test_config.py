@@ -37,7 +37,7 @@ def test_every_setting_arrives_from_the_command_line() -> None:
         "data": "d", "photos_per_epoch": None, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
         "seed": 11, "held_out": 4, "crop": 64, "crop_at": "random", "reduce": 3.5, "blocks": 2, "channels": 24,
-        "jitter": 0.25, "degrade": "web", "content": "mse",
+        "upsampling": "direct", "jitter": 0.25, "degrade": "web", "content": "mse",
         "discriminator": "patches", "ssim_weight": 0.25, "fidelity_schedule": "warm-up",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "penalty_weight": 3.5, "shift": 4,
         "discriminator_lr": 0.03,

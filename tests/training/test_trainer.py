@@ -37,6 +37,7 @@ from safetensors.torch import load_file
 
 from srgan.errors import UserError
 from srgan.measure.metrics import structural_similarity
+from srgan.model_folder import Model, ModelConfig, save_model
 from srgan.photos.crops import load_crops
 from srgan.pictures.images import normalize, reduce
 from srgan.ranks import Share
@@ -44,7 +45,7 @@ from srgan.training.augment import random_window
 from srgan.training.config import Config
 from srgan.training.losses import grid_loss
 from srgan.training.progress import Log, Meter, TrainState
-from srgan.training.run import Run, expected_memory, plan
+from srgan.training.run import Run, expected_memory, plan, with_network_of_init
 from srgan.training.trainer import Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
 
@@ -373,8 +374,17 @@ def test_a_resumed_run_needs_the_model_that_it_began_with_no_more(
 
 
 def test_a_model_of_another_size_is_no_start(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
-    with pytest.raises(UserError, match="has 8 channels: give --channels 8 as well"):
+    with pytest.raises(UserError, match="has --channels 8: leave --channels out"):
         start(photos, tmp_path / "run", init=str(two_stages[0] / "model"), channels=16)
+
+
+def test_a_run_takes_the_network_of_the_model_it_starts_from(tmp_path: Path) -> None:
+    config = ModelConfig(8, 3, "direct")
+    save_model(tmp_path, Model(config, {"detail": config.network().state_dict()}, {}), "")
+    taken = with_network_of_init({"init": str(tmp_path), "seed": 3})
+    assert taken == {"init": str(tmp_path), "seed": 3, "channels": 8, "blocks": 3, "upsampling": "direct"}
+    assert with_network_of_init({"init": str(tmp_path), "channels": 16})["channels"] == 16
+    assert with_network_of_init({"seed": 3}) == {"seed": 3}
 
 
 def test_a_stage_may_end_within_an_epoch(photos: Path, tmp_path: Path) -> None:
