@@ -98,15 +98,19 @@ def numbered(name: Path) -> Iterator[Path]:
     return chain([name], (name.with_name(f"{name.stem}-{number}{name.suffix}") for number in count(2)))
 
 
-def with_ending(paths: Sequence[Path], ending: str) -> list[Path]:
+def with_ending(paths: Sequence[Path], ending: str | Callable[[Path], str], suffix: str = "") -> list[Path]:
     """Where a result of each goes, in the same order; no two are one file on any disk.
 
     a.png for a.jpg; a.jpg.png and a.bmp.png where there are both; and a number where even that is taken.
+
+    ending: of all, or of each path's result. suffix: stands before it.
     """
-    stems = Counter(folded(path.with_suffix("").as_posix()) for path in paths)
+    ends = [f"{suffix}.{ending if isinstance(ending, str) else ending(path)}" for path in paths]
+    wanted = [path.with_name(f"{path.stem}{end}") for path, end in zip(paths, ends, strict=True)]
+    counts = Counter(folded(name.as_posix()) for name in wanted)
     taken = {folded(folder.as_posix()) for path in paths for folder in path.parents}  # a file cannot have their names
     results = []
-    for path in paths:
-        short = [path.with_suffix(f".{ending}")] if stems[folded(path.with_suffix("").as_posix())] == 1 else []
-        results.append(take_free(chain(short, numbered(path.with_name(f"{path.name}.{ending}"))), taken))
+    for path, name, end in zip(paths, wanted, ends, strict=True):
+        short = [name] if counts[folded(name.as_posix())] == 1 else []
+        results.append(take_free(chain(short, numbered(path.with_name(f"{path.name}{end}"))), taken))
     return results

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in PROGRAMS:
         return importlib.import_module(f"srgan.commands.{words[0]}").main(words[1:])
-    arguments = build_parser().parse_args(words)
+    arguments = build_parser().parse_args(upscale.with_suffix_joined(words))
     try:
         return arguments.run(arguments)
     except UserError as error:

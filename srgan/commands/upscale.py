@@ -1,4 +1,4 @@
-"""python -m srgan upscale: a picture file, or a folder of them, enlarged into files."""
+"""python -m srgan upscale: pictures, or folders of them, enlarged into files."""
 
 import argparse
 import os
@@ -8,21 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import torch
 from PIL import Image, ImageFile
-from tqdm import tqdm
 
 from srgan import ranks
+from srgan.commands.forecast import ask_at_terminal, forecast, is_large, sizes_of
+from srgan.commands.places import SAME, Naming, Pair, Places, find_places
+from srgan.commands.progress import Progress
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
-from srgan.files import is_same, lies_in, with_ending
-from srgan.models import SCALE
-from srgan.photos.finding import find_photos
-from srgan.pictures.formats import FORMATS, BrokenPicture, check_size, format_of, open_picture, save_picture
-from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.pictures.formats import FORMATS, BrokenPicture, check_size, open_picture, read_metadata, save_picture
+from srgan.pictures.sizes import MOST_SCALE, TargetSize
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch
 from srgan.wear import WORN_MODEL, Automatic
 
 WEAR = {"clean": SHIPPED_MODEL, "worn": WORN_MODEL}
@@ -30,24 +31,37 @@ WEAR = {"clean": SHIPPED_MODEL, "worn": WORN_MODEL}
 
 JOBS = min(4, os.cpu_count() or 1)
 
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_noinv_fmt}]"
-
 GROUP = 1000
 """Pictures that are handed to the threads together: a folder may hold millions."""
-
-Pair = tuple[Path, Path]
-"""A picture, and the file for its enlargement."""
 
 Read = Callable[[Path], tuple[Image.Image, list[str]]]
 """Gives a file's picture, and sentences on what of the file is not in it."""
 
-Enlarge = Callable[[Image.Image], tuple[Image.Image, list[str]]]
+Enlarge = Callable[[Image.Image, Watch], tuple[Image.Image, list[str]]]
 """Gives the enlargement, and sentences on what is to be said of it."""
 
 
+Save = Callable[[Image.Image, Pair], list[str]]
+"""Writes a picture's enlargement, and gives sentences on what is not kept."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How pictures are enlarged."""
+
+    enlarge: Enlarge
+    upscaler: Upscaler
+    """the one whose time counts"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="IN", help="a picture, or a folder searched with its subfolders")
-    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, or the folder for the results")
+    parser.usage = "%(prog)s IN... [OUT] [settings]"
+    parser.add_argument(
+        "paths", nargs="+", metavar="IN... [OUT]",
+        help="pictures, folders (searched with their subfolders) or patterns; then the file to write or the folder for "
+        "the results (default: beside each picture, as small-x4.png)",
+    )  # fmt: skip
+    add_size(parser)
     parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
     parser.add_argument(
         "--wear", choices=("auto", *WEAR),
@@ -58,97 +72,192 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--faces", action="store_true", help="have the model that ships draw the faces that are found, with --model"
     )
     parser.add_argument(
-        "--format", choices=FORMATS, help="of results in a folder; jpg and webp at quality 95 (default: png)"
+        "--format", choices=(*FORMATS, SAME),
+        help="of results that are not named; same: each picture's own (default: png)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--suffix", metavar="TEXT",
+        help="stands before the ending of results (default: the size, as in small-x4.png, where they lie beside their "
+        "pictures, and nothing in a folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quality", type=int, metavar="N",
+        help="1 to 100, of results in JPEG, WebP, AVIF, HEIC or JPEG XL (default: 95; 90 for AVIF and HEIC)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-location", action="store_true", help="keep where a photo was taken, which is left out otherwise"
     )
+    parser.add_argument(
+        "--keep-metadata", action="store_true",
+        help="keep XMP, IPTC and the rest of EXIF; date, camera and exposure are always kept",
+    )  # fmt: skip
     parser.add_argument(
         "--damaged", action="store_true", help="enlarge what can be read of a picture that is damaged or cut short"
     )
-    parser.add_argument("--overwrite", action="store_true", help="enlarge again what is in the folder OUT already")
+    parser.add_argument("--overwrite", action="store_true", help="enlarge again what is there already")
+    parser.add_argument("--yes", action="store_true", help="ask nothing, however large the results become")
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N",
-        help="pictures of a folder at work at once: read, enlarged one after the other, written; each takes up to 80 "
-        f"bytes of memory a pixel (default here: {JOBS})",
+        help="pictures at work at once: read, enlarged one after the other, written; each takes up to 80 bytes of "
+        f"memory a pixel (default here: {JOBS})",
     )  # fmt: skip
 
 
+def with_suffix_joined(words: Sequence[str]) -> list[str]:
+    """`--suffix -big` as `--suffix=-big`: argparse takes what begins with a dash for an option of its own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--suffix":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    size = parser.add_argument_group("size of the result (default: --scale 4)").add_mutually_exclusive_group()
+    size.add_argument(
+        "--scale", type=float, metavar="N",
+        help=f"times the width and height, up to {MOST_SCALE}; 1 cleans up at the picture's own size",
+    )  # fmt: skip
+    size.add_argument("--width", type=int, metavar="PIXELS")
+    size.add_argument("--height", type=int, metavar="PIXELS")
+    size.add_argument("--megapixels", type=float, metavar="M", help="millions of pixels")
+    size.add_argument("--fit", metavar="WxH", help="as large as fits into so many pixels, 1920x1080 say")
+
+
+def target_size(arguments: argparse.Namespace) -> TargetSize:
+    if arguments.fit:
+        target = TargetSize.parse(arguments.fit)
+        if not target.fit:
+            raise UserError(f"--fit is {arguments.fit}; it must be a width and a height, as 1920x1080.")
+        return target
+    return TargetSize(arguments.scale, arguments.width, arguments.height, arguments.megapixels)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """0: done; 1: some pictures of a folder failed and were named."""
+    """0: done; 1: some of several pictures failed and were named."""
     # Pillow's threshold lies a little below MAX_PIXELS, beyond which we refuse.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     if arguments.jobs < 1:
         raise UserError(f"--jobs is {arguments.jobs}; it must be at least 1.")
     ranks.join()
-    source, target = arguments.input, arguments.output
-    find_pairs = destinations if source.is_dir() else destination
-    pairs = find_pairs(source, target, arguments.format)
+    target = target_size(arguments)
+    places = find_places(arguments.paths, Naming(arguments.format, arguments.suffix, target.label))
+    for path in places.left_out:
+        print(f"srgan upscale: {path} is the result of another of these pictures: left out.", file=sys.stderr)
+    if places.is_one and ranks.is_first():
+        check_overwriting(places.pairs[0][1], arguments)
     assumed: Counter[str] = Counter()
-    enlarge = choose_way(arguments, assumed)
+    way = choose_way(arguments, target, assumed, say_why=len(places.pairs) == 1)
     read = read_damaged if arguments.damaged else read_whole
-    if source.is_dir():
-        return run_folder(pairs, read, enlarge, assumed, arguments)
-    if ranks.is_first():
-        for note in enlarge_file(pairs[0], read, enlarge):
-            print(f"srgan upscale: {source}: {note}", file=sys.stderr)
-        print(f"1 picture enlarged to {pairs[0][1]}.")
-    return 0
+    work = Work(read, way.enlarge, target, choose_saving(arguments))
+    if places.is_one:
+        if ranks.is_first():
+            announce(places.pairs, target, way, arguments)
+            run_one(places.pairs[0], work)
+        return 0
+    return run_many(places, work, way, assumed, arguments)
 
 
-def choose_way(arguments: argparse.Namespace, assumed: Counter[str]) -> Enlarge:
-    """assumed: counts the pictures of a folder by what they were taken to be, where they decide."""
+def check_overwriting(place: Path, arguments: argparse.Namespace) -> None:
+    """A shell makes two words of a pattern that two pictures fit, and the second looks like the place of a result."""
+    if place.is_file() and not (arguments.overwrite or arguments.yes):
+        ask_at_terminal(f"{place} is there already. Write over it?")
+
+
+def choose_saving(arguments: argparse.Namespace) -> Save:
+    if arguments.quality is not None and not 1 <= arguments.quality <= 100:
+        raise UserError(f"--quality is {arguments.quality}; it must be from 1 to 100.")
+
+    def save(picture: Image.Image, pair: Pair) -> list[str]:
+        metadata = read_metadata(pair[0], arguments.keep_location, arguments.keep_metadata)
+        return save_picture(picture, pair[1], metadata, arguments.quality)
+
+    return save
+
+
+def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: argparse.Namespace) -> None:
+    """Says what long work will make, and asks where a result becomes very large. Raises UserError for a no."""
+    sizes = sizes_of([photo for photo, _ in pairs])
+    sentence = forecast(sizes, target, way.upscaler, arguments.detail)
+    if sentence:
+        print(f"srgan upscale: {sentence}", file=sys.stderr)
+    if ranks.world_size() == 1 and not arguments.yes and any(is_large(size, target) for size in sizes):
+        ask_at_terminal("Go on?")
+
+
+def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
+    """assumed: counts pictures by what they were taken to be, where they decide. say_why: of each picture."""
     if arguments.model and arguments.wear:
         raise UserError("--wear chooses between the models that ship: leave it out with --model.")
     if arguments.faces:
-        return with_faces(arguments)
+        return with_faces(arguments, target)
     if arguments.model or arguments.wear in WEAR:
-        return plainly(arguments)
-    return by_wear(arguments, assumed)
+        return plainly(arguments, target)
+    return by_wear(arguments, target, assumed, say_why)
 
 
-def by_wear(arguments: argparse.Namespace, assumed: Counter[str]) -> Enlarge:
+def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
     models = Automatic.load(arguments.device, arguments.precision)
     for upscaler in (models.clean, models.worn):
         upscaler.check_detail(arguments.detail)
 
-    def enlarge(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         upscaler, choice = models.choose(picture)
         assumed["worn" if choice.worn else "clean"] += 1
-        enlarged = upscaler.enlarge(picture, choice.detail(arguments.detail))
-        return enlarged, [] if arguments.input.is_dir() else [choice.why]
+        enlarged = upscaler.enlarge(picture, choice.detail(arguments.detail), target, watch)
+        return enlarged, [choice.why] if say_why else []
 
-    return enlarge
+    return Way(enlarge, models.clean)
 
 
-def plainly(arguments: argparse.Namespace) -> Enlarge:
+def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
     model = arguments.model or WEAR[arguments.wear]
     upscaler = Upscaler.load(model, arguments.device, arguments.precision)
     upscaler.check_detail(arguments.detail)
-    return lambda picture: (upscaler.enlarge(picture, arguments.detail), [])
+    return Way(lambda picture, watch: (upscaler.enlarge(picture, arguments.detail, target, watch), []), upscaler)
 
 
-def with_faces(arguments: argparse.Namespace) -> Enlarge:
+def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
         raise UserError("--faces goes with --model: the model that ships is the one for faces, and draws everything.")
     detector()  # better missed now than after the first picture
-    whole = plainly(arguments)
+    whole = plainly(arguments, target).upscaler
     on_faces = Upscaler.load(SHIPPED_MODEL, arguments.device, arguments.precision)
 
-    def enlarge(picture: Image.Image) -> tuple[Image.Image, list[str]]:
-        faces = find_faces(picture)
-        enlarged = draw_faces(whole(picture)[0], on_faces, picture, faces, arguments.detail)
-        return enlarged, [] if faces else ["No face was found."]
+    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+        found = 0
 
-    return enlarge
+        def draw(large: Image.Image, small: Image.Image) -> Image.Image:
+            nonlocal found
+            faces = find_faces(small)
+            found = len(faces)
+            return draw_faces(large, on_faces, small, faces, arguments.detail)
+
+        enlarged = whole.enlarge(picture, arguments.detail, target, watch, touch=draw)
+        return enlarged, [] if found else ["No face was found."]
+
+    return Way(enlarge, whole)
 
 
-def run_folder(
-    pairs: Sequence[Pair], read: Read, enlarge: Enlarge, assumed: Counter[str], arguments: argparse.Namespace
-) -> int:
+def run_one(pair: Pair, work: "Work") -> None:
+    with Progress(1) as progress:
+        notes = work.enlarge_file(pair, progress)
+    for note in notes:
+        print(f"srgan upscale: {pair[0]}: {note}", file=sys.stderr)
+    print(f"1 picture enlarged to {pair[1]}.")
+
+
+def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], arguments: argparse.Namespace) -> int:
     """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
     exit code other than 0 has torchrun stop the others."""
-    share = pairs[ranks.rank() :: ranks.world_size()]
+    share = places.pairs[ranks.rank() :: ranks.world_size()]
     missing = [pair for pair in share if arguments.overwrite or not pair[1].exists()]
+    if ranks.is_first():
+        announce(missing, work.target, way, arguments)
     try:
-        report = enlarge_files(missing, read, enlarge, arguments.jobs)
+        report = work.enlarge_files(missing, arguments.jobs)
     except KeyboardInterrupt:
         print("srgan upscale: stopped; the same command goes on with what is missing.", file=sys.stderr)
         return 1
@@ -158,43 +267,16 @@ def run_folder(
         [report.done, len(report.failures), len(share) - len(missing), *(assumed[kind] for kind in WEAR)]
     )
     done, failed, there, clean, worn = ranks.all_reduce_sum(counts).tolist()
+    pictures = f"{done} of {done + failed} pictures" if len(places.pairs) > 1 else f"{done} picture"
     print(
-        f"{done} of {done + failed} pictures enlarged to {arguments.output}"
+        f"{pictures} enlarged to {places.where}"
         + (f"; {there} were there already (--overwrite does them again)." if there else ".")
     )
-    if clean or worn:
+    if clean + worn > 1:
         print(f"Taken as clean: {clean}, as worn: {worn}; --wear clean or --wear worn takes all of them as one.")
     code = 1 if failed else 0
     ranks.leave(code)
     return code
-
-
-# Names
-
-
-def destination(photo: Path, target: Path, ending: str | None) -> list[Pair]:
-    """A single picture's place: `target`, or a file in it where it is a folder."""
-    place = target / f"{photo.stem}.{ending or 'png'}" if target.is_dir() else target
-    if is_same(place, photo):
-        raise UserError(f"{place} is the picture itself: name another file to write.")
-    if ending and format_of(place) is not FORMATS[ending]:
-        raise UserError(f"{place} is to be named .{ending} for --format {ending}.")
-    format_of(place)
-    return [(photo, place)]
-
-
-def destinations(source: Path, target: Path, ending: str | None) -> list[Pair]:
-    """Every picture of a folder with its place."""
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file: name a folder for the pictures.")
-    if is_same(target, source):
-        raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
-    # Results may lie in a folder below: what is there already is not enlarged again.
-    photos = find_photos(source)
-    results = {folder for folder in {photo.parent for photo in photos} if lies_in(folder, target)}
-    photos = [photo.relative_to(source) for photo in photos if photo.parent not in results]
-    places = with_ending(photos, ending or "png")
-    return [(source / photo, target / place) for photo, place in zip(photos, places, strict=True)]
 
 
 # Work
@@ -240,41 +322,55 @@ def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
     return picture, [*notes, "It is damaged: where nothing can be read of it, the result is of one colour."]
 
 
-def enlarge_file(pair: Pair, read: Read, enlarge: Enlarge) -> list[str]:
-    """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
-    photo, place = pair
-    try:
-        picture, left_out = read(photo)
-        check_size(place, SCALE * picture.width, SCALE * picture.height)  # better refused now than after the work
-        enlarged, notes = enlarge(picture)
-        return left_out + notes + save_picture(enlarged, place)
-    except MemoryError:
-        raise UserError(f"{photo}: there is not enough memory for it.") from None
+@dataclass(frozen=True)
+class Work:
+    """What is done with every picture."""
 
+    read: Read
+    enlarge: Enlarge
+    target: TargetSize
+    save: Save
 
-def enlarge_files(pairs: Sequence[Pair], read: Read, enlarge: Enlarge, jobs: int) -> Report:
-    """A picture that fails is reported, and the others are done.
+    def enlarge_file(self, pair: Pair, progress: Progress, enlarge: Enlarge | None = None) -> list[str]:
+        """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
+        photo, place = pair
+        try:
+            picture, left_out = self.read(photo)
+            check_size(place, *self.target.of(*picture.size))  # better refused now than after the work
+            enlarged, notes = (enlarge or self.enlarge)(picture, progress.watch(str(photo)))
+            del picture  # a large one leaves its memory to the writing
+            return left_out + notes + self.save(enlarged, pair)
+        except MemoryError:
+            raise UserError(f"{photo}: there is not enough memory for it.") from None
+        finally:
+            progress.done(str(photo))
 
-    `jobs` threads read and write. The network has one thread to itself: it is as fast with one picture as with several.
-    """
-    report = Report()
-    with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool:
+    def enlarge_files(self, pairs: Sequence[Pair], jobs: int) -> Report:
+        """A picture that fails is reported, and the others are done.
 
-        def work(pair: Pair) -> list[str] | UserError:
-            try:
-                return enlarge_file(pair, read, lambda picture: network.submit(enlarge, picture).result())
-            except UserError as error:
-                return error
+        `jobs` threads read and write. The network has one thread to itself: it is as fast with one picture as with
+        several.
+        """
+        report = Report()
+        with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool, Progress(len(pairs)) as progress:
 
-        with tqdm(total=len(pairs), unit=" pictures", bar_format=BAR, disable=not ranks.is_first()) as bar:
+            def in_turn(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+                return network.submit(self.enlarge, picture, watch).result()
+
             for start in range(0, len(pairs), GROUP):
                 group = pairs[start : start + GROUP]
-                for (photo, _), result in zip(group, pool.map(work, group), strict=True):
-                    bar.update()
+                results = pool.map(partial(self.try_file, progress=progress, enlarge=in_turn), group)
+                for (photo, _), result in zip(group, results, strict=True):
                     if isinstance(result, UserError):
                         report.failures.append(str(result))
                         continue
                     report.done += 1
                     for note in result:
                         report.notes.setdefault(note, []).append(photo)
-    return report
+        return report
+
+    def try_file(self, pair: Pair, progress: Progress, enlarge: Enlarge) -> list[str] | UserError:
+        try:
+            return self.enlarge_file(pair, progress, enlarge)
+        except UserError as error:
+            return error

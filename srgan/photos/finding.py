@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from srgan import ranks
 from srgan.errors import UserError
-from srgan.pictures.formats import endings
+from srgan.pictures.formats import HEIF_PACKAGE, JXL_PACKAGE, endings
 
 SYSTEM_NAMES = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
@@ -20,7 +20,8 @@ SYSTEM_NAMES = frozenset(
 )  # fmt: skip
 """What operating systems and network drives put into folders, in lower case; so is all that begins with a dot."""
 
-HEIF_ENDINGS = (".heic", ".heif", ".hif")
+NEED_PACKAGES = {**dict.fromkeys((".heic", ".heif", ".hif"), HEIF_PACKAGE), ".jxl": JXL_PACKAGE}
+"""What reads files of these endings."""
 
 HIDDEN = "hidden or of the system"
 
@@ -143,8 +144,8 @@ def kind_left_out(name: str) -> str:
     ending = path.suffix.lower()
     if ending in endings():
         return ""
-    if ending in HEIF_ENDINGS:
-        return f"{ending} (pip install pillow-heif to read them)"
+    if ending in NEED_PACKAGES:
+        return f"{ending} (pip install {NEED_PACKAGES[ending]} to read them)"
     return ending or "without an ending"
 
 

@@ -16,11 +16,12 @@ from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.pictures.colour import fits, from_gamma, gamma_of, inks_to_srgb, lab_to_srgb, through, to_eight_bits, to_srgb
 from srgan.pictures.colour_tags import unheeded
+from srgan.pictures.metadata import NO_METADATA, ORIENTATION, Metadata, add_to_tiff, metadata_of, options_for
 
 COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """What people send, by Pillow's names. Strangers' files are opened as one of these only: every decoder is a risk."""
 
-PHOTOMETRIC, BITS_PER_SAMPLE, ORIENTATION = 262, 258, 274
+PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258
 """Numbers of TIFF tags."""
 
 STANDARD_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
@@ -28,6 +29,9 @@ STANDARD_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused from their header, before they are decoded."""
+
+
+HEIF_PACKAGE, JXL_PACKAGE = "pillow-heif", "pillow-jxl-plugin"
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,36 @@ class Format:
     modes: tuple[str, ...]
     largest_side: int
     options: dict[str, object]
-    """for Image.save"""
+    """for Image.save; "quality" among them where it can be chosen"""
+    package: str = ""
+    """of PyPI, which reads and writes it; "" for Pillow itself"""
+    profiles: bool = True
+    """whether what writes it writes colour profiles"""
 
 
 FORMATS = {
     "png": Format("PNG", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compress_level": 3}),
     "jpg": Format("JPEG", ("L", "RGB"), 65_500, {"quality": 95, "subsampling": 0}),
     "webp": Format("WEBP", ("RGB", "RGBA"), 16_383, {"quality": 95}),
-    "tiff": Format(
-        "TIFF", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1,
-        {"compression": "tiff_lzw", "tiffinfo": {317: 2}},  # 317: differences of neighbours are compressed
-    ),
+    "tiff": Format("TIFF", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compression": "tiff_lzw"}),
+    "avif": Format("AVIF", ("RGB", "RGBA"), 65_535, {"quality": 90, "subsampling": "4:4:4"}),
+    "heic": Format("HEIF", ("RGB", "RGBA"), 16_384, {"quality": 90, "chroma": 444}, HEIF_PACKAGE),
+    "jxl": Format("JXL", ("L", "LA", "RGB", "RGBA"), 2**30 - 1, {"quality": 95}, JXL_PACKAGE, profiles=False),
 }  # fmt: skip
 """By the ending that files get. PNG and TIFF keep every pixel as it is."""
 
-ENDINGS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
+ENDINGS = {
+    ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif",
+    ".heic": "heic", ".heif": "heic", ".jxl": "jxl",
+}  # fmt: skip
+
+RAW_ENDINGS = frozenset(
+    {
+        ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef", ".mos",
+        ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    }
+)  # fmt: skip
+"""Of what a camera's sensor has seen. Many are TIFF files of which Pillow reads a preview."""
 
 
 class BrokenPicture(UserError):
@@ -71,6 +90,11 @@ def open_picture(
     data: the file's bytes, where they are at hand; `path` then only names it. formats: Pillow's names of those that are
     tried, `COMMON_FORMATS` for files of strangers; all that are `readable` where none is given.
     """
+    if Path(path).suffix.lower() in RAW_ENDINGS:
+        raise UserError(
+            f"{path}: a camera's raw file, which is no picture yet: develop it to TIFF or JPEG first, with darktable, "
+            "RawTherapee or the program of the camera's maker."
+        )
     try:
         with open_bytes(path, data) as source:
             tried = [name for name in readable() if not formats or name in formats]
@@ -100,8 +124,11 @@ def open_bytes(path: str | Path, data: bytes | None) -> contextlib.AbstractConte
 
 def why_unreadable(source: BinaryIO, formats: Sequence[str]) -> str:
     source.seek(0)
-    if is_heif(source.read(32)) and "HEIF" not in readable():
-        return "a HEIC photo, which takes one more package: pip install pillow-heif, or save the photo as JPEG."
+    header = source.read(32)
+    for name, package, has_header in (("HEIF", HEIF_PACKAGE, is_heif), ("JXL", JXL_PACKAGE, is_jxl)):
+        if has_header(header) and name not in readable() and (not formats or name in formats):
+            kind = "HEIC photo" if name == "HEIF" else "JPEG XL picture"
+            return f"a {kind}, which takes one more package: pip install {package}, or save the photo as JPEG."
     if formats:
         return f"not a picture of a format that is read here: {', '.join(formats)}."
     return "not a picture that Pillow can read."
@@ -115,9 +142,14 @@ def is_heif(header: bytes) -> bool:
     return header[4:8] == b"ftyp" and any(brand in header for brand in HEIF_BRANDS)
 
 
+def is_jxl(header: bytes) -> bool:
+    """Whether a file of that beginning is a JPEG XL picture, bare or in a container."""
+    return header[:2] == b"\xff\x0a" or header[4:12] == b"JXL \r\n\x87\n"
+
+
 @cache
 def readable() -> list[str]:
-    """Pillow's names of the formats that are read, HEIF among them where pillow-heif is installed.
+    """Pillow's names of the formats that are read, HEIF and JPEG XL among them where their packages are installed.
 
     Not those that Pillow hands to another program or library: EPS, for which it would start Ghostscript, and those
     that it can only recognise.
@@ -128,6 +160,8 @@ def readable() -> list[str]:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    with contextlib.suppress(ImportError):
+        import pillow_jxl  # noqa: F401  registers itself
     return [name for name in Image.ID if name not in ("EPS", "MPEG") and not is_stub(Image.OPEN[name][0])]
 
 
@@ -144,6 +178,13 @@ def endings() -> frozenset[str]:
 
 ALIKE = frozenset({"MPO"})
 """Formats that Pillow's JPEG reader recognises."""
+
+
+def read_metadata(path: Path, location: bool = False, everything: bool = False) -> Metadata:
+    """What is kept of a file's metadata (see `metadata_of`); none of a file that cannot be read."""
+    with contextlib.suppress(Exception), Image.open(path, formats=readable()) as file:
+        return metadata_of(file, location, everything)
+    return NO_METADATA
 
 
 def left_out(file: Image.Image) -> list[str]:
@@ -291,9 +332,10 @@ def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]
         picture = on_white(picture)
         notes.append(f"{format.name} cannot hold its transparency, so it is laid on white.")
     picture.info = dict(info)
-    if picture.mode not in format.modes:
+    if picture.mode not in format.modes or not format.profiles:
         picture, problems = to_srgb(picture)  # a profile for greys is none for RGB
         notes += problems
+    if picture.mode not in format.modes:
         picture = picture.convert(picture.mode.replace("L", "RGB"))
     return picture, notes
 
@@ -302,7 +344,21 @@ def format_of(path: Path) -> Format:
     """By the ending of its name. Raises UserError for one that results are not written in."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: results are written as {', '.join(ENDINGS)}; name it .png, say.")
-    return FORMATS[ENDINGS[path.suffix.lower()]]
+    format = FORMATS[ENDINGS[path.suffix.lower()]]
+    if not is_written(format):
+        how = (
+            f"takes one more package: pip install {format.package}"
+            if format.package
+            else "is more than Pillow can here"
+        )
+        raise UserError(f"{path}: writing {format.name} {how}.")
+    return format
+
+
+def is_written(format: Format) -> bool:
+    """Whether this machine's Pillow, with its packages, can write a format."""
+    readable()
+    return format.name in Image.SAVE
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -314,13 +370,27 @@ def check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def save_picture(picture: Image.Image, path: Path) -> list[str]:
+def save_picture(
+    picture: Image.Image, path: Path, metadata: Metadata = NO_METADATA, quality: int | None = None
+) -> list[str]:
     """Writes a picture of `standard`'s modes, whole or not at all, with its profile and DPI (WebP has no DPI).
 
-    Gives a sentence for everything that the format, told by the name's ending, cannot hold.
+    Gives a sentence for everything that the format, told by the name's ending, cannot hold. quality: 1 to 100, for
+    formats that have one; None for what `FORMATS` says.
     """
     format = format_of(path)
     picture, notes = fitted(picture, format)
     kept = {name: picture.info[name] for name in ("icc_profile", "dpi") if name in picture.info}
-    write_whole(path, lambda partial: picture.save(partial, format.name, **format.options, **kept))
-    return notes
+    told, more = options_for(metadata, format.name)
+    options = {**format.options, **kept, **told}
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
+        options["lossless"] = format.name == "JXL" and quality == 100  # which its package refuses otherwise
+
+    def write(partial: Path) -> None:
+        picture.save(partial, format.name, **options)
+        if format.name == "TIFF" and metadata.exif:
+            add_to_tiff(partial, metadata)
+
+    write_whole(path, write)
+    return notes + more

@@ -24,7 +24,8 @@ FILES_OF = {
         "ranks.py shipped.py upscaler.py wear.py"
     ),
     "srgan/commands": (
-        "__init__.py arguments.py cli.py console.py demo.py evaluate.py export.py train.py upscale.py"
+        "__init__.py arguments.py cli.py console.py demo.py evaluate.py export.py forecast.py places.py progress.py "
+        "train.py upscale.py"
     ),
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
@@ -33,7 +34,9 @@ FILES_OF = {
         "proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
     ),
     "srgan/photos": "__init__.py cache.py collections.py crops.py finding.py names.py streams.py windows.py",
-    "srgan/pictures": "__init__.py boxes.py colour.py colour_tags.py formats.py images.py resampling.py sizes.py",
+    "srgan/pictures": (
+        "__init__.py boxes.py colour.py colour_tags.py formats.py images.py metadata.py resampling.py sizes.py"
+    ),
     "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
     "srgan/training": (

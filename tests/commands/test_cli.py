@@ -145,7 +145,7 @@ def test_a_wrong_detail_is_one_complaint_however_many_pictures(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["enlarge"], ["upscale", "one.png"], ["upscale", "a", "b", "--detail", "much"],
+    [[], ["enlarge"], ["upscale"], ["upscale", "one.png"], ["upscale", "a", "b", "--detail", "much"],
      ["upscale", "a", "b", "--det", "1"],
      ["evaluate"], ["evaluate", "--data", "d", "--detail", "0,x"], ["upscale", "a", "b", "--device", "tpu"]],
 )  # fmt: skip

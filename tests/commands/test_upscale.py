@@ -1,10 +1,12 @@
 """python -m srgan upscale on folders and odd pictures: what is done, skipped, reported and written."""
 
+import io
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from helpers import ROOT, environment, is_one_sentence, run_python, textured
 from PIL import Image, ImageFile
 
 from srgan import ranks
-from srgan.commands import upscale
+from srgan.commands import forecast as forecasts
+from srgan.commands import progress, upscale
 from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
+from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import RESTORED, WORN_DETAIL
+from srgan.wear import RESTORED, WORN_DETAIL, jpeg_quality
 
 
 @pytest.fixture
@@ -351,3 +355,238 @@ def test_wear_is_refused_with_a_model(
     assert run(folder, tmp_path / "out", "--wear", "auto", *settings) == 2
     said = capsys.readouterr().err
     assert said.startswith("srgan upscale: --wear chooses between the models that ship") and is_one_sentence(said)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["--scale", "2"], (24, 18)),
+        (["--scale", "1"], (12, 9)),
+        (["--scale", "8"], (96, 72)),
+        (["--width", "30"], (30, 22)),
+        (["--height", "30"], (40, 30)),
+        (["--megapixels", "0.001"], (37, 27)),
+        (["--fit", "40x40"], (40, 30)),
+    ],
+)
+def test_the_size_is_the_one_that_is_wanted(
+    tmp_path: Path, settings: list[str], model_folder: Path, words: list[str], size: tuple[int, int]
+) -> None:
+    textured(0, 12, 9).save(tmp_path / "small.png")
+    assert run(tmp_path / "small.png", tmp_path / "large.png", *words, *settings) == 0
+    found = Image.open(tmp_path / "large.png")
+    text = " ".join(words).replace("--scale ", "x").replace("--fit ", "").replace("--megapixels 0.001", "0.001 MP")
+    target = TargetSize.parse(text.replace("--", ""))
+    wanted = Upscaler.load(model_folder, "cpu", "fp32").enlarge(textured(0, 12, 9), size=target)
+    assert found.size == size and np.array_equal(np.asarray(found), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("words", [["--scale", "0"], ["--scale", "17"], ["--fit", "x2"], ["--width", "9999"]])
+def test_a_wrong_size_is_refused_in_one_sentence(
+    tmp_path: Path, settings: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    textured(0, 12, 9).save(tmp_path / "small.png")
+    assert run(tmp_path / "small.png", tmp_path / "large.png", *words, *settings) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+    assert not (tmp_path / "large.png").exists()
+
+
+def test_faces_are_drawn_at_any_size(tmp_path: Path, settings: list[str], model_folder: Path) -> None:
+    small = Image.open(ROOT / "examples" / "collins.png").convert("RGB").resize((96, 120))
+    small.save(tmp_path / "small.png")
+    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(SHIPPED_MODEL, "cpu", "fp32")
+    assert run(tmp_path / "small.png", tmp_path / "half.png", "--faces", "--scale", "2", *settings) == 0
+    plain = whole.enlarge(small, size=TargetSize(scale=2))
+    wanted = draw_faces(plain, on_faces, small, find_faces(small))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "half.png")), np.asarray(wanted))
+    assert not np.array_equal(np.asarray(plain), np.asarray(wanted))
+
+
+# What is said ahead
+
+
+def test_before_long_work_its_size_and_time_are_said(
+    tmp_path: Path, settings: list[str], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    monkeypatch.setattr(forecasts, "seconds_a_pixel", lambda *_: 90e-6)
+    sentence = forecasts.forecast([(4080, 3060)], FOUR_TIMES, upscaler, 1.0)
+    assert sentence == "12 MP become 200 MP, about 19 minutes here; --scale 2 gives 50 MP."
+    many = forecasts.forecast([(1000, 1000)] * 200, TargetSize(scale=2), upscaler, 1.0)
+    assert many == "200 pictures of 200 MP become 800 MP, about 5.0 hours here."
+    assert forecasts.forecast([(500, 500)], FOUR_TIMES, upscaler, 1.0) == ""
+    twice = forecasts.forecast([(500, 500)], TargetSize(scale=8), upscaler, 1.0)
+    assert twice == "0.25 MP become 16 MP, about 6 minutes here."
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Answers what is asked there."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def answer(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", Terminal(text))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    return answer
+
+
+def test_whoever_sits_at_a_terminal_is_asked_before_a_very_large_result(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    at_a_terminal: Callable[[str], None],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(forecasts, "LARGE_PIXELS", 1000)
+    textured(0, 12, 9).save(tmp_path / "small.png")
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    for answer in ("n\n", "\n", ""):
+        at_a_terminal(answer)
+        assert run(small, large, *settings) == 2
+        said = capsys.readouterr().err
+        assert "Go on? [y/N]" in said and "--scale 2 gives" in said and not large.exists()
+    at_a_terminal("y\n")
+    assert run(small, large, *settings) == 0 and large.exists()
+    at_a_terminal("")
+    assert run(small, large, "--yes", *settings) == 0
+    monkeypatch.undo()
+    large.unlink()
+    assert run(small, large, *settings) == 0 and large.exists()  # no terminal, nobody to ask
+
+
+def test_a_second_picture_that_looks_like_the_result_is_not_lost_without_a_question(
+    tmp_path: Path, settings: list[str], at_a_terminal: Callable[[str], None]
+) -> None:
+    """`srgan upscale *.jpg` where two pictures fit."""
+    for name in ("a.png", "b.png"):
+        textured(0, 12, 9).save(tmp_path / name)
+    before = files(tmp_path)
+    at_a_terminal("\n")
+    assert run(tmp_path / "a.png", tmp_path / "b.png", *settings) == 2
+    assert files(tmp_path) == before
+    at_a_terminal("yes\n")
+    assert run(tmp_path / "a.png", tmp_path / "b.png", *settings) == 0
+    assert Image.open(tmp_path / "b.png").size == (48, 36)
+
+
+def test_one_picture_shows_how_far_it_is_and_short_work_shows_nothing(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    textured(0, 12, 9).save(tmp_path / "small.png")
+    assert run(tmp_path / "small.png", tmp_path / "large.png", *settings) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "FIRST_SHOWN_AFTER", 0)
+    monkeypatch.setattr(progress, "SECONDS_IN_LOGS", 0)
+    assert run(tmp_path / "small.png", tmp_path / "large.png", *settings) == 0
+    said = capsys.readouterr().err
+    assert "%" in said and "left]" in said and "small.png" in said
+
+
+def test_of_many_the_bar_counts_pictures_and_names_the_one_at_work(
+    folder: Path,
+    tmp_path: Path,
+    settings: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_IN_LOGS", 0)
+    assert run(folder, tmp_path / "out", *settings) == 1
+    said = capsys.readouterr().err
+    assert "0/4 pictures" in said and "4/4 pictures" in said and "left]" in said
+    assert all(name in said for name in ("a.png", "b.jpg", "c.png"))
+
+
+# Names
+
+
+def test_without_a_name_the_result_lies_beside_its_picture(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    textured(0, 12, 9).save(tmp_path / "small.jpg")
+    assert run(tmp_path / "small.jpg", *settings) == 0
+    assert "small-x4.png" in capsys.readouterr().out
+    assert Image.open(tmp_path / "small-x4.png").size == (48, 36)
+    assert run(tmp_path / "small.jpg", "--scale", 2, "--format", "same", *settings) == 0
+    assert Image.open(tmp_path / "small-x2.jpg").format == "JPEG"
+    assert run(tmp_path / "small.jpg", "--fit", "20x20", "--suffix", "_s", "--format", "webp", *settings) == 0
+    assert Image.open(tmp_path / "small_s.webp").size == (20, 15)
+    before = files(tmp_path)
+    assert run(tmp_path / "small.jpg", *settings) == 0
+    assert "--overwrite" in capsys.readouterr().out
+    assert run(tmp_path / "small.jpg", "--format", "same", "--suffix", "", *settings) == 2
+    assert run(tmp_path / "small.jpg", "--suffix", "a/b", *settings) == 2
+    assert files(tmp_path) == before
+
+
+def test_several_pictures_and_patterns_go_into_a_folder(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(folder / "a.png", folder / "c.png", out, *settings) == 0
+    assert "2 of 2 pictures" in capsys.readouterr().out
+    assert files(out).keys() == {"a.png", "c.png"}
+    assert run(folder / "*.png", folder / "below", out, "--format", "jpg", "--suffix", "-big", *settings) == 1
+    assert files(out).keys() == {"a.png", "c.png", "a-big.jpg", "c-big.jpg", "below/b-big.jpg"}
+    assert run(folder / "a*.png", f"{tmp_path / 'new'}/", *settings) == 0
+    assert files(tmp_path / "new").keys() == {"a.png"}
+
+
+def test_several_pictures_without_a_folder_get_their_results_beside_them(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(folder)
+    names = [folder / "a.png", folder / "below" / "b.jpg", folder / "c.png"]
+    for _ in range(2):
+        assert run(*names, *settings) == 0
+        assert files(folder).keys() == {*before, "a-x4.png", "below/b-x4.png", "c-x4.png"}
+    capsys.readouterr()
+    assert run(folder / "*.png", *settings) == 0  # its own results fit the pattern too
+    said = capsys.readouterr()
+    assert "0 of 0" in said.out and "2 were there already" in said.out and "a-x4.png is the result" in said.err
+    assert run(folder, *settings) == 1
+    assert (tmp_path / "in-x4" / "below" / "b.png").exists()
+    assert {name: data for name, data in files(folder).items() if name in before} == before
+
+
+def test_what_would_be_written_over_a_picture_or_has_no_place_is_refused(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    textured(9, 12, 9).save(folder / "a.jpg")
+    before = files(tmp_path)
+    for words in (
+        [folder / "*.png", folder],
+        [folder / "a.jpg", folder / "c.png", folder, "--overwrite"],
+        [folder / "a.png", folder / "c.png", tmp_path / "one.png"],
+        [folder / "*.xyz", tmp_path / "out"],
+        [folder / "a.png", folder / "nothing.png", tmp_path / "out"],
+        [folder / "a.png", tmp_path / "one.png", "--suffix", "-x"],
+        [folder / "a.png", "--quality", "0"],
+    ):
+        assert run(*words, *settings) == 2
+        assert is_one_sentence(capsys.readouterr().err)
+    assert files(tmp_path) == before
+
+
+def test_every_result_has_its_pictures_format_on_request(folder: Path, tmp_path: Path, settings: list[str]) -> None:
+    textured(0, 12, 9).save(folder / "d.bmp")
+    textured(0, 12, 9).save(folder / "a.JPEG")
+    assert run(folder, tmp_path / "out", "--format", "same", *settings) == 1
+    assert files(tmp_path / "out").keys() == {"a.png", "a.JPEG", "below/b.jpg", "c.png", "d.png"}
+    assert Image.open(tmp_path / "out" / "a.JPEG").format == "JPEG"
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "avif"])
+def test_quality_is_what_is_asked_for(tmp_path: Path, settings: list[str], ending: str) -> None:
+    textured(0, 40, 30).save(tmp_path / "small.png")
+    for quality in (30, 95):
+        assert run(tmp_path / "small.png", tmp_path / f"{quality}.{ending}", "--quality", quality, *settings) == 0
+    low, high = ((tmp_path / f"{quality}.{ending}").stat().st_size for quality in (30, 95))
+    assert low < 0.6 * high
+    if ending == "jpg":
+        assert run(tmp_path / "small.png", tmp_path / "plain.jpg", *settings) == 0
+        assert (tmp_path / "plain.jpg").read_bytes() == (tmp_path / "95.jpg").read_bytes()
+        assert jpeg_quality(Image.open(tmp_path / "30.jpg")) == 30

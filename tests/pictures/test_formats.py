@@ -18,6 +18,7 @@ from srgan.pictures.formats import (
     FORMATS,
     check_size,
     format_of,
+    is_written,
     open_picture,
     readable,
     save_picture,
@@ -213,7 +214,7 @@ def test_heic_is_read_where_its_package_is_installed(tmp_path: Path) -> None:
     textured(0, 8, 6).save(tmp_path / "photo.heic", "PPM")
     code = """
 import sys
-sys.path.append(sys.argv[1])
+sys.path.insert(0, sys.argv[1])
 from srgan.pictures.formats import COMMON_FORMATS, endings, open_picture
 print(".heic" in endings(), open_picture(sys.argv[1] + "/photo.heic", formats=COMMON_FORMATS)[0].size)
 """
@@ -458,3 +459,57 @@ def test_the_largest_side_is_what_the_format_really_takes(tmp_path: Path, ending
         check_size(tmp_path / f"long.{ending}", 1, side + 1)
     assert is_one_sentence(str(caught.value))
     check_size(tmp_path / "long.png", 1, side + 1)
+
+
+# Newer formats
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("ending", ["avif", "heic", "jxl"])
+def test_newer_formats_are_written_and_read_where_their_package_is_installed(
+    tmp_path: Path, ending: str, mode: str
+) -> None:
+    if not is_written(FORMATS[ending]):
+        pytest.skip(f"{FORMATS[ending].package} is not installed")
+    picture = Image.linear_gradient("L").resize((64, 48)).convert(mode)
+    if mode.endswith("A"):
+        picture.putalpha(Image.linear_gradient("L").resize((64, 48)))
+    picture.info["icc_profile"] = wide_profile() if mode.startswith("RGB") else grey_profile(1.8)
+    notes = save_picture(picture, tmp_path / f"out.{ending}", quality=100)
+    found, _ = open_picture(tmp_path / f"out.{ending}")
+    assert found.size == (64, 48) and found.mode.endswith("A") == mode.endswith("A") and notes == []
+    wanted = to_srgb(picture)[0].convert(found.mode)
+    assert np.abs(np.asarray(to_srgb(found)[0]).astype(int) - np.asarray(wanted).astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize(("ending", "module"), [("heic", "pillow_heif"), ("jxl", "pillow_jxl")])
+def test_without_their_package_newer_formats_are_refused_by_its_name(tmp_path: Path, ending: str, module: str) -> None:
+    header = {"heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "jxl": b"\0\0\0\x0cJXL \r\n\x87\n"}[ending]
+    (tmp_path / f"in.{ending}").write_bytes(header + bytes(64))
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from pathlib import Path
+from PIL import Image
+from srgan.errors import UserError
+from srgan.pictures.formats import open_picture, save_picture
+folder = Path(sys.argv[1])
+def write():
+    save_picture(Image.new("L", (2, 2)), folder / "out.{ending}")
+for use in (lambda: open_picture(folder / "in.{ending}"), write):
+    try:
+        use()
+    except UserError as error:
+        print(error)
+"""
+    said = run_python("-c", code, str(tmp_path)).stdout.splitlines()
+    assert len(said) == 2 and all(f"pip install {FORMATS[ending].package}" in line for line in said)
+    assert all(map(is_one_sentence, said)) and not (tmp_path / f"out.{ending}").exists()
+
+
+@pytest.mark.parametrize("name", ["photo.CR2", "photo.nef", "photo.dng"])
+def test_a_raw_file_is_no_picture_yet(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / name, "TIFF")  # what many of them look like: a preview
+    with pytest.raises(UserError, match="raw file") as caught:
+        open_picture(tmp_path / name)
+    assert is_one_sentence(str(caught.value))

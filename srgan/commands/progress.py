@@ -1,0 +1,73 @@
+"""How far `srgan upscale` is: pictures, shares of them, time left and the name of the one at work."""
+
+import sys
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from srgan import ranks
+from srgan.upscaler import Watch
+
+ONE = "{l_bar}{bar}| [{elapsed}, {remaining} left] {doing}"
+MANY = "{l_bar}{bar}| {pictures} pictures [{elapsed}, {remaining} left] {doing}"
+
+FIRST_SHOWN_AFTER = 1
+"""Seconds: shorter work than that needs no bar."""
+
+SECONDS_IN_LOGS = 10
+"""Between two lines, where the bar goes to a file."""
+
+
+class Bar(tqdm):
+    """Counts pictures, of which shares may be done."""
+
+    doing = ""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        counted = {"pictures": f"{int(self.n + 1e-6)}/{self.total:.0f}", "doing": self.doing}
+        return {**super().format_dict, **counted}
+
+
+class Progress:
+    """For several threads. Shows nothing where the work is short, nor in any but the first process."""
+
+    def __init__(self, pictures: int) -> None:
+        many = pictures > 1
+        self._shares: dict[str, float] = {}
+        self._lock = Lock()
+        self._bar = Bar(
+            total=pictures, bar_format=MANY if many else ONE, disable=not ranks.is_first(), leave=many,
+            delay=0 if many else FIRST_SHOWN_AFTER, mininterval=0.2 if sys.stderr.isatty() else SECONDS_IN_LOGS,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def watch(self, name: str) -> Watch:
+        """For the network that enlarges the picture of that name."""
+
+        def watch(share: float) -> None:
+            with self._lock:
+                self._bar.doing = name
+                self._tell(name, share)
+
+        return watch
+
+    def done(self, name: str) -> None:
+        """Whatever has become of the picture."""
+        with self._lock:
+            self._tell(name, 1.0)
+            del self._shares[name]
+
+    def _tell(self, name: str, share: float) -> None:
+        more = share - self._shares.get(name, 0.0)
+        self._bar.update(min(more, self._bar.total - self._bar.n))  # a sum of shares may be a little over
+        self._shares[name] = share
