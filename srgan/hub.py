@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, get_token, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import get_session
 
 import srgan
@@ -96,7 +96,7 @@ def pull(repo_id: str, revision: str | None = None) -> Source:
 
 def download(repo_id: str, revision: str, asked: str) -> Source:
     """Four files at most, of fixed names: sizes are checked before they are fetched, checksums before they are used."""
-    commit = hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS).sha
+    commit = commit_of(hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS))
     wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
     found = hub().get_paths_info(repo_id, wanted, revision=commit)
     files = {file.path: file for file in found if isinstance(file, RepoFile)}
@@ -114,6 +114,13 @@ def download(repo_id: str, revision: str, asked: str) -> Source:
     return (
         source if noted.parent.name == commit else download(repo_id, revision, asked)
     )  # somebody has pushed meanwhile
+
+
+def commit_of(info: ModelInfo) -> str:
+    """The commit that the Hub describes, which its client declares as optional. Raises HubError without one."""
+    if info.sha is None:
+        raise HubError(f"{info.id}: the Hub names no commit of it: try again.", wait=5)
+    return info.sha
 
 
 def cached(repo_id: str, revision: str, asked: str, problem: HubError) -> Source:
@@ -184,8 +191,8 @@ def check_card(text: str) -> None:
             said = re.sub(r"^- (Error: )?", "", str(error).strip())
             if said.startswith('"license"'):
                 raise UserError(
-                    f"the Hub knows no licence {card.data.license!r}: give --license as the Hub spells it, such as "
-                    f"mit, cc-by-nc-4.0 or other (all of them: {LICENSES})."
+                    f"the Hub knows no licence {card.data.get('license')!r}: give --license as the Hub spells it, such "
+                    f"as mit, cc-by-nc-4.0 or other (all of them: {LICENSES})."
                 ) from None
             raise UserError(f"the Hub refuses the metadata of the model card: {brief(said).rstrip('. ')}.") from None
 

@@ -81,7 +81,10 @@ class Generator(nn.Module):
         """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
         if self.upsampling == "direct":
             return torch.tanh(self.tail(features))
-        first, (convolution, shuffle, activation) = self.upsample
+        first, last = self.upsample
+        assert isinstance(last, nn.Sequential)
+        convolution, shuffle, activation = last
+        assert isinstance(activation, nn.PReLU) and self.tail.bias is not None
         features = convolution(first(features))
         # From here: activation and tail in front of the last shuffle (see `fold_shuffle`). Same function, less work.
         features = F.prelu(features, activation.weight.repeat_interleave(4))

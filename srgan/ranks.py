@@ -60,9 +60,10 @@ def join() -> None:
         # Gradients travel by NCCL where there are GPUs (and NCCL: Windows has none), all else by gloo.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE)
         by_nccl = torch.cuda.is_available() and dist.is_nccl_available()
-        gpus = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if by_nccl else None
+        group = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if by_nccl else None
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run do not find each other ({error}).") from None
+    gpus = group if isinstance(group, dist.ProcessGroup) else None
     _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store, gpus)
     if rank:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - to the end of the process
@@ -77,15 +78,16 @@ def take_gpu(number: int) -> None:
 
 def leave(code: int = 0) -> None:
     """Where nothing is left to be done together, and all ranks have come here. All but the first end here."""
-    if world_size() == 1:
+    store = _place.store
+    if store is None:
         return
     barrier()
     if is_first():
-        _place.store.set("left", "")
+        store.set("left", "")
         dist.destroy_process_group()
         return
     with suppress(RuntimeError):
-        _place.store.wait(["left"])
+        store.wait(["left"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # no destructors: gloo's have been seen to abort where two processes take it down at once
@@ -166,9 +168,10 @@ def from_first(make: Callable[[], T]) -> T:
             found[0] = error
     with watched():
         dist.broadcast_object_list(found, device=torch.device("cpu"))
-    if isinstance(found[0], UserError):
-        raise found[0]
-    return found[0]
+    (answer,) = found
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
 
 
 def together(batches: Iterator[T]) -> Iterator[T]:

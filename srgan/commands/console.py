@@ -9,6 +9,9 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SET_UP = (
     "activate the environment that `make demo` has made (`source .venv/bin/activate`; on Windows "
@@ -70,12 +73,14 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] == "srgan"
 
 
-def safe(stream: io.TextIOBase | None) -> io.TextIOBase | None:
+def safe(stream: T) -> "T | Console":
     """The same output as a Console. None, and what is no file (in a notebook, say), stay as they are."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    options = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
     stream.flush()
-    console = Console(stream.buffer, stream.encoding, "backslashreplace", **options)
+    console = Console(
+        stream.buffer, stream.encoding, "backslashreplace",
+        line_buffering=stream.line_buffering, write_through=stream.write_through,
+    )  # fmt: skip
     console.before = stream  # kept, since its end would close the output
     return console

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
 
     program: as messages name it.
     """
-    parser = build_parser(program, __doc__)
+    parser = build_parser(program, __doc__ or "")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(

@@ -166,14 +166,14 @@ def draw(preset: str, draws: Tensor) -> Amounts:
 
 def fixed(kind: str, count: int, device: torch.device) -> Amounts:
     """The amounts of a kind of KINDS, the same for each of `count` photos."""
-    plain = Amounts(*[0.0] * len(Amounts._fields))._replace(filter=BICUBIC, flatness=1.0, halved=True, down=0, right=0)
-    given = plain._replace(**KINDS[kind])
+    values: dict[str, float] = dict.fromkeys(Amounts._fields, 0.0)
+    values |= {"filter": BICUBIC, "flatness": 1.0, "halved": True} | KINDS[kind]
     kinds = {"filter": torch.long, "down": torch.long, "right": torch.long}
     kinds |= dict.fromkeys(("shot", "grey_noise", "halved", "grey"), torch.bool)
-    return Amounts(*(
-        torch.full((count,), value, dtype=kinds.get(name, torch.float32), device=device)
-        for name, value in given._asdict().items()
-    ))  # fmt: skip
+    return Amounts(**{
+        name: torch.full((count,), value, dtype=kinds.get(name, torch.float32), device=device)
+        for name, value in values.items()
+    })  # fmt: skip
 
 
 def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:

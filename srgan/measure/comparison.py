@@ -88,8 +88,8 @@ def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: 
         return figures
 
     bicubic = to_pixels(enlarge(low))
-    pictures = (to_picture(shown[0]) for shown in (target, to_pixels(low), bicubic))
-    return Trial(*pictures, measured(bicubic), measured)
+    shown, small, enlarged = (to_picture(pixels[0]) for pixels in (target, to_pixels(low), bicubic))
+    return Trial(shown, small, enlarged, measured(bicubic), measured)
 
 
 def fit(photo: Image.Image, size: int) -> Image.Image:

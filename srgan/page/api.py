@@ -10,8 +10,11 @@ import gradio as gr
 import httpx
 import safehttpx
 from gradio import processing_utils
+from gradio.blocks import BlockFunction
+from gradio.components import Component
 from gradio.exceptions import ComponentProcessingError
 from gradio.route_utils import FnIndexInferError
+from gradio.state_holder import SessionState
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -38,15 +41,19 @@ def refuse_clearly(demo: gr.Blocks) -> None:
     It still does so where the program is at fault."""
     preprocess = demo.preprocess_data
 
-    async def preprocess_data(call: gr.blocks.BlockFunction, inputs: list[Any], *rest: Any) -> list[Any]:
-        names = list(inspect.signature(call.fn).parameters)[: len(call.inputs)]
+    async def preprocess_data(
+        block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        call = block_fn
+        names = list(inspect.signature(call.fn).parameters)[: len(call.inputs)] if call.fn else []
         sentence = f"/{call.api_name} takes {', '.join(names)}: {ABOUT}"
         # A setting that is left out, or that came later than the caller's program, is as the page has it first.
         if inputs:
-            inputs = [*inputs, *(component.value for component in call.inputs[len(inputs) :])]
+            left_out = call.inputs[len(inputs) :]
+            inputs = [*inputs, *(component.value for component in left_out if isinstance(component, Component))]
         try:
             if len(inputs) == len(call.inputs):
-                return await asyncio.wait_for(preprocess(call, inputs, *rest), MOST_SECONDS)
+                return await asyncio.wait_for(preprocess(call, inputs, state, explicit_call), MOST_SECONDS)
         except gr.Error as error:
             sentence = error.message
         except ValidationError:
@@ -105,6 +112,7 @@ class Fetching(httpx.AsyncBaseTransport):
         request.headers["Accept-Encoding"] = "identity"
         response = await (await transport_to(request.url.host)).handle_async_request(request)
         headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
+        assert isinstance(response.stream, httpx.AsyncByteStream)
         return httpx.Response(response.status_code, headers=headers, stream=Limited(response.stream))
 
 

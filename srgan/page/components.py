@@ -22,13 +22,20 @@ def left_unopened(self: gr.Image, payload: ImageData | None) -> str | None:
         return None
     if payload.path:
         return payload.path
-    if (payload.url or "").startswith("data:"):
+    if payload.url and payload.url.startswith("data:"):
         return save_base64_to_cache(payload.url, self.GRADIO_CACHE)
     raise ValueError("neither a file nor a picture in base64")
 
 
 # On the class, since sessions copy components; a subclass would make Gradio write a stub file beside this one.
 gr.Image.preprocess = left_unopened
+
+
+def whole_number(payload: str | int | float | None) -> int:
+    """A Radio's choice as a number: over the API "512" is as good as 512. Raises ValueError when there is none."""
+    if payload is None:
+        raise ValueError("no choice")
+    return int(payload)
 
 
 def picture_input(label: str) -> gr.Image:

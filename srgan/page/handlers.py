@@ -229,8 +229,8 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
     name = Path(picture).stem
     names = ("low", tag(first), tag(second), "original")
     pictures = (low, found[0].restored, found[1].restored, original)
-    files = (save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True))
-    return *files, " ".join(notes)
+    files = [save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True)]
+    return files[0], files[1], files[2], files[3], " ".join(notes)
 
 
 def tag(epoch: str) -> str:
@@ -303,13 +303,13 @@ def spoken(
 
     @wraps(function)
     def handler(picture: str | None, *settings: Any) -> Any:
-        if not picture and example is None:
+        shown = picture or example
+        if not shown:
             return gr.skip()
         if picture is None and settings == first:
             return start
-        picture = picture or example
-        with answering(named.__name__, picture):
-            return function(picture, *settings)
+        with answering(named.__name__, shown):
+            return function(shown, *settings)
 
     handler.__name__, handler.__doc__ = named.__name__, named.__doc__  # what a language model reads
     return handler

@@ -1,6 +1,5 @@
 """The page's calls as tools for language models (--mcp): what Gradio's MCP server does not do right for them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -28,16 +27,16 @@ def valid_schema(self: GradioMCPServer, schema: dict[str, Any]) -> tuple[dict[st
     return simplified, places
 
 
-def files_of_lists(self: GradioMCPServer, arguments: dict[str, Any], places: Places) -> Any:
+def files_of_lists(self: GradioMCPServer, value: Any, filedata_positions: Places) -> Any:
     """An address in a list becomes a file too. Gradio looks for it at the place "items", where no argument is."""
-    lists = [place[:-1] for place in places if place[-1] == "items"]
+    lists = [place[:-1] for place in filedata_positions if place[-1] == "items"]
     numbered = [[*place, number] for place in lists for number in range(MOST_FILES + 1)]
-    return to_files(self, arguments, [*places, *numbered])
+    return to_files(self, value, [*filedata_positions, *numbered])
 
 
-async def all_outputs(_: GradioMCPServer, job: Job) -> Sequence[Any]:
+async def all_outputs(self: GradioMCPServer, job: Job) -> list[Any]:
     """What a call gives, one by one: pictures are shown then. Gradio takes several outputs for one, and prints them."""
-    return await run_sync(job.result)
+    return list(await run_sync(job.result))
 
 
 GradioMCPServer.simplify_filedata_schema = valid_schema

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from srgan.errors import UserError
@@ -35,7 +36,7 @@ def own_folder() -> Iterator[Path]:
 
     Goes too what another page has left that was killed: a page that runs touches its folder (`sweep`).
     """
-    parent = Path(gr.utils.get_upload_folder()).resolve()
+    parent = Path(get_upload_folder()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError):  # another page that starts may be quicker
@@ -95,7 +96,7 @@ def keep(path: Path) -> bool:
 
 def served(folder: str, name: str) -> Path:
     """A file's place where Gradio serves and deletes it."""
-    return Path(gr.utils.get_upload_folder()).resolve() / folder / name
+    return Path(get_upload_folder()).resolve() / folder / name
 
 
 def save(path: Path, write: Callable[[Path], object]) -> str:

@@ -20,6 +20,7 @@ from srgan.page.components import (
     made_for_input,
     picture_input,
     show_first,
+    whole_number,
     wipe,
     wipe_slider,
 )
@@ -101,7 +102,7 @@ def build_compare(models: Models) -> None:
                     COPIES, value=first_copy, label="Small copy", info="How it is worn before it is enlarged.",
                     elem_classes="sizes",
                 )  # fmt: skip
-                size.preprocess = int  # over the API, "512" does as well as 512; compare() checks it
+                size.preprocess = whole_number  # compare() checks that it is one of SIZES
                 done = gr.Markdown(label="what was done")
                 with gr.Row():
                     download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)

@@ -7,7 +7,7 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.pictures import images
 from srgan.pictures.colour import to_eight_bits, to_srgb
-from srgan.pictures.formats import COMMON_FORMATS, open_picture
+from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
 from srgan.upscaler import enlarge_alpha
 
 
@@ -29,7 +29,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     if picture.mode == "I;16":
         picture = to_eight_bits(picture)
         notes.append("It holds 16 bits, of which the page takes 8.")
-    seen_through = picture.mode.endswith("A") and picture.getchannel("A").getextrema()[0] < 255
+    seen_through = picture.mode.endswith("A") and extremes(picture.getchannel("A"))[0] < 255
     picture = picture.convert("RGBA" if seen_through else "RGB")
     picture.info = {}
     if tables:

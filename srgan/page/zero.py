@@ -82,7 +82,7 @@ def seconds(picture: Image.Image, detail: float = 1.0) -> int:
 
 def lend(upscaler: Upscaler) -> None:
     """Has `upscaler.enlarge_timed` run on lent GPUs. For the main thread, before the page is launched."""
-    if not HERE:
+    if spaces is None or not HERE:
         return
     upscaler.generator(1.0)  # its weights go along with every GPU
     lent = spaces.GPU(upscaler.enlarge_timed, duration=seconds)

@@ -18,17 +18,21 @@ from srgan.photos.cache import cached
 class Photos(Protocol):
     """What a run trains on: `Crops`, `Windows`, or a stream."""
 
-    identity: list[str]
-    """tells apart what a run must not be resumed with"""
+    @property
+    def identity(self) -> list[str]:
+        """What differs between photos with which the same run must not be resumed."""
+        ...
 
     def __len__(self) -> int:
         """Photos in an epoch."""
+        ...
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
         To one rank of several, its share of each `size`.
         """
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,14 @@ class Crops:
 
     def on(self, device: torch.device, free: int) -> "Crops":
         """The same crops on the device, where they take at most half of the `free` bytes there; else as they are."""
-        if self.pixels.nbytes > free // 2:
+        if isinstance(self.pixels, Tensor) or self.pixels.nbytes > free // 2:
             return self
         pixels = torch.empty(self.pixels.shape, dtype=torch.uint8, device=device)
         for start in range(0, len(self), 1024):  # in parts, so that main memory need not hold them all
             pixels[start : start + 1024] = torch.from_numpy(self.pixels[start : start + 1024].copy())
         return replace(self, pixels=pixels)
 
-    def batch(self, indices: Sequence[int]) -> Tensor:
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """uint8 [len(indices), 3, side, side], on a GPU if the crops are there."""
         chosen = np.asarray(indices)
         if isinstance(self.pixels, Tensor):

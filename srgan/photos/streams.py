@@ -6,13 +6,17 @@ import signal
 import tarfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import fsspec
 import numpy as np
 import torch
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import (
+    UnbalancedBracesError,  # pyright: ignore[reportAttributeAccessIssue] - missing in the package's stub
+    braceexpand,
+)
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
@@ -41,11 +45,14 @@ File = tuple[str, bytes]
 
 
 class Source(Protocol):
-    identity: list[str]
-    """tells apart what must not be taken for the same"""
+    @property
+    def identity(self) -> list[str]:
+        """What differs between sources that must not be taken for the same."""
+        ...
 
     def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
-        """A part's share of the pictures; the order of the shards is drawn from the seed, or as they are listed."""
+        """A part's share of the pictures. The seed decides the order of the shards; None keeps the listed order."""
+        ...
 
 
 class TarShards:
@@ -78,11 +85,13 @@ def read_tars(shards: Iterable[str]) -> Iterator[File]:
     for shard in shards:
         try:
             # As a stream of blocks, since what lies behind a URL cannot be sought in.
-            with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+            with opened(shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
-                    if member.isfile() and is_picture(member.name):
-                        yield f"{Path(shard).stem}/{member.name}", archive.extractfile(member).read()
-                    archive.members = []  # or it would remember every file that it has passed
+                    content = archive.extractfile(member) if member.isfile() and is_picture(member.name) else None
+                    if content:
+                        yield f"{Path(shard).stem}/{member.name}", content.read()
+                    # Or it would remember every file that it has passed. The attribute is missing in Python's stubs.
+                    archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
         except Exception as error:  # of the disk, the network, the tar, or the package that its protocol needs
             raise UserError(f"{shard} cannot be read ({type(error).__name__}: {one_line(error)}).") from None
 
@@ -136,8 +145,16 @@ class HubDataset:
 
 
 def read_whole(path: str) -> bytes:
-    with fsspec.open(path, "rb") as file:
+    with opened(path) as file:
         return file.read()
+
+
+@contextmanager
+def opened(address: str) -> Iterator[IO[bytes]]:
+    """A file on this machine, or behind an address that fsspec understands."""
+    with fsspec.open(address, "rb") as file:
+        assert not isinstance(file, list)  # one address gives one file
+        yield file
 
 
 def one_line(error: Exception) -> str:
@@ -272,6 +289,7 @@ def digest(data: bytes) -> bytes:
 def open_stream(config: Config) -> tuple[Stream, Crops]:
     """(to train on, held out: the first usable photos, known by their content, so that no copy is trained on)."""
     data, side, epoch = config.data, config.crop, config.photos_per_epoch
+    assert epoch is not None  # `make_config` refuses a stream without it
     source: Source = HubDataset(data) if data.startswith("hf://") else TarShards(data)
     count = held_out_count(config.held_out, epoch)
     crops: dict[bytes, tuple[str, np.ndarray]] = {}

@@ -55,7 +55,7 @@ class Windows:
         for first in range(start, stop, size):
             step = range(first, min(first + size, stop))
             share = step[ranks.share(len(step)).part]
-            windows = [self.window(order[position], *places[position], sizes[position]) for position in share]
+            windows = [self.window(order[i], places[i, 0], places[i, 1], sizes[i]) for i in share]
             yield torch.from_numpy(np.stack(windows))
 
     def window(self, photo: int, down: float, right: float, size: float = 0.0) -> np.ndarray:

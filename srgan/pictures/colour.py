@@ -42,13 +42,19 @@ def through(picture: Image.Image, profile: bytes) -> Image.Image:
 def inks_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """A picture in the profile's own mode -> RGB. Raises OSError or PyCMSError for a profile that is broken."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return converted(picture, source)
 
 
 def lab_to_srgb(picture: Image.Image) -> Image.Image:
     """LAB -> RGB."""
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    return converted(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+
+
+def converted(picture: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    """A copy of the picture, converted from the source profile to sRGB."""
+    copy = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert copy is not None  # Pillow gives None only when it converts in place
+    return copy
 
 
 def space_of(profile: bytes) -> bytes:

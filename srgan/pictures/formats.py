@@ -157,7 +157,7 @@ def readable() -> list[str]:
     Image.preinit()  # first: they are tried in the order of their arrival
     Image.init()
     with contextlib.suppress(ImportError):
-        import pillow_heif
+        import pillow_heif  # pyright: ignore[reportMissingImports] - an extra
 
         pillow_heif.register_heif_opener()
     with contextlib.suppress(ImportError):
@@ -206,7 +206,7 @@ def out_of_range(file: Image.Image) -> list[str]:
     if file.mode not in ("I", "F"):
         return []
     notes = []
-    least, largest = (float(level) for level in file.getextrema())
+    least, largest = extremes(file)
     if file.mode == "F":
         notes.append("It holds floating-point levels, which are scaled so that the largest becomes white.")
     elif largest > 65535:
@@ -214,6 +214,12 @@ def out_of_range(file: Image.Image) -> list[str]:
     if least < 0:
         notes.append("Its levels below 0 become black.")
     return notes
+
+
+def extremes(band: Image.Image) -> tuple[float, float]:
+    """The smallest and the largest level of a picture of one band."""
+    levels = np.asarray(band.getextrema(), dtype=float)
+    return float(levels[0]), float(levels[1])
 
 
 def is_deep(mode: str) -> bool:

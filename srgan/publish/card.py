@@ -104,7 +104,7 @@ def restated(card: str, license: str, terms: str) -> str:
     """
     if license:
         changed = ModelCard(card, ignore_metadata_errors=True)
-        changed.data.license = license
+        changed.data["license"] = license
         card = str(changed)
     if terms:
         line = f"{TERMS_LINE} {' '.join(terms.split())}"

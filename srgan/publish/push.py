@@ -13,7 +13,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import validate_repo_id
 
 from srgan.errors import UserError
-from srgan.hub import LOG_IN, HubError, check_card, hub, is_same, told
+from srgan.hub import LOG_IN, HubError, check_card, commit_of, hub, is_same, told
 from srgan.model_folder import LARGEST_JSON, WEIGHTS, checkpoint_folders, load_model, read_config
 from srgan.photos.names import data_name
 from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files
@@ -189,7 +189,7 @@ def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
     if "README.md" in files:
         path = Path(hf_hub_download(repo_id, "README.md", revision=info.sha))
         card = path.read_text(encoding="utf-8", errors="replace")
-    return Branch(name, info.sha, files, card)
+    return Branch(name, commit_of(info), files, card)
 
 
 def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] = ()) -> list[str]:
@@ -308,7 +308,8 @@ def place_tag(
 
 def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) -> bool:
     """Whether the weights of a commit are these, and no others."""
-    there = {file.path: file for file in api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)}
+    found = api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)
+    there = {file.path: file for file in found if isinstance(file, RepoFile)}
     names = files.keys() & set(WEIGHTS.values())
     return there.keys() == names and all(is_same(files[name], file) for name, file in there.items())
 

@@ -202,7 +202,8 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
     variables = [{"key": VARIABLE, "value": model}] if model else []
     try:
         api.create_repo(
-            space, repo_type="space", space_sdk="gradio", private=private or None, space_hardware=hardware or None,
+            space, repo_type="space", space_sdk="gradio", private=private or None,
+            space_hardware=hardware or None,  # pyright: ignore[reportArgumentType] - its documentation takes str too
             space_variables=variables or None,
         )  # fmt: skip
     except HfHubHTTPError as error:
@@ -239,7 +240,7 @@ def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: boo
         api.add_space_variable(there.id, VARIABLE, model)
     present = api.get_space_runtime(there.id).requested_hardware or ""
     if hardware and present != hardware:
-        api.request_space_hardware(there.id, hardware)
+        api.request_space_hardware(there.id, hardware)  # pyright: ignore[reportArgumentType] - the same
     return hardware or present
 
 

@@ -210,14 +210,16 @@ def strip(report: Report) -> str:
 
 def curves(history: list[dict[str, Any]]) -> str:
     """Drawings of lines: sharp at any size."""
-    style = {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
+    style = matplotlib.rc_context(
+        {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
+    )
     drawn = []
-    for title, names in panels(history).items():
-        with matplotlib.rc_context(style):
+    with style:
+        for title, names in panels(history).items():
             figure, data = Figure(figsize=(5.6, 3.0), layout="constrained"), io.BytesIO()
             draw_panel(figure.add_subplot(), title, names, history)
             figure.savefig(data, format="svg", metadata={"Date": None})
-        drawn.append(picture(data.getvalue(), "svg+xml", title))
+            drawn.append(picture(data.getvalue(), "svg+xml", title))
     return f'<div class="curves">{"".join(drawn)}</div>'
 
 

@@ -1,8 +1,9 @@
-"""The two discriminators, each with its game: what the generator loses when it is found out, and what they lose.
+"""The two discriminators, and the adversarial losses that belong to each.
 
-It is played on restored and original photos: their pixels, or VGG19's features of them. `fool` gives the generator's
-adversarial loss, `tell_apart` the discriminator's own, with D(real) and D(fake).
+They judge views of restored and original photos: either the pixels or VGG19's features of them.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,19 @@ Verdict = tuple[Tensor, Tensor, Tensor]
 """The discriminator's loss, D(real) and D(fake)."""
 
 
-class PatchDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """Tells restored photos from originals by views of both, whose form each subclass chooses."""
+
+    def generator_loss(self, restored: Any, original: Any) -> Tensor:
+        """The generator's adversarial loss. restored, original: the same kind of view of each."""
+        raise NotImplementedError
+
+    def discriminator_loss(self, restored: Any, original: Any) -> Verdict:
+        """The loss of the discriminator itself, on the same views."""
+        raise NotImplementedError
+
+
+class PatchDiscriminator(Discriminator):
     """Judges patches. RGB in [-1, 1], [N, 3, H, W] -> logits [N, 1, ceil(H/16), ceil(W/16)]; positive means "real".
 
     Eight 3x3 convolutions (paper, figure 4), then the two dense layers on the channel axis of every position,
@@ -43,7 +56,7 @@ class PatchDiscriminator(nn.Module):
         return discriminator_loss(real, fake), real.detach().sigmoid().mean(), fake.detach().sigmoid().mean()
 
 
-class FeatureDiscriminator(nn.Module):
+class FeatureDiscriminator(Discriminator):
     """Judges VGG19's features: a small head for each depth, {layer: [N, C, h, w]} -> {layer: logits [N, 1, h, w]}.
 
     What ImageNet has taught VGG19 need not be learned anew from a few thousand photos (Sauer et al. 2021, "Projected
@@ -58,7 +71,7 @@ class FeatureDiscriminator(nn.Module):
     LAYERS = PERCEPTUAL_LAYERS[1:]  # of the first one it would learn pixels, as the other discriminator does
     WIDTH = 128
     NUDGE = 0.1
-    """Deviation of the noise in `steepness`; the features' mean magnitude is 1."""
+    """Standard deviation of the noise in `approximate_r1`; the features' mean magnitude is 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +112,7 @@ class FeatureDiscriminator(nn.Module):
         return torch.stack([(one.float() - other.float()).square().mean() for one, other in moved]).mean()
 
 
-def make_discriminator(of_features: bool) -> "PatchDiscriminator | FeatureDiscriminator":
+def make_discriminator(of_features: bool) -> Discriminator:
     return FeatureDiscriminator() if of_features else PatchDiscriminator()
 
 
@@ -119,6 +132,7 @@ def start_undecided(layers: nn.Sequential) -> nn.Sequential:
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, 0.2)
+        assert layer.bias is not None
         nn.init.zeros_(layer.bias)
     with torch.no_grad():
         convolutions[-1].weight.mul_(0.1)

@@ -158,11 +158,15 @@ class PerceptualLoss(ContentLoss):
             wanted = self.vgg19(original, layers)
         found = self.vgg19(restored, layers)
         scales = {name: magnitude(value) for name, value in wanted.items()}
-        return tuple({name: value / scales[name] for name, value in view.items()} for view in (found, wanted))
+        return divided(found, scales), divided(wanted, scales)
 
     def distance(self, restored: Features, original: Features) -> Tensor:
         terms = [F.l1_loss(restored[name].float(), original[name].float()) for name in PERCEPTUAL_LAYERS]
         return torch.stack(terms).mean()
+
+
+def divided(features: Features, scales: Features) -> Features:
+    return {name: value / scales[name] for name, value in features.items()}
 
 
 def magnitude(features: Tensor) -> Tensor:

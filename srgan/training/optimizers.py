@@ -33,7 +33,7 @@ class Muon(Optimizer):
                 self.step_alike(kernels, group["lr"], group["momentum"])
 
     def step_alike(self, kernels: list[Tensor], lr: float, momentum: float) -> None:
-        gradients = [kernel.grad for kernel in kernels]
+        gradients = [kernel.grad for kernel in kernels if kernel.grad is not None]  # `step` has chosen those with one
         averages = [self.state[kernel].setdefault("momentum", torch.zeros_like(kernel)) for kernel in kernels]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         updates = torch.stack(torch._foreach_lerp(gradients, averages, momentum)).flatten(2)

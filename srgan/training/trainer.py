@@ -30,7 +30,7 @@ from srgan.photos.crops import Crops, Photos
 from srgan.ranks import Share
 from srgan.training.augment import DRAWS, random_window, training_pair
 from srgan.training.config import Config
-from srgan.training.discriminators import make_discriminator
+from srgan.training.discriminators import FeatureDiscriminator, make_discriminator
 from srgan.training.gan_monitor import GanMonitor
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
@@ -79,7 +79,7 @@ class Trainer:
         self.generator = Generator(config.channels, config.blocks, config.upsampling)
         self.discriminator = make_discriminator(config.judges_features())
         for network in (self.generator, self.discriminator, self.content):
-            network.to(self.device, memory_format=torch.channels_last)
+            network.to(self.device).to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
         self.origin: dict[str, Any] | None = None
@@ -313,12 +313,12 @@ class Trainer:
     def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
         """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
         section 3.1: lazy regularisation)."""
-        config, step = self.config, self.state.total // self.config.batch_size
-        if not (config.judges_features() and config.penalty_weight) or step % PENALTY_EVERY:
+        weight, step = self.config.penalty_weight, self.state.total // self.config.batch_size
+        if not (isinstance(self.discriminator, FeatureDiscriminator) and weight) or step % PENALTY_EVERY:
             return 0.0
         seed = int(torch.randint(2**62, (), generator=random))
         nudges = torch.Generator(self.device).manual_seed(seed)  # too many numbers to bring them from the CPU
-        return PENALTY_EVERY * config.penalty_weight * self.discriminator.approximate_r1(restored, original, nudges)
+        return PENALTY_EVERY * weight * self.discriminator.approximate_r1(restored, original, nudges)
 
     def set_rates(self) -> None:
         factor = rate_factor(self.state.total / self.stage_photos(), self.schedule())

@@ -214,7 +214,7 @@ def not_run(desk: Desk, arguments: list[str]) -> None:
 
 PROGRAMS: dict[str, Callable[[Desk, list[str]], object]] = {
     "python": run_python, "torchrun": run_torchrun, "pip": run_pip, "make": run_make, "hf": run_hf, "git": not_run,
-    "source": not_run, "ruff": not_run, "npm": not_run, "tensorboard": not_run,
+    "source": not_run, "ruff": not_run, "basedpyright": not_run, "npm": not_run, "tensorboard": not_run,
 }  # fmt: skip
 
 
