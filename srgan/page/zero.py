@@ -18,7 +18,8 @@ except ImportError:
 from PIL import Image
 
 from srgan.pictures.formats import standard
-from srgan.upscaler import Upscaler
+from srgan.pictures.sizes import FOUR_TIMES, TargetSize
+from srgan.upscaler import Upscaler, Watch, unwatched
 
 HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 """Whether this is a ZeroGPU Space; as `spaces` itself reads it."""
@@ -36,6 +37,7 @@ class Asked(NamedTuple):
     size: tuple[int, int]
     pixels: bytes
     detail: float
+    target: TargetSize = FOUR_TIMES
 
 
 class Answer(NamedTuple):
@@ -72,12 +74,13 @@ class LastResults:
 LAST_RESULTS = LastResults(KEPT_BYTES)
 
 
-def seconds(picture: Image.Image, detail: float = 1.0) -> int:
-    """How long a call may take: about 5 to get CUDA ready in a new process, and 5 a megapixel. An estimate.
+def seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES) -> int:
+    """Estimate of how long a call may take: 5 seconds to start CUDA in a new process, and 5 for each megapixel that
+    the network takes in.
 
-    Who has less than that left today is refused, and who asks for less is served earlier.
+    Hugging Face refuses visitors who have less time left today, and serves shorter requests earlier.
     """
-    return 5 + round(5 * picture.width * picture.height / 1e6)
+    return 5 + round(5 * sum(size.steps(*picture.size).work) / 1e6)
 
 
 def lend(upscaler: Upscaler) -> None:
@@ -87,12 +90,15 @@ def lend(upscaler: Upscaler) -> None:
     upscaler.generator(1.0)  # its weights go along with every GPU
     lent = spaces.GPU(upscaler.enlarge_timed, duration=seconds)
 
-    def enlarge_timed(picture: Image.Image, detail: float = 1.0) -> tuple[Image.Image, int]:
+    def enlarge_timed(
+        picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched
+    ) -> tuple[Image.Image, int]:
+        """`watch` is not called: the lent GPU works in another process."""
         detail, picture = upscaler.check_detail(detail), standard(picture)
-        asked = Asked(upscaler, picture.mode, picture.size, picture.tobytes(), detail)
+        asked = Asked(upscaler, picture.mode, picture.size, picture.tobytes(), detail, size)
         answer = LAST_RESULTS.get(asked)
         if answer is None:
-            enlarged, milliseconds = lent(picture, detail)
+            enlarged, milliseconds = lent(picture, detail, size)
             answer = Answer(enlarged.mode, enlarged.size, enlarged.tobytes(), milliseconds)
             LAST_RESULTS.keep(asked, answer)
         enlarged = Image.frombytes(answer.mode, answer.size, answer.pixels)
