@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +38,7 @@ class ModelConfig:
     scale: int = SCALE
     value_range: tuple[int, int] = (-1, 1)
     recipe: str = ""
-    training: dict[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     """settings, photos, terms, versions, hardware: for the reader, not for the loader"""
 
     def __post_init__(self) -> None:
@@ -92,7 +93,7 @@ class Model:
     config: ModelConfig
     weights: dict[str, dict[str, Tensor]]
     """by the keys of WEIGHTS: always "detail", mostly "fidelity"; float32 on the CPU"""
-    metrics: dict[str, Any]
+    metrics: Mapping[str, Any]
 
 
 CHECKPOINTS = "checkpoints"

@@ -79,7 +79,7 @@ class Generator(nn.Module):
 
     def to_image(self, features: Tensor) -> Tensor:
         """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
-        if self.upsampling == "direct":
+        if isinstance(self.tail, nn.Sequential):  # direct
             return torch.tanh(self.tail(features))
         first, last = self.upsample
         assert isinstance(last, nn.Sequential)

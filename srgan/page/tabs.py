@@ -1,7 +1,7 @@
 """The tabs: what a visitor sees, and what happens when something is changed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -245,7 +245,7 @@ def build_how(models: Models) -> None:
             show_learned(title, upscaler.model.metrics)
 
 
-def show_learned(title: str, metrics: dict[str, Any]) -> None:
+def show_learned(title: str, metrics: Mapping[str, Any]) -> None:
     if (figures := metrics.get("figures")) and "photos" in metrics:
         gr.Markdown(f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}")
     if history := metrics.get("history"):

@@ -16,6 +16,7 @@ from srgan.measure.metrics import FIGURES
 from srgan.model_folder import checkpoint_folders
 from srgan.publish.facts import counted, told_data, told_settings
 from srgan.training.config import Config
+from srgan.training.records import Measured, Origin, TrainingFacts
 
 PROTOCOL = (
     "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
@@ -141,15 +142,13 @@ def write_file(path: Path, text: str) -> None:
 
 def draft_card(config: Config) -> str:
     """The metadata of the card that a run will have, for the Hub to judge before there are figures: all are 0."""
-    training = {"data": {"name": told_data(config)}, "settings": told_settings(config)}
     figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
-    metadata = card_data(config.run_folder().name, training, {"photos": 1, "figures": figures})
+    measured: Measured = {"photos": 1, "figures": figures}
+    metadata = card_data(config.run_folder().name, told_data(config), told_settings(config), measured)
     return f"---\n{metadata.to_yaml()}\n---\n"
 
 
-def write_card(
-    name: str, training: dict[str, Any], metrics: dict[str, Any], pictures: list[str], blends: bool = True
-) -> str:
+def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: list[str], blends: bool = True) -> str:
     """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder.
 
     blends: whether the model has both weight sets, so that its user may choose `detail`.
@@ -162,7 +161,7 @@ def write_card(
     origin = origin_line(training.get("started_from"))
     shown = "\n".join(f"![{Path(picture).stem}]({quote(picture)})" for picture in pictures)
     return f"""---
-{card_data(name, training, metrics).to_yaml()}
+{card_data(name, data["name"], settings, metrics).to_yaml()}
 ---
 # {name}
 
@@ -219,23 +218,26 @@ def learned_from(settings: Mapping[str, Any]) -> str:
     return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR.get(worn, 'blur, noise and JPEG')}."
 
 
-def origin_line(origin: dict[str, Any] | None) -> str:
+def origin_line(origin: Origin | None) -> str:
     if not origin:
         return ""
     seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
     return f"- Started from: {origin['model']}{seen}.\n"
 
 
-def card_data(name: str, training: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
-    """The card's metadata. A licence only where one was stated; every figure with its protocol."""
-    results = eval_results(training["data"]["name"], metrics)
-    faces = [] if training["settings"].get("crop_at") == "random" else ["face-super-resolution"]
+def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Measured) -> ModelCardData:
+    """The card's metadata: each figure with its protocol, and a licence only if one was stated.
+
+    name: of the model; photos: name of the training photos.
+    """
+    results = eval_results(photos, measured)
+    faces = [] if settings.get("crop_at") == "random" else ["face-super-resolution"]
     data = ModelCardData(
         library_name="srgan",
         pipeline_tag="image-to-image",
-        license=training["settings"].get("license") or None,
+        license=settings.get("license") or None,
         tags=["super-resolution", "image-super-resolution", *faces, "srgan", "gan", "pytorch"],
-        datasets=[dataset_id(training["data"]["name"])],
+        datasets=[dataset_id(photos)],
         metrics=list(dict.fromkeys(result.metric_type for result in results)),
         model_name=name,
         eval_results=results or None,
@@ -250,20 +252,20 @@ def dataset_id(name: str) -> str:
     return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
 
 
-def eval_results(data: str, metrics: dict[str, Any]) -> list[EvalResult]:
+def eval_results(data: str, measured: Measured) -> list[EvalResult]:
     """For the Hub's model-index: each figure of the model's own; bicubic's stay in the table."""
     return [
         EvalResult(
             task_type="image-to-image",
             task_name="4x super-resolution",
             dataset_type=dataset_id(data),
-            dataset_name=f"{data}, {metrics['photos']} held-out photos",
+            dataset_name=f"{data}, {measured['photos']} held-out photos",
             dataset_split="held-out",
             metric_type=figure.kind,
             metric_name=f"{figure.title} ({', '.join(filter(None, (figure.unit, figure.protocol)))}), {title}",
             metric_value=round(row[column], 4),
         )
-        for title, row in metrics["figures"].items()
+        for title, row in measured["figures"].items()
         for column, figure in FIGURES.items()
         if title != "bicubic" and column in row and math.isfinite(row[column])  # the Hub refuses what is not
     ]

@@ -15,6 +15,7 @@ import srgan
 from srgan.hub import is_hub_name
 from srgan.photos.names import data_name, hub_dataset
 from srgan.training.config import RECIPES, Config, flag
+from srgan.training.records import PhotoCounts, TrainingFacts
 
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 """Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
@@ -75,9 +76,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def facts(
-    config: Config, photos: dict[str, Any], seconds: dict[str, float], versions: dict[str, str]
-) -> dict[str, Any]:
+def facts(config: Config, photos: PhotoCounts, seconds: dict[str, float], versions: dict[str, str]) -> TrainingFacts:
     """What config.json says of the training, and the card is written from."""
     return {
         "settings": told_settings(config),

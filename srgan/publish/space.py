@@ -41,7 +41,7 @@ FILES_OF = {
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
     "srgan/training": (
         "__init__.py augment.py config.py discriminators.py gan_monitor.py losses.py optimizers.py progress.py "
-        "run.py trainer.py"
+        "records.py run.py trainer.py"
     ),
     "weights/celeba-faces": (
         "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "

@@ -17,6 +17,7 @@ from srgan.measure.metrics import FIGURES
 from srgan.publish.facts import counted
 from srgan.reports.pictures import draw_panel, epoch_folder, panels, sample_names
 from srgan.training.config import Config, flag
+from srgan.training.records import Figures, StatsRow, TrainingFacts
 
 STAGES = {"fidelity": "fidelity stage", "detail": "detail stage"}
 
@@ -68,16 +69,15 @@ class Report:
     """What the page shows."""
 
     name: str
-    training: dict[str, Any]
-    """settings, photos, hours and versions, as `srgan.publish.facts.facts` gives them"""
+    training: TrainingFacts
     epochs: dict[str, int]
     """of each stage"""
     history: list[dict[str, Any]]
     """a row for each epoch that was validated"""
-    rows: list[dict[str, Any]]
+    rows: list[StatsRow]
     """of stats.jsonl"""
-    figures: dict[str, dict[str, float]]
-    """of each system on the held-out photos; the last one is the run's"""
+    figures: Figures
+    """on the held-out photos; the last system is the run's"""
     samples: Path
     columns: dict[str, str]
     """of the sheet: title and subfolder of `samples`"""
@@ -147,13 +147,13 @@ def tiles(report: Report) -> Iterable[str]:
             figure = FIGURES[key]
             bicubic = figure.show(report.figures["bicubic"][key])
             yield tile(figure.show(last[key]), f"{figure.heading()}, {name}; bicubic {bicubic}")
-    trained = [row for row in report.rows if row["kind"] == "train"]
+    trained = [row.values for row in report.rows if row.kind == "train"]
     if trained:
-        row = trained[-1]
-        yield tile(f"{row['photos_per_second']:,.3g}", "photos a second")
-        yield tile(f"{row['seconds_per_1000_photos']:,.3g} s", "for 1,000 photos")
-        if "peak_memory_gb" in row:
-            yield tile(f"{row['peak_memory_gb']:.1f} GB", "of memory at the peak")
+        speed = trained[-1]
+        yield tile(f"{speed['photos_per_second']:,.3g}", "photos a second")
+        yield tile(f"{speed['seconds_per_1000_photos']:,.3g} s", "for 1,000 photos")
+        if "peak_memory_gb" in speed:
+            yield tile(f"{speed['peak_memory_gb']:.1f} GB", "of memory at the peak")
     for stage, hours in report.training["hours"].items():
         yield tile(f"{hours:.2f} h", f"in the {STAGES[stage]}")
 
@@ -162,11 +162,12 @@ def tile(value: str, title: str) -> str:
     return f'<div class="tile"><b>{escape(value)}</b><span>{escape(title)}</span></div>'
 
 
-def warnings(rows: list[dict[str, Any]]) -> Iterable[str]:
+def warnings(rows: list[StatsRow]) -> Iterable[str]:
     for row in rows:
-        if row["kind"] == "warning":
-            where = f"{STAGES[row['stage']]}, epoch {row['epoch']}"
-            yield section("Out of balance", f"{escape(row['text'])} <span class='soft'>({where})</span>", "warning")
+        if row.kind == "warning":
+            where = f"{STAGES[row.stage]}, epoch {row.epoch}"
+            text = escape(row.texts["text"])
+            yield section("Out of balance", f"{text} <span class='soft'>({where})</span>", "warning")
 
 
 # Pictures
@@ -244,7 +245,7 @@ def cells(row: dict[str, float], names: list[str]) -> list[str]:
     return [FIGURES[name].show(row[name]) if name in row else "" for name in names]
 
 
-def settings(training: dict[str, Any]) -> str:
+def settings(training: TrainingFacts) -> str:
     """The command that repeats the run, and every setting; those that differ from the defaults stand out."""
     usual = vars(Config())
     rows = "".join(

@@ -2,11 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from srgan.errors import UserError
+from srgan.training.records import StatsRow
 
 
 class Board:
@@ -29,14 +29,14 @@ class Board:
         before = list(self.stages)[: list(self.stages).index(stage)]
         return sum(self.stages[name] for name in before) + photos
 
-    def add_row(self, row: dict[str, Any]) -> None:
-        """A row of stats.jsonl: its numbers as curves, a warning as text."""
-        place = self.place(row["stage"], row["photos"])
-        for name, value in row.items():
-            if isinstance(value, float) and math.isfinite(value):
-                self.writer.add_scalar(f"{row['kind']}/{name}", value, place)
-        if row["kind"] == "warning":
-            self.writer.add_text("warning", row["text"], place)
+    def add_row(self, row: StatsRow) -> None:
+        """Shows the row's values as curves, and a warning as text."""
+        place = self.place(row.stage, row.photos)
+        for name, value in row.values.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(f"{row.kind}/{name}", value, place)
+        if row.kind == "warning":
+            self.writer.add_text("warning", row.texts["text"], place)
 
     def add_pictures(self, stage: str, photos: int, rows: dict[str, Tensor]) -> None:
         """rows: title and uint8 [N, 3, H, W], which are shown side by side."""

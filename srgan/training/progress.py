@@ -1,4 +1,4 @@
-"""Where a run stands, and what it says of itself: means of the losses, the status line, stats.jsonl."""
+"""How far a run has come, and what it reports: mean losses, the status line, stats.jsonl."""
 
 import json
 import math
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from srgan import ranks
 from srgan.device import peak_memory
 from srgan.errors import UserError
 from srgan.files import write_whole
+from srgan.training.records import StatsRow
 
 REPORT_SECONDS = 5.0
 """Losses are read from the device, checked and written this often: a read waits for everything in flight."""
@@ -40,30 +40,30 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.listeners: list[Callable[[dict[str, Any]], object]] = []
+        self.listeners: list[Callable[[StatsRow], object]] = []
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: StatsRow) -> None:
         if not ranks.is_first():
             return
-        rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+        row = row.rounded()
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rounded) + "\n")
+                file.write(json.dumps(row.to_json()) + "\n")
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror}); the last saved state is kept."
             ) from None
         for listener in self.listeners:
-            listener(rounded)
+            listener(row)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All of them; a last one that a kill has cut short is left out."""
+    def rows(self) -> list[StatsRow]:
+        """All rows, without a last one that was cut short when the process was killed."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return [StatsRow.from_json(json.loads(line)) for line in lines if line.endswith("}")]
 
-    def keep(self, rows: list[dict[str, Any]]) -> None:
-        """These alone."""
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+    def keep(self, rows: list[StatsRow]) -> None:
+        """Replaces the file's rows by these."""
+        text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
         write_whole(self.path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -108,13 +108,12 @@ class Meter:
         elapsed = time.monotonic() - self.clock
         state = self.state
         state.seconds[state.stage] = state.seconds.get(state.stage, 0.0) + elapsed
-        row = {"kind": "train", "stage": state.stage, "epoch": state.epoch + 1, "photos": state.total}
         pace = (state.total - self.photos) / elapsed
         memory = peak_memory(self.device)
         speed = {"photos_per_second": pace, "seconds_per_1000_photos": 1000 / pace}
         if math.isfinite(memory):  # Windows does not say what a CPU has taken
             speed["peak_memory_gb"] = memory
-        self.log.add({**row, **means, **speed})
+        self.log.add(StatsRow("train", state.stage, state.total, state.epoch + 1, {**means, **speed}))
         self.epoch_steps += self.steps
         self.sums, self.steps, self.photos, self.clock = {}, 0, state.total, time.monotonic()
         self.text = progress_text(means, pace, memory, (self.stage_photos - state.total) / pace)

@@ -40,6 +40,7 @@ from srgan.training.config import Config, flag
 from srgan.training.discriminators import make_discriminator
 from srgan.training.losses import load_vgg19
 from srgan.training.progress import Log
+from srgan.training.records import Figures, Metrics, Origin, PhotoCounts, StatsRow, TrainingFacts
 from srgan.training.trainer import NOT_SAVED, Stopped, Trainer, check_batch_size
 from srgan.upscaler import Upscaler
 
@@ -123,9 +124,10 @@ def check_showcase(config: Config) -> None:
 def is_finished(config: Config) -> bool:
     """Whether the run in the folder has been trained to the end that these settings set, and has its model."""
     folder = config.run_folder()
-    last = (Log(folder / "stats.jsonl").rows() or [{}])[-1]
+    rows = Log(folder / "stats.jsonl").rows()
     written = (folder / "model" / "config.json").exists()
-    return written and last.get("kind") == FINISHED and last["epochs"] == f"{config.epochs:g}"
+    ended = bool(rows) and rows[-1].kind == FINISHED and rows[-1].texts["epochs"] == f"{config.epochs:g}"
+    return written and ended
 
 
 def how_to_go_on(config: Config) -> str:
@@ -151,7 +153,7 @@ def with_network_of_init(given: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(found, name) for name in NETWORK} | given
 
 
-def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], Origin]:
     """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
     source = find_model(config.init)
     with source.named():
@@ -258,12 +260,11 @@ class Run:
         self.save_report(figures, finished=True)
         shutil.rmtree(self.folder / INTERIM, ignore_errors=True)
         state = self.trainer.state
-        end = {"stage": state.stage, "photos": state.total, "epochs": f"{self.config.epochs:g}"}
-        self.trainer.log.add({"kind": FINISHED, **end})
+        self.trainer.log.add(StatsRow(FINISHED, state.stage, state.total, texts={"epochs": f"{self.config.epochs:g}"}))
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
         return f"{best}\nModel folder: {folder}"
 
-    def save_report(self, figures: dict[str, dict[str, float]], finished: bool) -> None:
+    def save_report(self, figures: Figures, finished: bool) -> None:
         """figures: of each system on the held-out photos."""
         trainer = self.trainer
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
@@ -302,31 +303,31 @@ class Run:
         config = ModelConfig(**network, recipe=self.config.recipe, training=self.facts())
         return Model(config, weights, {})
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> TrainingFacts:
         """All that is known of the training so far."""
         trainer = self.trainer
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.state.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.state.stage: trainer.state.total}
-        photos = {"train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen}
+        photos: PhotoCounts = {
+            "train": len(self.train_photos), "held_out": len(self.held_out.names), "seen": seen
+        }  # fmt: skip
         training = facts(self.config, photos, trainer.state.seconds, self.versions)
         if trainer.origin:
             training["started_from"] = trainer.origin
         return training
 
-    def save_model(
-        self, folder: Path, name: str, model: Model, figures: dict[str, dict[str, float]], pictures: list[str]
-    ) -> None:
+    def save_model(self, folder: Path, name: str, model: Model, figures: Figures, pictures: list[str]) -> None:
         history = self.trainer.history
-        metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
+        metrics: Metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
         save_curves(history, folder / "curves.png")
-        card = write_card(name, model.config.training, metrics, pictures, "fidelity" in model.weights)
+        card = write_card(name, self.facts(), metrics, pictures, "fidelity" in model.weights)
         save_model(folder, Model(model.config, model.weights, metrics), card)
 
     @cached_property
     def bicubic(self) -> dict[str, float]:
         return self.measure(BICUBIC)["bicubic"]
 
-    def measure(self, systems: Mapping[str, Restore]) -> dict[str, dict[str, float]]:
+    def measure(self, systems: Mapping[str, Restore]) -> Figures:
         trainer = self.trainer
         return means(evaluate(systems, CropPictures(self.held_out), trainer.lpips, trainer.device))
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from srgan.training.gan_monitor import GanMonitor
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
 from srgan.training.progress import Log, Meter, TrainState
+from srgan.training.records import Origin, StatsRow
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
 """Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance
@@ -51,6 +52,25 @@ class Stopped(Exception):
 
 
 NOT_SAVED = "{} is not there: this run has not saved anything to go on from."
+
+
+class SavedState(TypedDict):
+    """What state.pt holds."""
+
+    networks: dict[str, dict[str, Tensor]]
+    optimizers: dict[str, list[dict[str, Any]]]
+    position: dict[str, Any]
+    """the fields of TrainState"""
+    fidelity: dict[str, Tensor] | None
+    """the weights that the fidelity stage has left"""
+    history: list[dict[str, Any]]
+    origin: Origin | None
+    photos: str
+    """`Trainer.photos_digest`"""
+    stages: dict[str, int]
+    """photos of each stage"""
+    batch_size: int
+    ranks: int
 
 
 def check_batch_size(config: Config) -> None:
@@ -82,7 +102,7 @@ class Trainer:
             network.to(self.device).to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
-        self.origin: dict[str, Any] | None = None
+        self.origin: Origin | None = None
         self.history: list[dict[str, Any]] = []
         self.log = Log(folder / "stats.jsonl")
         self.gan_monitor = GanMonitor()
@@ -114,7 +134,7 @@ class Trainer:
         for group in self.rate_groups():
             group["base_lr"] = group["lr"]
 
-    def start_from(self, weights: dict[str, dict[str, Tensor]], origin: dict[str, Any]) -> None:
+    def start_from(self, weights: dict[str, dict[str, Tensor]], origin: Origin) -> None:
         """Starts the first stage from a trained model: the fidelity stage from its fidelity weights, the detail stage
         from its detail weights, keeping the fidelity weights. `origin` names the model, for the card."""
         faithful = weights.get("fidelity", weights["detail"])
@@ -200,8 +220,8 @@ class Trainer:
             return
         name, text = trouble
         state = self.state
-        row = {"stage": state.stage, "epoch": state.epoch + 1, "photos": state.total, "trouble": name}
-        self.log.add({"kind": "warning", **row, "text": text})
+        texts = {"trouble": name, "text": text}
+        self.log.add(StatsRow("warning", state.stage, state.total, state.epoch + 1, texts=texts))
         tqdm.write(text)
 
     def validate(self, losses: dict[str, float]) -> None:
@@ -209,11 +229,11 @@ class Trainer:
             return
         rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
         figures = means(rows)["model"]
-        row = {"stage": self.state.stage, "epoch": self.state.epoch, **losses, **figures}
-        self.history.append(row)
-        self.log.add({"kind": "validation", "photos": self.state.total, **row})
+        state = self.state
+        self.history.append({"stage": state.stage, "epoch": state.epoch, **losses, **figures})
+        self.log.add(StatsRow("validation", state.stage, state.total, state.epoch, {**losses, **figures}))
         photos = f"{len(self.held_out.names)} held-out photos"
-        tqdm.write(f"{self.state.stage} epoch {self.state.epoch}: {show(figures)} on {photos}")
+        tqdm.write(f"{state.stage} epoch {state.epoch}: {show(figures)} on {photos}")
 
     # One step
 
@@ -345,7 +365,7 @@ class Trainer:
         """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
         if not ranks.is_first():
             return
-        state = {
+        state: SavedState = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
             "position": vars(self.state), "fidelity": self.fidelity, "history": self.history,
@@ -360,7 +380,7 @@ class Trainer:
         """Takes up the saved state. Raises UserError where there is none that fits the settings and the photos."""
         path = self.folder / "state.pt"
         try:
-            state = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
+            state: SavedState = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
             self.start_stage(state["position"]["stage"])
             self.state = TrainState(**state["position"])
             for name, network in self.networks().items():
@@ -432,10 +452,10 @@ class Trainer:
         validated = (names.index(self.state.stage), self.state.epoch)
         kept = [
             row for row in self.log.rows()
-            if (names.index(row["stage"]), row["photos"]) <= reached
-            and (row["kind"] != "validation" or (names.index(row["stage"]), row["epoch"]) <= validated)
+            if (names.index(row.stage), row.photos) <= reached
+            and (row.kind != "validation" or (names.index(row.stage), row.epoch or 0) <= validated)
         ]  # fmt: skip
-        self.gan_monitor.told = {row["trouble"] for row in kept if row["kind"] == "warning"}
+        self.gan_monitor.told = {row.texts["trouble"] for row in kept if row.kind == "warning"}
         self.log.keep(kept)
 
     def networks(self) -> dict[str, nn.Module]:

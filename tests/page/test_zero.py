@@ -27,6 +27,7 @@ from srgan.errors import UserError
 from srgan.model_folder import Model
 from srgan.page import offered_models, zero
 from srgan.pictures import images
+from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
 
 needs_cuda_build = pytest.mark.skipif(torch.version.cuda is None, reason="`spaces` wants PyTorch built for CUDA")
@@ -156,10 +157,10 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
     lent: list[Image.Image] = []
 
     def gpu(task: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
-        def call(picture: Image.Image, detail: float) -> Any:
+        def call(picture: Image.Image, detail: float, size: TargetSize) -> Any:
             lent.append(picture)
-            assert duration(picture, detail) == 5
-            return pickle.loads(pickle.dumps(task(*pickle.loads(pickle.dumps((picture, detail))))))
+            assert duration(picture, detail, size) == 5
+            return pickle.loads(pickle.dumps(task(*pickle.loads(pickle.dumps((picture, detail, size))))))
 
         return call
 
@@ -176,12 +177,14 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
             assert enlarged.tobytes() == wanted.tobytes()
             enlarged.paste("black", (0, 0, 9, 9))  # the next one gets its own
     assert len(lent) == 3
+    assert upscaler.enlarge_timed(picture, 0.5, TargetSize(scale=2))[0].size == (40, 32)
+    assert len(lent) == 4
 
     one_set = Upscaler.load(one_set_folder, "cpu")
     zero.lend(one_set)
     with pytest.raises(UserError, match="leave it at 1"):
         one_set.enlarge_timed(picture, 0.5)
-    assert len(lent) == 3
+    assert len(lent) == 4
 
 
 def test_results_are_kept_up_to_a_number_of_bytes_the_last_asked_for_longest(model: Model) -> None:

@@ -66,7 +66,6 @@ def test_licence_and_terms_change_and_nothing_else_does() -> None:
 
 def test_figures_that_are_not_finite_stay_out_of_the_metadata() -> None:
     """The Hub would refuse them, after the training."""
-    training = {"data": {"name": "photos"}, "settings": {}}
     figures = {"detail 1": {"psnr_y": float("inf"), "ssim_y": 1.0}}
-    data = card_data("faces", training, {"photos": 3, "figures": figures})
+    data = card_data("faces", "photos", {}, {"photos": 3, "figures": figures})
     assert [result.metric_type for result in data.eval_results or []] == ["ssim"]

@@ -12,6 +12,7 @@ from helpers import Killed, is_one_sentence, killed_after, rows, start
 from srgan.errors import UserError
 from srgan.reports.page import MOST_IN_STRIP, Report, page
 from srgan.reports.pictures import epoch_folder
+from srgan.training.records import StatsRow
 from srgan.training.run import Run
 
 SETTINGS = {"epochs": 2, "checkpoint_every": 99}
@@ -75,13 +76,14 @@ def test_the_finished_page_has_the_figures_of_the_blend(finished: Run) -> None:
 def report(run: Run) -> Report:
     return Report(
         name="run", training=run.facts(), epochs={"fidelity": 1, "detail": 2}, history=run.trainer.history,
-        rows=rows(run.folder), figures={"bicubic": run.bicubic, "now": run.bicubic}, samples=run.folder / "samples",
-        columns={"low": "low", "original": "original"}, photos=["010.png"], finished=False,
+        rows=run.trainer.log.rows(), figures={"bicubic": run.bicubic, "now": run.bicubic},
+        samples=run.folder / "samples", columns={"low": "low", "original": "original"},
+        photos=["010.png"], finished=False,
     )  # fmt: skip
 
 
 def test_a_warning_stands_on_the_page_and_text_is_never_markup(finished: Run) -> None:
-    warning = {"kind": "warning", "stage": "detail", "epoch": 1, "photos": 5, "text": "Look: <b>out</b> & about"}
+    warning = StatsRow("warning", "detail", 5, 1, texts={"text": "Look: <b>out</b> & about"})
     plain = report(finished)
     text = page(replace(plain, rows=[*plain.rows, warning], name="<script>alert(1)</script>"))
     found = Page(text)  # refuses a script

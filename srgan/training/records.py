@@ -1,0 +1,99 @@
+"""What a run records of itself: rows of stats.jsonl, figures, and the facts that its card and its report state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
+
+Figures = dict[str, dict[str, float]]
+"""The figures of each system ("bicubic", "detail 1", ...) by the names of `metrics.FIGURES`."""
+
+
+class Origin(TypedDict):
+    """The model that `--init` named."""
+
+    model: str
+    photos: int
+    """that it had seen; 0 if it does not say"""
+    hours: float
+    """that its training took; 0 if it does not say"""
+
+
+class PhotoCounts(TypedDict):
+    train: int
+    """photos of an epoch"""
+    held_out: int
+    seen: dict[str, int]
+    """photos seen in each stage"""
+
+
+class DataFacts(PhotoCounts):
+    """The training photos, as the card names them."""
+
+    name: str
+    terms: str
+
+
+class RunFacts(TypedDict):
+    settings: dict[str, Any]
+    data: DataFacts
+    command: str
+    hours: dict[str, float]
+    """of each stage"""
+    hardware: str
+    versions: dict[str, str]
+    date: str
+    """YYYY-MM-DD"""
+
+
+class TrainingFacts(RunFacts, total=False):
+    """What config.json states about a training run, and what its card and its report are written from."""
+
+    started_from: Origin
+
+
+class Measured(TypedDict):
+    """Figures on the held-out photos."""
+
+    photos: int
+    """their number"""
+    figures: Figures
+
+
+class Metrics(Measured):
+    """What metrics.json holds."""
+
+    history: list[dict[str, Any]]
+    """for each epoch that was validated: stage, epoch, mean losses and figures"""
+
+
+@dataclass(frozen=True)
+class StatsRow:
+    """One row of stats.jsonl."""
+
+    kind: str
+    """train, validation, warning or finished"""
+    stage: str
+    photos: int
+    """seen in the stage"""
+    epoch: int | None = None
+    """of the stage, counted from 1; None in the row of the finished run"""
+    values: dict[str, float] = field(default_factory=dict)
+    """losses, figures and speed"""
+    texts: dict[str, str] = field(default_factory=dict)
+    """of a warning: trouble and text; of the finished run: epochs"""
+
+    def rounded(self) -> "StatsRow":
+        """The same row with six decimals in its values."""
+        return replace(self, values={name: round(value, 6) for name, value in self.values.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as a flat table."""
+        epoch = {} if self.epoch is None else {"epoch": self.epoch}
+        return {"kind": self.kind, "stage": self.stage, **epoch, "photos": self.photos, **self.values, **self.texts}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "StatsRow":
+        rest = {name: value for name, value in row.items() if name not in ("kind", "stage", "photos", "epoch")}
+        texts = {name: value for name, value in rest.items() if isinstance(value, str)}
+        values = {name: value for name, value in rest.items() if name not in texts}
+        return cls(row["kind"], row["stage"], row["photos"], row.get("epoch"), values, texts)
