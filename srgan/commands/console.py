@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from srgan.errors import UserError
+
 T = TypeVar("T")
 
 SET_UP = (
@@ -54,6 +56,8 @@ def prepare(program: str) -> None:
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, ModuleNotFoundError) and not is_ours(error.name or ""):
             print(f"{program}: the package {error.name} is missing in {sys.executable}: {SET_UP}.", file=sys.stderr)
+        elif isinstance(error, UserError):
+            print(f"{program}: {error}", file=sys.stderr)
         else:
             sys.__excepthook__(kind, error, trace)
 

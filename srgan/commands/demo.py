@@ -24,13 +24,10 @@ from srgan.commands.arguments import OneLineParser
 from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
-from srgan.page import (
-    mcp,  # noqa: F401 - mends Gradio's MCP server
-    zero,
-)
-from srgan.page.api import CALL_ERRORS, MOST_BYTES, refuse_clearly
+from srgan.page import zero
 from srgan.page.components import PAGE
-from srgan.page.handlers import log
+from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, mend_tools, refuse_clearly, waiting
+from srgan.page.handlers import MOST_FILES, log
 from srgan.page.offered_models import Models, load_models
 from srgan.page.served_files import keep_swept, own_folder
 from srgan.page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
@@ -69,7 +66,7 @@ def health(demo: gr.Blocks, models: list[str]) -> Route:
     """GET /health, for a load balancer: answered beside the queue, however long that is."""
 
     def answer(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "models": models, "waiting": len(demo._queue)})
+        return JSONResponse({"status": "ok", "models": models, "waiting": waiting(demo)})
 
     return Route("/health", answer)
 
@@ -117,6 +114,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
     with own_folder() as folder:
         demo = build_demo(models, notice, epoch_models(arguments.model))
         refuse_clearly(demo)
+        mend_tools(MOST_FILES)
         keep_swept(folder, demo)
         demo.launch(
             theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],

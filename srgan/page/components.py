@@ -1,41 +1,16 @@
-"""Components that several tabs have, and what Gradio is made to do otherwise for them."""
+"""Components that several tabs share."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import GradioModel, GradioRootModel, ImageData
-from gradio.processing_utils import move_files_to_cache, save_base64_to_cache
 
 from srgan.page.handlers import DEFAULT_DETAIL
 from srgan.page.offered_models import Models
 
 PAGE = Path(__file__).resolve().parent
 PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
-
-
-def left_unopened(self: gr.Image, payload: ImageData | None) -> str | None:
-    """The uploaded file as it is, for `srgan.pictures.formats`: Gradio would open it in any format that Pillow
-    knows, and refuse it in its own words. A picture that comes as a `data:` address becomes a file."""
-    if payload is None:
-        return None
-    if payload.path:
-        return payload.path
-    if payload.url and payload.url.startswith("data:"):
-        return save_base64_to_cache(payload.url, self.GRADIO_CACHE)
-    raise ValueError("neither a file nor a picture in base64")
-
-
-# On the class, since sessions copy components; a subclass would make Gradio write a stub file beside this one.
-gr.Image.preprocess = left_unopened
-
-
-def whole_number(payload: str | int | float | None) -> int:
-    """A Radio's choice as a number: over the API "512" is as good as 512. Raises ValueError when there is none."""
-    if payload is None:
-        raise ValueError("no choice")
-    return int(payload)
 
 
 def picture_input(label: str) -> gr.Image:
@@ -105,11 +80,3 @@ def faces_shown() -> tuple[gr.Markdown, gr.Gallery]:
             interactive=False, buttons=["fullscreen"], allow_preview=True,
         )  # fmt: skip
     return found, gallery
-
-
-def show_first(components: Sequence[gr.components.Component], values: Sequence[Any]) -> None:
-    """What they show before anything is asked of the page. Its files are never deleted."""
-    for component, value in zip(components, values, strict=True):
-        shown = component.postprocess(value)
-        shown = shown.model_dump() if isinstance(shown, GradioModel | GradioRootModel) else shown
-        component.value = move_files_to_cache(shown, component, postprocess=True, keep_in_cache=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 from threading import Lock, Thread
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from srgan.errors import UserError
 from srgan.files import numbered, take_free, write_whole
+from srgan.page.gradio_changes import forget_files, upload_folder, use_folder
 
 KEPT_SECONDS = 3600
 """Files are looked through as often, and go when they have not been asked for in that time: two hours at the most."""
@@ -36,14 +36,14 @@ def own_folder() -> Iterator[Path]:
 
     Goes too what another page has left that was killed: a page that runs touches its folder (`sweep`).
     """
-    parent = Path(get_upload_folder()).resolve()
+    parent = Path(upload_folder()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError):  # another page that starts may be quicker
             if left.stat().st_mtime < time.time() - 3 * KEPT_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=parent, ignore_cleanup_errors=True) as name:
-        os.environ["GRADIO_TEMP_DIR"] = gr.mcp.DEFAULT_TEMP_DIR = name
+        use_folder(name)
         yield Path(name)
 
 
@@ -59,8 +59,7 @@ def keep_swept(folder: Path, demo: gr.Blocks) -> None:
         while True:
             time.sleep(KEPT_SECONDS)
             sweep(folder, kept)
-            for files in demo.temp_file_sets:
-                files.clear()  # Gradio's list, for which nothing else has a use
+            forget_files(demo)
 
     Thread(target=run, daemon=True).start()
 
@@ -96,7 +95,7 @@ def keep(path: Path) -> bool:
 
 def served(folder: str, name: str) -> Path:
     """A file's place where Gradio serves and deletes it."""
-    return Path(get_upload_folder()).resolve() / folder / name
+    return Path(upload_folder()).resolve() / folder / name
 
 
 def save(path: Path, write: Callable[[Path], object]) -> str:

@@ -19,11 +19,10 @@ from srgan.page.components import (
     linked_panes,
     made_for_input,
     picture_input,
-    show_first,
-    whole_number,
     wipe,
     wipe_slider,
 )
+from srgan.page.gradio_changes import show_first, take_numbers
 from srgan.page.handlers import (
     DEFAULT_COPY,
     DEFAULT_SIZE,
@@ -102,7 +101,7 @@ def build_compare(models: Models) -> None:
                     COPIES, value=first_copy, label="Small copy", info="How it is worn before it is enlarged.",
                     elem_classes="sizes",
                 )  # fmt: skip
-                size.preprocess = whole_number  # compare() checks that it is one of SIZES
+                take_numbers(size)
                 done = gr.Markdown(label="what was done")
                 with gr.Row():
                     download = gr.DownloadButton("Download restored", variant="primary", size="sm", min_width=150)

@@ -30,8 +30,8 @@ FILES_OF = {
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (
-        "__init__.py api.py close_ups.py components.py figures.html handlers.py head.html mcp.py offered_models.py "
-        "proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
+        "__init__.py close_ups.py components.py figures.html gradio_changes.py handlers.py head.html "
+        "offered_models.py proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
     ),
     "srgan/photos": "__init__.py cache.py collections.py crops.py finding.py names.py streams.py windows.py",
     "srgan/pictures": (

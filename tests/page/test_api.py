@@ -33,7 +33,7 @@ from page_support import ROOT, Server, assert_same, make_picture, running_app, u
 from PIL import Image
 
 from srgan.commands import demo as app
-from srgan.page import api
+from srgan.page import gradio_changes
 from srgan.pictures import images
 from srgan.upscaler import Upscaler
 
@@ -182,7 +182,7 @@ def test_a_tool_refuses_in_a_sentence(server: Server, tmp_path: Path) -> None:
         server, ("enlarge", {"picture": as_data(tmp_path / "no.png")}), ("enlarge", {"picture": f"{server.url}/health"})
     )
     assert broken.isError and broken.content[0].text.startswith("file.png: not a picture")
-    assert loopback.isError and loopback.content[0].text == api.NO_FILE
+    assert loopback.isError and loopback.content[0].text == gradio_changes.NO_FILE
 
 
 def test_mcp_without_its_package_is_one_sentence(
@@ -233,14 +233,14 @@ def test_settings_that_a_call_leaves_out_are_the_pages_own(server: Server, tmp_p
         ("enlarge", [None, 5], "Value 5 is greater than maximum value 1."),
         ("compare", [None, 1, {}], "/compare takes picture, detail, size, small_copy: see"),
         ("batch", ["x", 1], "/batch takes pictures, detail: see"),
-        ("enlarge", [file_at("/etc/passwd"), 1], api.NO_FILE),
-        ("enlarge", [file_at("README.md"), 1], api.NO_FILE),
-        ("enlarge", [file_at("file:///etc/passwd"), 1], api.NO_FILE),
-        ("batch", [[file_at("../../etc/passwd")], 1], api.NO_FILE),
-        ("enlarge", [file_at("http://127.0.0.1:7860/health"), 1], api.NO_FILE),
-        ("enlarge", [file_at("http://localhost/x.png"), 1], api.NO_FILE),
-        ("enlarge", [file_at("http://[::1]/x.png"), 1], api.NO_FILE),
-        ("enlarge", [file_at("x", url="http://169.254.169.254/latest/meta-data"), 1], api.NO_FILE),
+        ("enlarge", [file_at("/etc/passwd"), 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("README.md"), 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("file:///etc/passwd"), 1], gradio_changes.NO_FILE),
+        ("batch", [[file_at("../../etc/passwd")], 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("http://127.0.0.1:7860/health"), 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("http://localhost/x.png"), 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("http://[::1]/x.png"), 1], gradio_changes.NO_FILE),
+        ("enlarge", [file_at("x", url="http://169.254.169.254/latest/meta-data"), 1], gradio_changes.NO_FILE),
         ("enlarge", [{"url": "data:image/png;base64,AAAA"}, 1], "file.png: not a picture"),
     ],
 )
@@ -301,7 +301,7 @@ def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(serve
             httpx.post(f"{page}/component_server", json={**nothing, "component_id": 999}),
             httpx.post(f"{page}/component_server", data={"fn_name": "x"}, files={"file": ("x.png", b"x")}),
         ],
-        413: [httpx.post(f"{page}/upload", files={"files": ("large.png", bytes(api.MOST_BYTES + 1))})],
+        413: [httpx.post(f"{page}/upload", files={"files": ("large.png", bytes(gradio_changes.MOST_BYTES + 1))})],
         404: [httpx.post(f"{page}/run/enlarge", json={"data": [None, 1]})],  # it would pass by the queue
         403: [httpx.get(f"{page}/file=/etc/passwd"), httpx.get(f"{page}/file=app.py")],
     }
@@ -320,7 +320,7 @@ def test_a_fault_of_the_program_is_a_500_and_goes_to_the_log(error: type[Excepti
     def get_fn() -> None:  # named as one of Gradio's that reads requests
         raise error("a fault")
 
-    application = FastAPI(exception_handlers=api.CALL_ERRORS)
+    application = FastAPI(exception_handlers=gradio_changes.CALL_ERRORS)
     application.post("/gradio_api/call/enlarge")(get_fn)
     with pytest.raises(error, match="a fault"):
         TestClient(application).post("/gradio_api/call/enlarge")
@@ -337,7 +337,7 @@ def test_a_fault_in_taking_arguments_is_not_called_the_callers(
         text = gr.Textbox()
         text.change(lambda picture: picture, text)
     call, text.preprocess = demo.fns[0], Mock(side_effect=cause)
-    api.refuse_clearly(demo)
+    gradio_changes.refuse_clearly(demo)
     with pytest.raises(ComponentProcessingError, match="a fault"):
         asyncio.run(demo.preprocess_data(call, ["x"], None))
     demo.validate_inputs = Mock(side_effect=cause)
@@ -345,7 +345,7 @@ def test_a_fault_in_taking_arguments_is_not_called_the_callers(
         asyncio.run(demo.preprocess_data(call, ["x"], None))
 
 
-@pytest.mark.parametrize(("size", "packed"), [(1000, False), (1000, True), (api.MOST_BYTES + 1, False)])
+@pytest.mark.parametrize(("size", "packed"), [(1000, False), (1000, True), (gradio_changes.MOST_BYTES + 1, False)])
 def test_no_more_is_fetched_than_could_be_uploaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, packed: bool
 ) -> None:
@@ -353,7 +353,7 @@ def test_no_more_is_fetched_than_could_be_uploaded(
     elsewhere, content = FastAPI(), bytes(size)
     headers = {"Content-Encoding": "deflate"} if packed else {}
     elsewhere.get("/picture.png")(lambda: Response(zlib.compress(content) if packed else content, headers=headers))
-    monkeypatch.setattr(processing_utils, "async_transport", api.Fetching())
+    monkeypatch.setattr(processing_utils, "async_transport", gradio_changes.Fetching())
     with in_thread(elsewhere) as url:
         fetch = processing_utils.async_ssrf_protected_download(f"{url}/picture.png", str(tmp_path))
         with pytest.raises(ValueError, match="failed validation"):
@@ -364,7 +364,7 @@ def test_no_more_is_fetched_than_could_be_uploaded(
 
         monkeypatch.setattr(safehttpx, "async_validate_url", public)
         fetch = processing_utils.async_ssrf_protected_download(f"{url}/picture.png", str(tmp_path))
-        if size > api.MOST_BYTES:
+        if size > gradio_changes.MOST_BYTES:
             with pytest.raises(ValueError, match="too much"):
                 asyncio.run(fetch)
         else:
