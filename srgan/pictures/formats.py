@@ -161,7 +161,7 @@ def readable() -> list[str]:
 
         pillow_heif.register_heif_opener()
     with contextlib.suppress(ImportError):
-        import pillow_jxl  # noqa: F401  registers itself
+        import pillow_jxl  # noqa: F401 - registers itself  # pyright: ignore[reportMissingImports] - an extra
     return [name for name in Image.ID if name not in ("EPS", "MPEG") and not is_stub(Image.OPEN[name][0])]
 
 
