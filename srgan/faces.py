@@ -61,7 +61,11 @@ def find_faces(picture: Image.Image) -> list[Box]:
 
     They may stick out of the picture. Raises UserError where OpenCV or the detector's file is missing or damaged.
     """
-    photo = flat(as_standard(picture))
+    return sorted(map(frame, faces_in(flat(as_standard(picture)))), key=lambda box: -box.side)
+
+
+def faces_in(photo: Image.Image) -> list[np.ndarray]:
+    """The faces of an RGB picture, each once, as `detect` gives them; the surest first."""
     largest = min(LONG_SIDES[1], ENLARGED * max(photo.size))
     sides = sorted({LONG_SIDES[0], max(LONG_SIDES[0], largest)})
     found = sorted((face for side in sides for face in detect(photo, side)), key=lambda face: -face[-1])
@@ -69,7 +73,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
     for face in found:
         if all(shared(face, other) < 0.4 for other in kept):
             kept.append(face)
-    return sorted(map(frame, kept), key=lambda box: -box.side)
+    return kept
 
 
 def detect(photo: Image.Image, side: int) -> Iterator[np.ndarray]:

@@ -33,13 +33,14 @@ SHARED = ROOT.parent / "shared"
 
 TINY = (
     "--crop", "32", "--channels", "8", "--blocks", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu",
-    "--optimizer", "adam",
+    "--optimizer", "adam", "--crop-at", "centre",
 )  # fmt: skip
 """Settings of a run that takes a moment. Muon takes most of a step where the discriminator is all that is large."""
 
 SMALL: dict[str, Any] = {
     "crop": 32, "channels": 8, "blocks": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "content": "mse",
     "held_out": 2, "epochs": 1, "fidelity_epochs": 1, "optimizer": "adam",
+    "crop_at": "centre",
 }  # fmt: skip
 """TINY as Config takes it, for runs inside this process."""
 

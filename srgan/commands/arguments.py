@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from srgan.training.config import Config, flag
@@ -39,10 +39,24 @@ def build_parser(prog: str, description: str) -> OneLineParser:
         if getattr(kind, "__origin__", None) is Literal:
             group.add_argument(flag(field.name), choices=get_args(kind), help=f"{text} (default: {field.default})")
             continue
-        plain = next(t for t in (get_args(kind) or (kind,)) if t is not type(None))
+        kinds_of = [part for part in get_args(kind) or (kind,) if part is not type(None)]
+        words = {word for part in kinds_of for word in get_args(part)}
+        plain = next(part for part in kinds_of if not get_args(part))
         shown = f" (default: {field.default})" if field.default not in ("", None) else ""
-        group.add_argument(flag(field.name), type=plain, help=text + shown, metavar=plain.__name__.upper())
+        group.add_argument(
+            flag(field.name), type=or_word(plain, words), help=text + shown, metavar=plain.__name__.upper()
+        )
     return parser
+
+
+def or_word(kind: type, words: set[str]) -> Callable[[str], Any]:
+    """A reader of values of the kind that takes some words, "auto" say, as they are."""
+
+    def read(text: str) -> Any:
+        return text if text in words else kind(text)
+
+    read.__name__ = kind.__name__  # argparse names it where a value cannot be read
+    return read
 
 
 def parse(argv: Sequence[str] | None, parser: OneLineParser) -> dict[str, Any]:

@@ -6,18 +6,22 @@ import math
 import os
 import re
 import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
 
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.photos.collections import Collection, decode, folder_collection, zip_collection
+from srgan.photos.cutting import Cutting
+from srgan.photos.pieces import Pieces, look
 
 INDEX, PIXELS = "index.json", "photos.bin"
+"""The two files of an entry. The index is written last, so that it vouches for the other."""
 
 
 def cache_root() -> Path:
@@ -39,16 +43,25 @@ def cache_limit() -> float:
     return limit
 
 
-def cached(data: str | Path, side: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """The photos of a folder or a zip as the cache holds them, in which they are put where they are not there.
+class Readable(Protocol):
+    """Photos that the cache can hold: a folder's, a zip's, or a stream's."""
 
-    side: of the crops that are wanted; None: whole photos. Gives their pixels, uint8, one photo behind the other, and
-    the index: "names", "sizes" ([height, width]) and "skipped". The cache is keyed by the photos' paths, sizes and
-    times, so a changed folder is read anew. Raises UserError where the cache cannot be written.
+    place: Path | str
+    stamp: bytes
+    """changes with any of them"""
+
+    def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]: ...
+
+
+def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, Any]]:
+    """What is cut out of photos as the cache holds it, in which it is put where it is not there.
+
+    Gives the pixels, uint8, one crop behind the other, and the index: "names", "sizes" ([height, width]) and "looks"
+    (hexadecimal) of the crops, "photos" (the number of those that gave any), "skipped" (name: why), "left_out"
+    (reason: number) and "small" (sides of what is too small). The cache is keyed by the photos' paths, sizes and times,
+    so a changed folder is read anew. Raises UserError where the cache cannot be written.
     """
-    path = Path(data).resolve()
-    photos = zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
-    key = hashlib.sha256(f"3 {side}\0".encode() + os.fsencode(photos.place) + photos.stamp)
+    key = hashlib.sha256(f"4 {cutting}\0".encode() + os.fsencode(photos.place) + photos.stamp)
     place = cache_root() / key.hexdigest()[:24]
     if (found := open_entry(place)) is not None:
         return found
@@ -57,7 +70,7 @@ def cached(data: str | Path, side: int | None = None) -> tuple[np.ndarray, dict[
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
             if (found := open_entry(place)) is None:  # else another run has written it meanwhile
-                write_entry(place, photos, side)
+                write_entry(place, photos, cutting)
                 found = open_entry(place)
         make_room(place, limit)
     except OSError as error:
@@ -83,30 +96,45 @@ def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     return pixels, index
 
 
-def write_entry(place: Path, photos: Collection, side: int | None) -> None:
+def write_entry(place: Path, photos: Readable, cutting: Cutting) -> None:
     """Decodes the photos into an entry, in place of what was left of it. An interruption leaves nothing."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     try:
-        index = write_photos(photos, side, place / PIXELS)
+        index = write_photos(photos.pieces(cutting), place / PIXELS)
         write_whole(place / INDEX, lambda partial: partial.write_text(json.dumps(index), encoding="utf-8"))
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
 
 
-def write_photos(photos: Collection, side: int | None, path: Path) -> dict[str, Any]:
+def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> dict[str, Any]:
     """The pixels of all that can be used go into the file; gives the index."""
-    names, sizes, skipped = [], [], {}
+    names, sizes, looks, skipped, small = [], [], [], {}, []
+    left_out, used = Counter[str](), 0
     with path.open("wb") as file:
-        for name, photo in decode(photos, side or 1, whole=side is None):
-            if isinstance(photo, str):
-                skipped[name] = photo
-            else:
-                file.write(photo.tobytes())
-                names.append(name)
-                sizes.append(photo.shape[1:])
-    return {"names": names, "sizes": sizes, "skipped": skipped}
+        for name, pieces in photos:
+            used += bool(pieces.crops)
+            for number, crop in enumerate(pieces.crops):
+                file.write(crop.tobytes())
+                names.append(numbered_name(name, number))
+                sizes.append(crop.shape[1:])
+                looks.append(look(crop).tobytes().hex())
+            for left in pieces.left_out:
+                left_out[left.reason] += 1
+                small += [left.side] if left.side else []
+            if pieces.left_out:
+                skipped[name] = "; ".join(left.words for left in pieces.left_out)
+    return {
+        "names": names, "sizes": sizes, "looks": looks, "photos": used, "skipped": skipped, "left_out": left_out,
+        "small": small,
+    }  # fmt: skip
+
+
+def numbered_name(name: str, number: int) -> str:
+    """Of a photo's crop of that number: the first has the photo's name, the next are a-face2.jpg, a-face3.jpg, ..."""
+    path = Path(name)
+    return str(path.with_name(f"{path.stem}-face{number + 1}{path.suffix}")) if number else name
 
 
 def make_room(kept: Path, limit: float) -> None:

@@ -3,17 +3,21 @@
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from srgan.errors import UserError
+from srgan.photos.cutting import Cutting, open_photo
 from srgan.photos.finding import among, find_photos, tell
-from srgan.pictures.images import centre_crop, open_rgb, to_tensor
+from srgan.photos.pieces import LeftOut, Pieces
 
 READING = b"colours in sRGB"
 """Part of a cache's key: it changes when files come to be read as other pixels."""
@@ -29,20 +33,37 @@ class Collection:
     """path of each photo inside it, sorted"""
     stamp: bytes
     """changes with the name, size or time of any of them"""
-    read: Callable[[str, int, bool], np.ndarray | str]
-    """(name, side, whole) -> as `read_crop` has it; from any thread"""
+    read: Callable[[str], Image.Image | LeftOut]
+    """name -> as `open_photo` has it; from any thread"""
+
+    def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]:
+        """Each photo's name with what is cut out of it, in order."""
+        return cut_all(((name, partial(self.read, name)) for name in self.names), cutting, len(self.names))
+
+    def sample(self, most: int) -> Iterator[Image.Image]:
+        """Up to so many of the photos that can be read, evenly spread by name."""
+        for number in range(min(most, len(self.names))):
+            photo = self.read(self.names[number * len(self.names) // min(most, len(self.names))])
+            if isinstance(photo, Image.Image):
+                yield photo
+
+
+def open_collection(data: str | Path) -> Collection:
+    """The photos of a folder or a zip. Raises UserError where it is not there or holds none."""
+    path = Path(data).resolve()
+    return zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
 
 
 def folder_collection(folder: Path) -> Collection:
-    photos = find_photos(folder)
-    digest = hashlib.sha256(READING)
-    for photo in photos:
-        status = photo.stat()
-        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(photo.relative_to(folder)))
-    names = [str(photo.relative_to(folder)) for photo in photos]
-    return Collection(
-        folder, names, digest.digest(), lambda name, side, whole: read_crop(folder / name, side, None, whole)
-    )
+    names, digest = [], hashlib.sha256(READING)
+    for photo in find_photos(folder):
+        try:
+            status = photo.stat()
+        except OSError:  # deleted since the folder was listed
+            continue
+        names.append(str(photo.relative_to(folder)))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + os.fsencode(names[-1]))
+    return Collection(folder, names, digest.digest(), lambda name: open_photo(folder / name))
 
 
 def zip_collection(path: Path) -> Collection:
@@ -55,44 +76,48 @@ def zip_collection(path: Path) -> Collection:
     names.sort()
     tell(path, len(names), left_out)
 
-    def read(name: str, side: int, whole: bool) -> np.ndarray | str:
+    def read(name: str) -> Image.Image | LeftOut:
         try:
             data = archive.read(name)
         except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
-            return f"cannot be read ({error})"
-        return read_crop(name, side, data, whole)
+            return LeftOut("cannot be read", f"cannot be read ({error})")
+        return open_photo(name, data)
 
     return Collection(path, names, READING + f"{status.st_size} {status.st_mtime_ns}".encode(), read)
 
 
-def read_crop(path: str | Path, side: int, data: bytes | None = None, whole: bool = False) -> np.ndarray | str:
+def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndarray | str:
     """The middle of a photo, uint8 [3, side, side], or the reason why it has none.
 
-    data: the file's bytes, where they are at hand; `path` then only names it. whole: all of it, [3, H, W], where a crop
-    of that size could be cut.
+    data: the file's bytes, where they are at hand; `path` then only names it.
     """
-    try:
-        picture = open_rgb(path, data)
-    except UserError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
-    if min(picture.size) < side:
-        return too_small(picture.width, picture.height, side)
-    return to_tensor(picture if whole else centre_crop(picture, side, side)).numpy()
+    photo = open_photo(path, data)
+    if isinstance(photo, LeftOut):
+        return photo.words
+    pieces = Cutting("centre", side).cut(photo)
+    return pieces.crops[0] if pieces.crops else pieces.left_out[0].words
 
 
-def too_small(width: int, height: int, side: int) -> str:
-    return f"is {width}x{height}, smaller than {side}x{side}"
+Reader = Callable[[], "Image.Image | LeftOut"]
 
 
-def decode(photos: Collection, side: int, whole: bool = False) -> Iterator[tuple[str, np.ndarray | str]]:
-    """Each photo's name with what `read_crop` gives for it, in order."""
-    size = 16 if whole else 256  # in groups, so that few decoded photos wait in memory
+def cut_all(photos: Iterable[tuple[str, Reader]], cutting: Cutting, total: int | None) -> Iterator[tuple[str, Pieces]]:
+    """Each photo's name with what is cut out of it, in order; they are read and cut in threads.
+
+    total: the number of photos, where it is known.
+    """
+
+    def work(photo: tuple[str, Reader]) -> Pieces:
+        picture = photo[1]()
+        return Pieces(left_out=[picture]) if isinstance(picture, LeftOut) else cutting.cut(picture)
+
+    size = 256 if cutting.kind == "centre" else 16  # in groups, so that few decoded photos wait in memory
+    waiting = iter(photos)
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter lock
-        tqdm(total=len(photos.names), desc="reading photos", unit=" photos", leave=False) as bar,
+        tqdm(total=total, desc="reading photos", unit=" photos", leave=False) as bar,
     ):
-        for start in range(0, len(photos.names), size):
-            group = photos.names[start : start + size]
-            for name, found in zip(group, pool.map(lambda name: photos.read(name, side, whole), group), strict=True):
+        while group := list(islice(waiting, size)):
+            for (name, _), pieces in zip(group, pool.map(work, group), strict=True):
                 bar.update()
-                yield name, found
+                yield name, pieces

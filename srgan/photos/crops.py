@@ -1,7 +1,7 @@
 """Square crops of a collection of photos: what a run trains on, and what it holds out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,15 @@ from torch import Tensor
 from srgan import ranks
 from srgan.device import send
 from srgan.errors import UserError
-from srgan.photos.cache import cached
+from srgan.models import SCALE
+from srgan.photos.cache import Readable, cached
+from srgan.photos.collections import open_collection
+from srgan.photos.cutting import Cutting
+from srgan.photos.finding import say
+from srgan.photos.held_out import hold_out
+
+LEAST_CROP = 32
+"""Pixels a side: smaller ones are not trained on."""
 
 
 class Photos(Protocol):
@@ -36,8 +44,32 @@ class Photos(Protocol):
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What was counted while a collection was cut."""
+
+    photos: int = 0
+    """that gave anything"""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """how many photos, or faces in them, for each reason"""
+    small: list[int] = field(default_factory=list)
+    """the largest crop, in pixels, that each of those which are too small would give"""
+
+    def text(self) -> str:
+        """ "311 too small, 52 blurred", or "" where nothing was left out."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+
+    def smaller_crop(self, side: int) -> str:
+        """ "; --crop 96 would take 12 of those that are too small": the largest crop that takes half of them."""
+        found = [small for small in self.small if small >= LEAST_CROP]
+        if not found:
+            return f"; no --crop is smaller than {LEAST_CROP}" if self.small else ""
+        crop = min(sorted(found)[len(found) // 2], side) // SCALE * SCALE
+        return f"; --crop {crop} would take {sum(s >= crop for s in found):,} of those that are too small"
+
+
+@dataclass(frozen=True)
 class Crops:
-    """The centre crops of a collection, in order of name."""
+    """The crops of a collection, in order of name: each photo's middle, or its faces."""
 
     pixels: np.ndarray | Tensor
     """uint8 [N, 3, side, side], mapped from disk, or on a GPU"""
@@ -45,6 +77,11 @@ class Crops:
     """path of each crop's photo inside the folder"""
     skipped: dict[str, str]
     """photos left out, and why"""
+    tally: Tally = field(default_factory=Tally)
+    looks: np.ndarray | None = None
+    """uint8 [N, 32], of `look`; where they are known"""
+    rows: np.ndarray | None = None
+    """where among the pixels each crop is, where these hold others too"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,7 +101,7 @@ class Crops:
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """uint8 [len(indices), 3, side, side], on a GPU if the crops are there."""
-        chosen = np.asarray(indices)
+        chosen = np.asarray(indices) if self.rows is None else self.rows[np.asarray(indices)]
         if isinstance(self.pixels, Tensor):
             return self.pixels[send(torch.from_numpy(chosen), self.pixels.device)]
         return torch.from_numpy(self.pixels[chosen])
@@ -79,11 +116,18 @@ class Crops:
             indices = order[first : first + size]
             yield self.batch(indices[ranks.share(len(indices)).part])
 
-    def split(self, held_out: int | None) -> tuple["Crops", "Crops"]:
-        """(to train on, held out: the last by name, as many as `held_out_count` says)."""
-        count = count_to_hold_out(held_out, len(self))
-        first = Crops(self.pixels[:-count], self.names[:-count], self.skipped)
-        return first, self.last(count)
+    def split(self, held_out: int | None, by_look: bool = False) -> tuple["Crops", "Crops"]:
+        """(to train on, held out: the last by name, as many as `held_out_count` says).
+
+        by_look: photos that look alike stay on one side, so other ones or fewer may be held out.
+        """
+        held = positions_held_out(len(self), held_out, self.looks if by_look else None)
+        rest = np.delete(np.arange(len(self)), held)
+        if held[0] == len(rest):  # the last ones: no photo needs to be looked up
+            first = replace(self, pixels=self.pixels[: held[0]], names=self.names[: held[0]])
+            return first, self.last(len(held))
+        first = replace(self, names=[self.names[index] for index in rest], rows=rest)
+        return first, Crops(self.batch(held).numpy(), [self.names[index] for index in held], {})
 
     def last(self, count: int) -> "Crops":
         """The last `count` by name, or all where there are fewer; which photos were skipped is said of the whole."""
@@ -106,28 +150,52 @@ def count_to_hold_out(given: int | None, photos: int) -> int:
     return count
 
 
-def load_crops(data: str | Path, side: int) -> Crops:
+def positions_held_out(photos: int, given: int | None, looks: np.ndarray | None) -> list[int]:
+    """Of the photos by name, those that are held out. Raises UserError where nothing would be left to train on."""
+    count = count_to_hold_out(given, photos)
+    held = hold_out(looks, count) if looks is not None else []
+    if looks is not None and not held:
+        say(
+            "Each of these photos looks like others of them: the held-out ones have near-duplicates among those that "
+            "are trained on, so that the figures will flatter."
+        )
+    return held or list(range(photos - count, photos))
+
+
+def load_crops(data: str | Path, side: int, faces: bool = False) -> Crops:
     """The crops of a folder or a zip, from the cache where they are there: [N, 3, side, side], 3 bytes a pixel.
 
-    Broken photos and those that are smaller than a crop are skipped and named. Raises UserError where none is left.
+    faces: each face, framed as the training crops frame theirs, instead of the middle of each photo. What cannot be
+    used is skipped and named. Raises UserError where nothing is left.
     """
-    pixels, index = cached(data, side)
-    require_photos(data, index["names"], index["skipped"])
-    return Crops(pixels.reshape(-1, 3, side, side), index["names"], index["skipped"])
+    return cached_crops(open_collection(data), data, side, faces)
 
 
-def require_photos(data: str | Path, names: Sequence[str], skipped: dict[str, str]) -> None:
+def cached_crops(photos: Readable, data: str | Path, side: int, faces: bool) -> Crops:
+    """The same of any photos that the cache can hold; `data` is their name in messages."""
+    pixels, index = cached(photos, Cutting("faces" if faces else "centre", side))
+    tally = Tally(index["photos"], index["left_out"], index["small"])
+    require_photos(data, index["names"], index["skipped"], tally, side)
+    return Crops(pixels.reshape(-1, 3, side, side), index["names"], index["skipped"], tally, read_looks(index["looks"]))
+
+
+def read_looks(looks: Sequence[str]) -> np.ndarray:
+    """uint8 [N, 32], of their hexadecimal form in the cache's index."""
+    return np.frombuffer(bytes.fromhex("".join(looks)), np.uint8).reshape(len(looks), -1)
+
+
+def require_photos(data: str | Path, names: Sequence[str], skipped: dict[str, str], tally: Tally, side: int) -> None:
     """Raises UserError where no photo is left, with the reasons."""
     if not names:
-        raise UserError(f"none of the {len(skipped)} photos in {data} can be used: {first_reasons(skipped)}.")
+        raise UserError(
+            f"none of the {len(skipped)} photos in {data} can be used: {first_reasons(skipped)}"
+            f"{tally.smaller_crop(side)}."
+        )
 
 
 def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
     shown = "; ".join(f"{name} {reason}" for name, reason in list(skipped.items())[:most])
     return shown + (f"; and {len(skipped) - most} more" if len(skipped) > most else "")
-
-
-# The cache: a folder for each collection, of two files. The index is written last, so that it vouches for the other.
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:

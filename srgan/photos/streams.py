@@ -7,6 +7,8 @@ import tarfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -17,15 +19,18 @@ from braceexpand import (
     UnbalancedBracesError,  # pyright: ignore[reportAttributeAccessIssue] - missing in the package's stub
     braceexpand,
 )
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 from srgan import ranks
 from srgan.errors import UserError
-from srgan.photos.collections import read_crop
-from srgan.photos.crops import Crops, first_reasons, held_out_count
+from srgan.photos.collections import READING, cut_all, read_crop
+from srgan.photos.crops import Crops, cached_crops, first_reasons, held_out_count
+from srgan.photos.cutting import Cutting, open_photo
 from srgan.photos.finding import is_picture
+from srgan.photos.pieces import LeftOut, Pieces
 from srgan.training.config import Config
 
 SHUFFLE = 1000
@@ -161,6 +166,39 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """The first photos of a stream, as many as give `count` crops: the cache holds them like a folder's."""
+
+    source: Source
+    count: int
+
+    @property
+    def place(self) -> str:
+        return f"the first {self.count} of {self.source.identity}"
+
+    @property
+    def stamp(self) -> bytes:
+        """Of shards on this machine the size and time; others are told apart by their names alone."""
+        shards = [Path(name) for name in self.source.identity if Path(name).is_file()]
+        return READING + repr([(path.stat().st_size, path.stat().st_mtime_ns) for path in shards]).encode()
+
+    def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]:
+        count = 0
+        files = ((name, partial(open_photo, name, data)) for name, data in self.source.files(None, 0, 1))
+        for name, pieces in cut_all(files, cutting, None):
+            yield name, pieces
+            count += len(pieces.crops)
+            if count >= self.count:
+                return
+
+    def sample(self, most: int) -> Iterator[Image.Image]:
+        for name, data in itertools.islice(self.source.files(None, 0, 1), most):
+            photo = open_photo(name, data)
+            if not isinstance(photo, LeftOut):
+                yield photo
+
+
 # What a run trains on
 
 
@@ -286,11 +324,22 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
+def open_source(data: str) -> Source:
+    return HubDataset(data) if data.startswith("hf://") else TarShards(data)
+
+
+def faces_of_stream(data: str, side: int, count: int) -> Crops:
+    """The first `count` faces, or all where there are fewer, which the cache keeps: finding them takes too long to do
+    it again in every epoch. Raises UserError where there is none."""
+    crops = cached_crops(Beginning(open_source(data), count), data, side, faces=True)
+    return replace(crops, pixels=crops.pixels[:count], names=crops.names[:count])
+
+
 def open_stream(config: Config) -> tuple[Stream, Crops]:
     """(to train on, held out: the first usable photos, known by their content, so that no copy is trained on)."""
     data, side, epoch = config.data, config.crop, config.photos_per_epoch
     assert epoch is not None  # `make_config` refuses a stream without it
-    source: Source = HubDataset(data) if data.startswith("hf://") else TarShards(data)
+    source = open_source(data)
     count = held_out_count(config.held_out, epoch)
     crops: dict[bytes, tuple[str, np.ndarray]] = {}
     skipped: dict[str, str] = {}

@@ -1,9 +1,10 @@
 """Photos of anything, kept whole and trained on in windows at random places: for what is not centred as faces are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from srgan import ranks
 from srgan.photos.cache import cached
-from srgan.photos.collections import too_small
-from srgan.photos.crops import Crops, count_to_hold_out, require_photos, shuffled
+from srgan.photos.collections import open_collection
+from srgan.photos.crops import Crops, Tally, positions_held_out, read_looks, require_photos, shuffled
+from srgan.photos.cutting import Cutting, too_small
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Windows:
     """photos left out, and why"""
     reduce: float = 1.0
     """largest factor by which the part of a photo that a window shows is reduced"""
+    tally: Tally = field(default_factory=Tally)
+    looks: np.ndarray | None = None
+    """uint8 [N, 32], of `look`; where they are known"""
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -74,32 +79,52 @@ class Windows:
         small = picture.resize((self.side, self.side), Image.Resampling.BICUBIC)
         return np.asarray(small).transpose(2, 0, 1)
 
-    def split(self, held_out: int | None) -> tuple["Windows", Crops]:
-        """(to train on, the middle of those held out: the last photos by name, as many as `held_out_count` says)."""
-        count = count_to_hold_out(held_out, len(self.names))
-        first = replace(self, photos=self.photos[:-count], names=self.names[:-count])
-        middles = np.stack([self.middle(photo) for photo in self.photos[-count:]])
-        return first, Crops(middles, self.names[-count:], {})
+    def split(self, held_out: int | None, by_look: bool = False) -> tuple["Windows", Crops]:
+        """(to train on, the middle of those held out: the last photos by name, as many as `held_out_count` says).
+
+        by_look: photos that look alike stay on one side, so other ones or fewer may be held out.
+        """
+        held = positions_held_out(len(self.names), held_out, self.looks if by_look else None)
+        rest = sorted(set(range(len(self.names))) - set(held))
+        first = replace(self, photos=[self.photos[i] for i in rest], names=[self.names[i] for i in rest])
+        middles = np.stack([self.middle(self.photos[index]) for index in held])
+        return first, Crops(middles, [self.names[index] for index in held], {})
 
     def middle(self, pixels: np.ndarray) -> np.ndarray:
         top, left = ((extent - self.side) // 2 for extent in pixels.shape[1:])
         return pixels[:, top : top + self.side, left : left + self.side]
 
 
-def load_windows(data: str | Path, side: int, reduce: float = 1.0) -> Windows:
+MOST_SCALES = 4.0
+"""With `reduce` "auto", a window shows at most so many times its side of a photo that is sharp ..."""
+
+MOST_OF_PHOTO = 0.5
+"""... and at most this share of the median photo's shorter side."""
+
+
+def load_windows(data: str | Path, side: int, reduce: float | Literal["auto"] = 1.0) -> Windows:
     """The photos of a folder or a zip, from the cache where they are there; it takes 3 bytes a pixel.
 
-    Broken photos and those that are smaller than a window are skipped and named. Raises UserError where none is left.
+    reduce: as for `Windows`; "auto": each photo is reduced first until it is sharp, and windows show up to MOST_SCALES
+    times their side. Broken photos and those that are smaller than a window are skipped and named. Raises UserError
+    where none is left.
     """
-    pixels, index = cached(data)
-    arrays, names, skipped, start = [], [], dict(index["skipped"]), 0
-    for name, (height, width) in zip(index["names"], index["sizes"], strict=True):
+    pixels, index = cached(open_collection(data), Cutting("sharp", side) if reduce == "auto" else Cutting("whole"))
+    arrays, names, looks, skipped, start = [], [], [], dict(index["skipped"]), 0
+    small = list(index["small"])
+    for name, (height, width), look in zip(index["names"], index["sizes"], index["looks"], strict=True):
         stop = start + 3 * height * width
         if min(height, width) < side:
             skipped[name] = too_small(width, height, side)
+            small.append(min(height, width))
         else:
             arrays.append(pixels[start:stop].reshape(3, height, width))
             names.append(name)
+            looks.append(look)
         start = stop
-    require_photos(data, names, skipped)
-    return Windows(arrays, side, names, skipped, reduce)
+    tally = Tally(len(names), index["left_out"], small)
+    require_photos(data, names, skipped, tally, side)
+    if reduce == "auto":
+        shorter = float(np.median([min(photo.shape[1:]) for photo in arrays]))
+        reduce = max(1.0, min(MOST_SCALES, MOST_OF_PHOTO * shorter / side))
+    return Windows(arrays, side, names, skipped, reduce, tally, read_looks(looks))

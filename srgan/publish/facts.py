@@ -95,6 +95,7 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
 
 def counted(settings: Mapping[str, Any]) -> str:
     """What the length of a run's training photos is a number of."""
-    if settings.get("photos_per_epoch"):
+    if settings.get("photos_per_epoch") and settings.get("crop_at") != "faces":
         return "photos an epoch, streamed"
-    return "windows of the photos an epoch" if settings.get("crop_at") == "random" else "photos to train on"
+    kinds = {"random": "windows of the photos an epoch", "faces": "faces to train on"}
+    return kinds.get(str(settings.get("crop_at")), "photos to train on")

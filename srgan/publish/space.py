@@ -33,7 +33,10 @@ FILES_OF = {
         "__init__.py close_ups.py components.py figures.html gradio_changes.py handlers.py head.html "
         "offered_models.py proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
     ),
-    "srgan/photos": "__init__.py cache.py collections.py crops.py finding.py names.py streams.py windows.py",
+    "srgan/photos": (
+        "__init__.py cache.py choice.py collections.py crops.py cutting.py detail.py faces.py finding.py held_out.py "
+        "names.py pieces.py streams.py windows.py"
+    ),
     "srgan/pictures": (
         "__init__.py boxes.py colour.py colour_tags.py formats.py images.py metadata.py resampling.py sizes.py"
     ),

@@ -51,16 +51,22 @@ class Config:
         "number of photos kept for testing and never trained on: the last by name, or the first of a stream "
         "(default: 5 %% of them, at most 500; classic: 5)",
     )
+    held_out_by: Literal["look", "name"] = setting(
+        "look",
+        "look: photos that look alike, such as a burst's, are held out together or not at all, so that the figures do "
+        "not flatter; name: the last photos alone count (classic)",
+    )
     photos_per_epoch: int | None = setting(
         None,
         "photos per epoch, for tar shards and hf:// only, where it is required",
     )
     workers: int = setting(4, "processes per GPU that read and decode photos, for tar shards and hf:// only")
     crop: int = setting(128, "side in pixels of the square that is cut from each photo")
-    crop_at: Literal["centre", "random"] = setting(
-        "centre",
-        "where the square is cut. centre: in the middle, for aligned faces; random: at random places with random "
-        "quarter turns, as many per epoch as fit into the photo side by side, for any photos",
+    crop_at: Literal["auto", "centre", "faces", "random"] = setting(
+        "auto",
+        "where the square is cut. centre: in the middle, for aligned faces; faces: each face that is found, upright, "
+        "reduced and framed alike, for photos of people; random: at random places with random quarter turns, as many "
+        "per epoch as fit into the photo side by side, for any photos; auto: what suits the photos (classic: centre)",
     )
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
@@ -70,10 +76,11 @@ class Config:
         "the SRGAN paper; direct: one sub-pixel convolution, so that twice the --blocks take the same time",
     )
     jitter: float = setting(0.0, "largest random change of saturation, contrast, brightness and hue (classic: 0.05)")
-    reduce: float = setting(
-        1.0,
+    reduce: float | Literal["auto"] = setting(
+        "auto",
         "with --crop-at random: cut squares up to this many times larger than --crop, by a random factor, and "
-        "reduce them to --crop, so that the model learns things of every size; 1: reduce none",
+        "reduce them to --crop, so that the model learns things of every size; 1: reduce none; auto: reduce each "
+        "photo first until it is sharp, then cut squares up to 4 times larger",
     )
     degrade: Literal["clean", "copy", "web", "old", "any"] = setting(
         "clean",
@@ -170,7 +177,8 @@ class Config:
         features = self.discriminator != "features" or self.content == "perceptual"
         self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
-        self._require("reduce", 1 <= self.reduce <= LARGEST_REDUCTION, f"between 1 and {LARGEST_REDUCTION}")
+        reduce = self.reduce == "auto" or 1 <= float(self.reduce) <= LARGEST_REDUCTION
+        self._require("reduce", reduce, f"auto, or between 1 and {LARGEST_REDUCTION}")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")
         self._require("crop", self.crop >= 32 and self.crop % SCALE == 0, f"a multiple of {SCALE}, at least 32")
         self._require("shift", 0 <= self.shift <= self.crop // 4, "0 or more, and at most a quarter of --crop")
@@ -209,6 +217,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "fidelity_epochs": 0,
         "batch_size": 30,
         "held_out": 5,
+        "held_out_by": "name",
+        "crop_at": "centre",
         "jitter": 0.05,
         "content": "vgg54",
         "adversarial_weight": 1e-3,
@@ -235,6 +245,12 @@ position in the data count photos, so a step may have another number of them. `T
 with which the learning rates would have been others."""
 
 
+UNDECIDED = (("crop_at", "auto"),)
+"""Of these the run's folder has what was decided when it was begun."""
+
+BEFORE = {"crop_at": "centre", "held_out_by": "name", "reduce": 1.0}
+"""Defaults of old, for settings that were saved without these."""
+
 VERSION = 1
 """Of a run's settings and state. It is raised when this program would train a run on otherwise than it was begun: when
 a setting or its default changes its meaning, or state.pt its content."""
@@ -255,9 +271,14 @@ def make_config(given: dict[str, Any]) -> Config:
         )
     if config.photos_per_epoch is not None and not is_stream(config.data):
         raise UserError("--photos-per-epoch goes with tar shards and hf:// alone: an epoch of a folder is all of it.")
+    return checked(config)
+
+
+def checked(config: Config) -> Config:
+    """The same. Raises UserError where the crops do not go with the photos or with `--reduce`."""
     if config.crop_at == "random" and is_stream(config.data):
         raise UserError("--crop-at random goes with a folder or a zip alone: streamed photos are cut in the middle.")
-    if config.reduce > 1 and config.crop_at != "random":
+    if config.reduce not in ("auto", 1.0) and config.crop_at not in ("auto", "random"):
         raise UserError("--reduce goes with --crop-at random alone: other crops are cut as they are.")
     return config
 
@@ -269,6 +290,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
     setting that may not change.
     """
     saved = saved_config(folder)
+    given = {name: value for name, value in given.items() if (name, value) not in UNDECIDED}
     for name, value in given.items():
         if name not in FREE_ON_RESUME and value != getattr(saved, name):
             raise UserError(
@@ -288,7 +310,7 @@ def saved_config(folder: Path) -> Config:
             raise ValueError("it holds no settings")
         version = settings.pop("version", 0)
         if version == VERSION:
-            return Config(**settings)
+            return Config(**{**BEFORE, **settings})
     except FileNotFoundError:
         raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:

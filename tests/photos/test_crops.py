@@ -13,7 +13,7 @@ import torch
 from helpers import environment, is_one_sentence, make_photos, textured
 from PIL import Image
 
-import srgan.photos.collections
+import srgan.photos.cutting
 from srgan.errors import UserError
 from srgan.photos.crops import Crops, first_reasons, load_crops, shuffled
 from srgan.photos.finding import find_photos
@@ -218,7 +218,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, data: bytes | None = None) -> None:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(srgan.photos.collections, "open_rgb", refuse)
+    monkeypatch.setattr(srgan.photos.cutting, "open_rgb", refuse)
 
 
 def test_photos_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_build_that_was_cut_short_leaves_nothing_that_counts(
 ) -> None:
     monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / "cache"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(srgan.photos.collections, "to_tensor", interrupt)
+        patch.setattr(srgan.photos.cutting, "to_tensor", interrupt)
         load_crops(photos, 32)
     assert entries(tmp_path / "cache") == []
     assert len(load_crops(photos, 32).names) == 12

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, as_tensor, make_photos, rows, textured, train
+from helpers import ROOT, TINY, as_tensor, make_photos, rows, textured, train
 from PIL import Image
 
 from srgan.errors import UserError
@@ -64,6 +64,17 @@ def test_windows_show_more_of_a_photo_reduced_by_the_one_bicubic(folder: Path) -
     assert windows.window(0, 0.5, 0.5, 0.9).shape == (3, 32, 32)  # 32x33: too small to be reduced
     assert torch.equal(epoch(windows, start=4), epoch(windows)[4:])
     assert not torch.equal(epoch(windows), epoch(load_windows(folder, 32)))
+
+
+def test_large_photos_are_reduced_until_they_are_sharp(tmp_path: Path) -> None:
+    sharp = Image.open(ROOT / "examples" / "coffee.png").convert("RGB").resize((600, 400), Image.Resampling.BICUBIC)
+    sharp.save(tmp_path / "a-sharp.png")
+    sharp.resize((2400, 1600), Image.Resampling.BICUBIC).save(tmp_path / "b-blown-up.png")
+    windows = load_windows(tmp_path, 64, reduce="auto")
+    heights = [photo.shape[1] for photo in windows.photos]
+    assert heights[0] == 400 and 400 <= heights[1] <= 800
+    assert windows.reduce == min(4, sum(heights) / 2 / 2 / 64)  # half of the median photo
+    assert [photo.shape[1] for photo in load_windows(tmp_path, 64).photos] == [400, 1600]
 
 
 def test_windows_reach_every_place(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
         "data": "d", "photos_per_epoch": None, "workers": 2, "out": "o", "init": "m", "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
-        "seed": 11, "held_out": 4, "crop": 64, "crop_at": "random", "reduce": 3.5, "blocks": 2, "channels": 24,
+        "seed": 11, "held_out": 4, "held_out_by": "name",
+        "crop": 64, "crop_at": "random", "reduce": 3.5, "blocks": 2, "channels": 24,
         "upsampling": "direct", "jitter": 0.25, "degrade": "web", "content": "mse",
         "discriminator": "patches", "ssim_weight": 0.25, "fidelity_schedule": "warm-up",
         "adversarial_weight": 0.5, "pixel_weight": 0.75, "grid_weight": 2.5, "penalty_weight": 3.5, "shift": 4,
@@ -57,9 +58,21 @@ def test_windows_of_a_stream_are_refused() -> None:
         read("--data", "d.tar", "--photos-per-epoch", "9", "--crop-at", "random")
 
 
-def test_windows_alone_are_reduced() -> None:
+@pytest.mark.parametrize("crop_at", ["centre", "faces"])
+def test_windows_alone_are_reduced(crop_at: str) -> None:
     with pytest.raises(UserError, match="--reduce"):
-        read("--reduce", "2")
+        read("--reduce", "2", "--crop-at", crop_at)
+    assert read("--reduce", "2").reduce == 2  # auto may come to windows
+    assert read("--reduce", "auto", "--crop-at", crop_at).reduce == "auto"
+
+
+def test_runs_from_before_the_settings_of_crops_go_on_as_they_were(tmp_path: Path) -> None:
+    settings = dataclasses.asdict(read("--out", str(tmp_path)))
+    for name in ("crop_at", "reduce", "held_out_by"):
+        settings.pop(name)
+    (tmp_path / "settings.json").write_text(json.dumps({"version": VERSION, **settings}))
+    config = resume_config({"crop_at": "auto"}, tmp_path)
+    assert (config.crop_at, config.reduce, config.held_out_by) == ("centre", 1.0, "name")
 
 
 def test_features_are_judged_where_vgg19_looks_at_them() -> None:

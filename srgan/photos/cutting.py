@@ -1,0 +1,51 @@
+"""What is cut out of each photo before it is trained on: its middle, all of it, or its faces."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from srgan.errors import UserError
+from srgan.photos.detail import reduced_to_sharp
+from srgan.photos.faces import cut_faces
+from srgan.photos.pieces import LeftOut, Pieces
+from srgan.pictures.images import centre_crop, open_rgb, to_tensor
+
+WINDOWS = 4
+"""A photo is never reduced until it is sharp so far that less than so many crops fit side by side."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How photos are cut; a part of the cache's key."""
+
+    kind: Literal["centre", "whole", "sharp", "faces"]
+    """centre: the middle; whole: all of the photo; sharp: all of it, reduced until it is sharp; faces: each face"""
+    side: int = 0
+    """pixels of the crop, to which all but `whole` go"""
+
+    def cut(self, picture: Image.Image) -> Pieces:
+        """What an RGB picture gives. Raises UserError where the face detector is missing."""
+        if self.kind == "faces":
+            return cut_faces(picture, self.side)
+        if min(picture.size) < self.side:
+            words = too_small(picture.width, picture.height, self.side)
+            return Pieces(left_out=[LeftOut("too small", words, min(picture.size))])
+        if self.kind == "centre":
+            picture = centre_crop(picture, self.side, self.side)
+        elif self.kind == "sharp":
+            picture = reduced_to_sharp(picture, WINDOWS * self.side)
+        return Pieces([to_tensor(picture).numpy()])
+
+
+def too_small(width: int, height: int, side: int) -> str:
+    return f"is {width}x{height}, smaller than {side}x{side}"
+
+
+def open_photo(path: str | Path, data: bytes | None = None) -> Image.Image | LeftOut:
+    """The RGB picture in a file, or why there is none; `data` are the file's bytes where they are at hand."""
+    try:
+        return open_rgb(path, data)
+    except UserError as error:
+        return LeftOut("cannot be read", str(error).removeprefix(f"{path}: ").rstrip("."))

@@ -1,0 +1,168 @@
+"""Faces cut out of photos as the training crops frame theirs: upright, the eyes at the same places in each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from srgan.faces import detect, faces_in
+from srgan.photos.detail import detail
+from srgan.photos.pieces import LeftOut, Pieces
+
+EYES = (0.342, 0.52), (0.658, 0.52)
+"""Where a crop has the eye at its left and the one at its right, as shares of its side: medians of the 128x128 centres
+of CelebA's photos, as the detector finds them, made level and even."""
+
+LEAST_DETAIL = 0.05
+"""Of a crop, as `detail` measures it: with less a face is blurred. Of 150 CelebA crops the least has 0.09."""
+
+MOST_OUTSIDE = 0.08
+"""Of a crop's side: a face whose frame sticks out of its photo further is cut off. Up to there, the photo's last pixels
+are repeated."""
+
+LEAST_EYES = 0.2
+"""Distance of the eyes over the height of the face. Of one that looks to the side it is less, and its frame would show
+little but the middle of it."""
+
+LOOKS, LOOKED_AT, AROUND = 3, 320, 2.0
+"""A face is looked at again, this often at most, in a picture of so many pixels a side that shows it upright, and so
+many times its frame: eyes are found best there, and the detector reads a tilt as too small."""
+
+CLOSE = 0.01
+"""Of the frame's side: an eye that has moved less is found."""
+
+NO_FACE = "without a face"
+
+CUT_OFF = LeftOut("cut off", "is cut off by the edge of the photo")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A square in a photo, perhaps turned: what is at `point` of the crop, in shares of its side, lies at
+    `corner + point * edge` of the photo, in pixels; both as complex numbers, x + iy."""
+
+    corner: complex
+    edge: complex
+
+    @property
+    def side(self) -> float:
+        return abs(self.edge)
+
+    def at(self, point: complex) -> complex:
+        return self.corner + point * self.edge
+
+    def outside(self, size: tuple[int, int]) -> float:
+        """How far the furthest corner lies outside a picture of that size, of the frame's side."""
+        corners = [self.at(point) for point in (0, 1, 1j, 1 + 1j)]
+        beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in corners]
+        return max(0.0, *beyond) / self.side
+
+    def grown(self, factor: float) -> "Frame":
+        """The square so many times larger around the same middle."""
+        return Frame(self.at((1 - factor) * (0.5 + 0.5j)), self.edge * factor)
+
+
+def frame_of(eyes: tuple[complex, complex]) -> Frame:
+    """The frame that has these two points of a photo at EYES."""
+    first, second = (complex(*place) for place in EYES)
+    edge = (eyes[1] - eyes[0]) / (second - first)
+    return Frame(eyes[0] - first * edge, edge)
+
+
+def eyes_of(face: np.ndarray) -> tuple[complex, complex]:
+    return complex(*face[4:6]), complex(*face[6:8])
+
+
+def cut_faces(photo: Image.Image, side: int) -> Pieces:
+    """The faces of an RGB picture in crops of that side, from left to right, and those left out.
+
+    They are reduced to the crop, and none is enlarged. Raises UserError where the detector is missing.
+    """
+    found = Pieces()
+    faces = sorted(faces_in(photo), key=lambda face: face[0])
+    for number, face in enumerate(faces, start=1):
+        crop = cut_face(photo, face, side)
+        if isinstance(crop, LeftOut):
+            which = "its face" if len(faces) == 1 else f"face {number} of {len(faces)}"
+            found.left_out.append(crop._replace(words=f"{which} {crop.words}"))
+        else:
+            found.crops.append(crop)
+    if not faces:
+        found.left_out.append(LeftOut(NO_FACE, "shows no face that is found"))
+    return found
+
+
+def cut_face(photo: Image.Image, face: np.ndarray, side: int) -> np.ndarray | LeftOut:
+    """The crop of a face that the detector has found, uint8 [3, side, side], or why there is none."""
+    rough = frame_of(eyes_of(face))
+    if rough.side < 0.8 * side:  # looking again would not make it so much larger
+        return too_small(rough, side)
+    if rough.outside(photo.size) > 2 * MOST_OUTSIDE:
+        return CUT_OFF
+    frame, height = look_again(photo, rough, float(face[3]))
+    first, second = (frame.at(complex(*place)) for place in EYES)
+    if frame.side < side:
+        return too_small(frame, side)
+    if abs(second - first) < LEAST_EYES * height:
+        return LeftOut("turned away", "looks to the side")
+    if frame.outside(photo.size) > MOST_OUTSIDE:
+        return CUT_OFF
+    crop = cut(photo, frame, side)
+    if (sharpness := detail(crop)) < LEAST_DETAIL:
+        return LeftOut("blurred", f"is blurred (detail {sharpness:.3f}, less than {LEAST_DETAIL})")
+    return np.asarray(crop).transpose(2, 0, 1)
+
+
+def too_small(frame: Frame, side: int) -> LeftOut:
+    found = int(frame.side)
+    return LeftOut("too small", f"is {found}x{found}, smaller than {side}x{side}", found)
+
+
+def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, float]:
+    """The frame by the eyes as they are found in an upright picture of the face; and the face's height in pixels."""
+    for _ in range(LOOKS):
+        around = frame.grown(AROUND)
+        faces = list(detect(cut(photo, around, LOOKED_AT, quick=True), LOOKED_AT))
+        if not faces:
+            break
+        middle = complex(*EYES[0]) / 2 + complex(*EYES[1]) / 2
+        expected = ((middle - 0.5 - 0.5j) / AROUND + 0.5 + 0.5j) * LOOKED_AT
+        face = min(faces, key=lambda face: abs(sum(eyes_of(face)) / 2 - expected))
+        left, right = eyes_of(face)
+        if abs((left + right) / 2 - expected) > LOOKED_AT / AROUND / 4:  # somebody else's
+            break
+        better = frame_of((around.at(left / LOOKED_AT), around.at(right / LOOKED_AT)))
+        height = float(face[3]) / LOOKED_AT * around.side
+        moved = max(abs(better.at(complex(*eye)) - frame.at(complex(*eye))) for eye in EYES)
+        frame = better
+        if moved < CLOSE * frame.side:
+            break
+    return frame, height
+
+
+def cut(photo: Image.Image, frame: Frame, side: int, quick: bool = False) -> Image.Image:
+    """What a frame shows, brought to `side` pixels: turned at the photo's own resolution, then reduced by the bicubic.
+
+    The photo's last pixels are repeated outside of it. quick: reduced by means of whole pixels before it is turned.
+    """
+    corners = [frame.at(point) for point in (0, 1, 1j, 1 + 1j)]
+    left, top = (int(min(values)) - 4 for values in zip(*((z.real, z.imag) for z in corners), strict=True))
+    right, bottom = (int(max(values)) + 5 for values in zip(*((z.real, z.imag) for z in corners), strict=True))
+    part = with_edges(photo, left, top, right, bottom)
+    inside = Frame(frame.corner - complex(left, top), frame.edge)
+    if quick and (factor := int(frame.side / side)) > 1:
+        part, inside = part.reduce(factor), Frame(inside.corner / factor, inside.edge / factor)
+    fine = side * max(1, int(np.ceil(inside.side / side - 1e-6)))
+    step, start = inside.edge / fine, inside.corner
+    place = (step.real, -step.imag, start.real, step.imag, step.real, start.imag)
+    turned = part.transform((fine, fine), Image.Transform.AFFINE, place, Image.Resampling.BICUBIC)
+    return turned.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def with_edges(photo: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:
+    """A part of a photo that may reach beyond it, where its last pixels are repeated."""
+    columns = np.arange(left, right).clip(0, photo.width - 1)
+    rows = np.arange(top, bottom).clip(0, photo.height - 1)
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    inner = np.asarray(photo.crop(box))
+    return Image.fromarray(inner[rows - box[1]][:, columns - box[0]])
