@@ -184,7 +184,7 @@ def photos(config: Config) -> tuple[Photos, Crops]:
             crops = faces_of_stream(config.data, config.crop, count)
         else:
             crops = load_crops(config.data, config.crop, faces)
-    if faces and ranks.is_first():
+    if isinstance(crops, Crops) and faces and ranks.is_first():
         print(faces_found(crops))
     tell_skipped(crops.skipped)
     return crops.split(config.held_out, config.held_out_by == "look")

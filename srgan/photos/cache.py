@@ -46,9 +46,13 @@ def cache_limit() -> float:
 class Readable(Protocol):
     """Photos that the cache can hold: a folder's, a zip's, or a stream's."""
 
-    place: Path | str
-    stamp: bytes
-    """changes with any of them"""
+    @property
+    def place(self) -> Path | str: ...
+
+    @property
+    def stamp(self) -> bytes:
+        """Changes with any of them."""
+        ...
 
     def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]: ...
 

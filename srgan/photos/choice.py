@@ -29,6 +29,7 @@ MANY_ARE = 0.25
 class Sampled(Protocol):
     def sample(self, most: int) -> Iterator[Image.Image]:
         """Up to so many of the photos, RGB; those that cannot be read are left out."""
+        ...
 
 
 @dataclass(frozen=True)

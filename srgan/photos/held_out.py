@@ -45,6 +45,6 @@ def near_duplicates(looks: np.ndarray) -> int:
     """How many photos look like one shortly before them in the order of names."""
     alike = np.zeros(len(looks), bool)
     for distance in range(1, min(NEXT_TO, len(looks) - 1) + 1):
-        differing = np.unpackbits(looks[distance:] ^ looks[:-distance], axis=1).mean(1)
+        differing = np.unpackbits(np.bitwise_xor(looks[distance:], looks[:-distance]), axis=1).mean(1)
         alike[distance:] |= differing <= ALIKE
     return int(alike.sum())
