@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     try:
         ranks.join()
         if not own["resume"]:
-            given = ranks.from_first(lambda: with_network_of_init(given))
+            given = ranks.from_first(lambda: with_network_of_init(given)) | given  # places are each machine's own
         config = make_config(given)
         if own["resume"]:
             config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
