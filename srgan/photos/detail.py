@@ -16,8 +16,8 @@ MOST_TILES = 400
 """In a row or column of them every second, third, ... is left out of a larger photo."""
 
 SHARP = 0.3
-"""The detail of a sharp photo: nine in ten of the photos of a mixed collection have more. Once enlarged by bicubic, two times,
-three times or four, they are below it (medians) until they are reduced by 1.4 to 2, 2.8 and 2.8."""
+"""The detail of a sharp photo: nine in ten of a mixed collection have more. Once enlarged by bicubic, two times, three
+or four, they are below it (medians) until they are reduced by 1.4 to 2, 2.8 and 2.8."""
 
 REDUCTIONS = (1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0)
 """Factors that are tried on a photo."""
