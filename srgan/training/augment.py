@@ -1,17 +1,17 @@
-"""On the device and per photo: flip, colour jitter, and the low-resolution copy."""
+"""Random changes of each photo, on the device: flips, quarter turns and colour jitter."""
 
 import torch
 from torch import Tensor
 
 from srgan.device import send
-from srgan.pictures.images import normalize, reduce
+from srgan.pictures.images import normalize
 
 DRAWS = 7
 """Random numbers that a photo needs."""
 
 
-def training_pair(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = False) -> tuple[Tensor, Tensor]:
-    """uint8 crops [N, 3, 4H, 4W] -> (low [N, 3, H, W], high [N, 3, 4H, 4W]), floats in [-1, 1], randomly changed.
+def augmented(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = False) -> Tensor:
+    """uint8 crops [N, 3, H, W] -> floats in [-1, 1] of the same shape, randomly changed.
 
     draws: [DRAWS, N] between 0 and 1, from the CPU, so that the same seed gives the same changes on every device.
     turn: square crops are turned as well as mirrored.
@@ -22,7 +22,7 @@ def training_pair(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = Fal
         high = random_turn(high, upside, aside)
     if jitter:
         high = colour_jitter((high + 1) / 2, jitter, torch.stack(colours)) * 2 - 1
-    return reduce(high), high
+    return high
 
 
 def random_window(images: tuple[Tensor, ...], shift: int, generator: torch.Generator) -> tuple[Tensor, ...]:

@@ -25,10 +25,11 @@ from srgan.files import write_whole
 from srgan.measure.evaluation import evaluate, means, show
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import CropPictures
-from srgan.models import Generator
+from srgan.models import SCALE, Generator
 from srgan.photos.crops import Crops, Photos
+from srgan.pictures.images import reduce
 from srgan.ranks import Share
-from srgan.training.augment import DRAWS, random_window, training_pair
+from srgan.training.augment import DRAWS, augmented, random_window
 from srgan.training.config import Config
 from srgan.training.discriminators import FeatureDiscriminator, make_discriminator
 from srgan.training.gan_monitor import GanMonitor
@@ -276,12 +277,8 @@ class Trainer:
         random = step_generator(self.config.seed, self.epoch_number(), self.state.photos)
         draws = torch.rand(DRAWS, share.photos, generator=random)[:, share.part]
         turn = self.config.crop_at == "random"
-        low, high = training_pair(send(pixels, self.device), self.config.jitter, draws, turn)
-        if self.config.degrade != "clean":
-            draws = torch.rand(chain.DRAWS, share.photos, generator=random)[:, share.part]
-            noise = torch.randn(share.photos, *low.shape[1:], generator=random)[share.part]
-            amounts = chain.draw(self.config.degrade, draws).on(self.device)
-            low, high = chain.small_copy(high, amounts, send(noise, self.device))
+        high = augmented(send(pixels, self.device), self.config.jitter, draws, turn)
+        low, high = self.small_copy(high, share, random)
         low, high = (images.contiguous(memory_format=torch.channels_last) for images in (low, high))
         self.set_rates()
         if self.state.stage == "fidelity":
@@ -290,6 +287,15 @@ class Trainer:
             losses = self.detail_step(low, high, random, share.weight)
         self.update_ema(share.photos)
         return losses
+
+    def small_copy(self, high: Tensor, share: Share, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(small copies [N, 3, H, W], what they are to become again [N, 3, 4H, 4W]) as `--degrade` says."""
+        if self.config.degrade == "clean":
+            return reduce(high), high
+        draws = torch.rand(chain.DRAWS, share.photos, generator=random)[:, share.part]
+        small = (side // SCALE for side in high.shape[-2:])
+        noise = torch.randn(share.photos, high.shape[1], *small, generator=random)[share.part]
+        return chain.small_copy(high, chain.draw(self.config.degrade, draws).on(self.device), send(noise, self.device))
 
     def fidelity_step(self, low: Tensor, high: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
         """weight: of this rank's gradients in their mean."""
