@@ -251,7 +251,7 @@ UNDECIDED = (("crop_at", "auto"),)
 BEFORE = {"crop_at": "centre", "held_out_by": "name", "reduce": 1.0}
 """Defaults of old, for settings that were saved without these."""
 
-VERSION = 1
+VERSION = 2
 """Of a run's settings and state. It is raised when this program would train a run on otherwise than it was begun: when
 a setting or its default changes its meaning, or state.pt its content."""
 

@@ -284,7 +284,7 @@ def test_what_is_trained_may_not_change_on_resume(run: Path, name: str, value: A
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"version": 1, "colour": 1}', '{"version": 1, "epochs": "many"}', "\0"]
+    "content", ["", "{", "[]", '{"version": 2, "colour": 1}', '{"version": 2, "epochs": "many"}', "\0"]
 )
 def test_broken_settings_are_refused_by_name(run: Path, content: str) -> None:
     (run / "settings.json").write_text(content)
