@@ -248,9 +248,6 @@ with which the learning rates would have been others."""
 UNDECIDED = (("crop_at", "auto"),)
 """Of these the run's folder has what was decided when it was begun."""
 
-BEFORE = {"crop_at": "centre", "held_out_by": "name", "reduce": 1.0}
-"""Defaults of old, for settings that were saved without these."""
-
 VERSION = 2
 """Of a run's settings and state. It is raised when this program would train a run on otherwise than it was begun: when
 a setting or its default changes its meaning, or state.pt its content."""
@@ -310,7 +307,7 @@ def saved_config(folder: Path) -> Config:
             raise ValueError("it holds no settings")
         version = settings.pop("version", 0)
         if version == VERSION:
-            return Config(**{**BEFORE, **settings})
+            return Config(**settings)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
     except (ValueError, TypeError) as error:
