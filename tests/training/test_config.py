@@ -66,15 +66,6 @@ def test_windows_alone_are_reduced(crop_at: str) -> None:
     assert read("--reduce", "auto", "--crop-at", crop_at).reduce == "auto"
 
 
-def test_runs_from_before_the_settings_of_crops_go_on_as_they_were(tmp_path: Path) -> None:
-    settings = dataclasses.asdict(read("--out", str(tmp_path)))
-    for name in ("crop_at", "reduce", "held_out_by"):
-        settings.pop(name)
-    (tmp_path / "settings.json").write_text(json.dumps({"version": VERSION, **settings}))
-    config = resume_config({"crop_at": "auto"}, tmp_path)
-    assert (config.crop_at, config.reduce, config.held_out_by) == ("centre", 1.0, "name")
-
-
 def test_features_are_judged_where_vgg19_looks_at_them() -> None:
     assert read().judges_features()
     assert not read("--content", "mse").judges_features()
