@@ -15,6 +15,9 @@ SERVER = "http://127.0.0.1:7860"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+LINK = re.compile(r"\]\(<?([^)>\s]+)>?(?:\s+\"[^\"]*\")?\)")
+
+
 class Block(NamedTuple):
     language: str
     text: str
@@ -26,3 +29,9 @@ def blocks(page: Path) -> list[Block]:
 
 def without_blocks(text: str) -> str:
     return FENCE.sub("", text)
+
+
+def links(page: Path) -> list[str]:
+    """Targets of links and pictures inside the repository."""
+    targets = LINK.findall(without_blocks(page.read_text(encoding="utf-8")))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]

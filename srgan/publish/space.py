@@ -17,7 +17,12 @@ from srgan.publish.push import check_token, files_of, model_folder
 from srgan.shipped import ROOT
 
 FILES_OF = {
-    "": "LICENSE README.md app.py requirements.txt",
+    "": "CONTRIBUTING.md LICENSE README.md app.py requirements.txt",
+    "benchmarks": (
+        "degradations.md faces.md quality-Set5.png quality-img_align_celeba.png quality-sheet.png quality.md "
+        "recipes.md scaling.md training.md wear.md"
+    ),
+    "docs": "api.md architecture.md enlarge.md measure.md publish.md train.md",
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "

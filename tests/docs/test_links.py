@@ -7,18 +7,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from doc_pages import PAGES, without_blocks
+from doc_pages import PAGES, links, without_blocks
 from helpers import ROOT
 
 LINKING = [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md")), *sorted(ROOT.glob("weights/*/README.md"))]
-
-LINK = re.compile(r"\]\(<?([^)>\s]+)>?(?:\s+\"[^\"]*\")?\)")
-
-
-def links(page: Path) -> list[str]:
-    """Targets of links and pictures inside the repository."""
-    targets = LINK.findall(without_blocks(page.read_text(encoding="utf-8")))
-    return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 @cache

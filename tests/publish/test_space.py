@@ -4,10 +4,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from conftest import tiny_model
 from desk import Desk, at_a_desk
+from doc_pages import links
 from fake_hub import LICENSES, NEW_SPACE, Repo
 from helpers import says
 from huggingface_hub import RepoCard, SpaceHardware
@@ -19,7 +21,8 @@ from srgan.publish.space import FILES, FILES_OF, MARK, ROOT, for_a_space, local_
 
 SPACE = "alice/page"
 NEEDED = {
-    "app.py": "import gradio", "srgan/page/style.css": "body {}", "srgan/page/tabs.py": "", "LICENSE": "MIT",
+    "app.py": "import gradio", "CONTRIBUTING.md": "# Contributing",
+    "srgan/page/style.css": "body {}", "srgan/page/tabs.py": "", "LICENSE": "MIT",
     "requirements.txt": "gradio>=6\ntorch>=2.8\ntorchvision>=0.23\n",
     "README.md": "---\ntitle: Faces\nsdk: gradio\nsdk_version: 6.31.0\napp_file: app.py\n---\n# Faces\n",
     "srgan/__init__.py": "", "srgan/models.py": "x = 1", "examples/cat.png": "png",
@@ -156,7 +159,19 @@ def test_the_list_of_files_is_whole() -> None:
     if not tracked:
         pytest.skip("this is no clone")
     folders = tuple({name.partition("/")[0] for name in FILES_OF} - {""})
-    assert {name for name in tracked if name.startswith(folders)} == {name for name in FILES if "/" in name}
+    programs = {name for name in tracked if name.startswith("benchmarks/") and not name.endswith((".md", ".png"))}
+    assert {name for name in tracked if name.startswith(folders)} - programs == {name for name in FILES if "/" in name}
+
+
+def test_links_in_a_space_lead_to_files_that_are_uploaded() -> None:
+    dangling = [
+        (name, link)
+        for name in FILES if name.endswith(".md")
+        for link in links(ROOT / name)
+        if (path := unquote(link).partition("#")[0])
+        and (ROOT / name).parent.joinpath(path).resolve().relative_to(ROOT).as_posix() not in FILES
+    ]  # fmt: skip
+    assert dangling == []
 
 
 def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) -> None:
