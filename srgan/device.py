@@ -3,6 +3,7 @@
 import ctypes
 import math
 import sys
+from collections.abc import Container
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,13 +21,26 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """glibc's numbers for them, mallopt(3)."""
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """ "auto": CUDA where it is there, else the CPU; each rank has a GPU of its own. Raises UserError for a "cuda" that
-    is not there."""
+CHIPS = {"cuda": "CUDA", "xpu": "Intel GPU", "mps": "Apple GPU"}
+"""PyTorch's names of devices but the CPU, in the order of choice. AMD's chips are "cuda" to PyTorch."""
+
+
+def is_there(name: str) -> bool:
+    """Whether PyTorch can use a device of that name."""
+    if name == "mps":
+        return torch.backends.mps.is_available()
+    if name == "xpu":
+        return hasattr(torch, "xpu") and torch.xpu.is_available()
+    return name == "cpu" or torch.cuda.is_available()
+
+
+def choose_device(name: str = "auto", kinds: Container[str] = ("cpu", "cuda")) -> torch.device:
+    """ "auto": the first of CHIPS that is there and among the kinds, else the CPU; each rank has a GPU of its own.
+    Raises UserError for one that is not there."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no CUDA device that PyTorch can use.")
+        name = next((chip for chip in CHIPS if chip in kinds and is_there(chip)), "cpu")
+    if not is_there(name):
+        raise UserError(f"--device {name}: this machine has no {CHIPS[name]} device that PyTorch can use.")
     if name == "cuda" and ranks.world_size() > 1:
         if ranks.local() >= torch.cuda.device_count():
             raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: start as many processes, or fewer.")
@@ -34,10 +48,19 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def device_name(device: torch.device) -> str:
+    """For people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.xpu.get_device_name(device) if device.type == "xpu" else CHIPS.get(device.type, "CPU")
+
+
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     """bfloat16 where it was asked for, or for "auto" where the chip has instructions for it; float32 elsewhere."""
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
+        fast = device.type == "cpu" and cpu_has_bf16()
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
@@ -55,7 +78,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether a device, or the CPU's allocator, had no room."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+    told = any(words in str(error) for words in ("DefaultCPUAllocator", "MPS backend out of memory"))
+    return told or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def keep_memory(device: torch.device) -> None:
@@ -80,8 +104,8 @@ def share_memory() -> None:
 
 def free_memory(device: torch.device) -> None:
     """Gives back to the system what is kept for later use."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()
     elif libc := glibc():
         libc.malloc_trim(0)
 

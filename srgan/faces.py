@@ -131,23 +131,31 @@ def frame(face: np.ndarray) -> Box:
 
 
 def draw_faces(
-    enlarged: Image.Image, upscaler: Upscaler, picture: Image.Image, faces: Sequence[Box], detail: float = 1.0
+    enlarged: Image.Image,
+    upscaler: Upscaler,
+    picture: Image.Image,
+    faces: Sequence[Box],
+    detail: float = 1.0,
+    best: bool = False,
 ) -> Image.Image:
     """The enlargement of a picture, to any size up to 4 times its own, with its faces as `upscaler` enlarges them.
 
     Inside a face's box all is `upscaler`'s, and FADE of its side beyond nothing; between, one becomes the other.
+    best: as for `Upscaler.enlarge`.
     """
     picture, drawn = as_standard(picture), enlarged.copy()
     for face in faces:
-        draw_face(drawn, upscaler, picture, face, detail)
+        draw_face(drawn, upscaler, picture, face, detail, best)
     return drawn
 
 
-def draw_face(drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float) -> None:
+def draw_face(
+    drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float, best: bool
+) -> None:
     grid = Grid.between(picture.size, drawn.size, SCALE)
     fade = max(1, round(FADE * face.side))
     area = face.grown(fade, Box(0, 0, *picture.size))
-    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, around=AROUND)
+    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best)
     corner = grid.place(area)
     for part in area.parts(MIXED):
         place = grid.place(part)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory, keep_memory
 from srgan.errors import UserError
 from srgan.hub import find_model, is_hub_name
-from srgan.model_folder import Model, load_model
+from srgan.model_folder import Model, ModelConfig, load_model
 from srgan.models import SCALE, Generator
 from srgan.pictures.boxes import Box
 from srgan.pictures.formats import as_standard
@@ -30,18 +30,21 @@ from srgan.pictures.images import (
     where_flat,
 )
 from srgan.pictures.resampling import Grid
-from srgan.pictures.sizes import FOUR_TIMES, Steps, TargetSize
+from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.shipped import WEIGHTS
 
 SHIPPED_MODEL = WEIGHTS / "celeba-faces"
 
-TILE = {"cpu": 512, "cuda": 1024}
+TILE = {"cpu": 512, "cuda": 1024, "xpu": 1024, "mps": 512}
 """Largest side of the tiles that the low-resolution part takes: its 64 channels are 128 bytes a pixel in bf16. Smaller
 ones cost time for what they overlap, and larger ones only memory: one at a time fills a device."""
 
 IMAGE_TILES = 4
 """So many times smaller are the enlarging part's tiles: it takes 24 times as much memory a pixel, but looks only 3
 pixels around."""
+
+MOST_DIFFERENCE = EIGHT_BITS / 2
+"""Between a device's float32 and the CPU's, in [-1, 1]: less than one level of a picture."""
 
 LEAST_TILE = 32
 """Where not even such a tile fits, memory is given up on."""
@@ -76,13 +79,15 @@ class Upscaler:
     """A model folder's generator on a device.
 
     >>> Upscaler.load().enlarge(Image.open("small.png"), detail=0.8).save("large.png")
+
+    `fallback` is a sentence where the chip that "auto" would take does not work, so that the CPU is taken; else "".
     """
 
     def __init__(
         self, model: Model, name: str = "", device: str = "auto", precision: str = "auto", commit: str = ""
     ) -> None:
         self.model, self.name, self.commit = model, name, commit
-        self.device = choose_device(device)
+        self.device, self.fallback = working_device(device)
         self.dtype = choose_dtype(self.device, precision)
         self.tile = TILE[self.device.type]
         self._fitted = 0
@@ -119,6 +124,8 @@ class Upscaler:
         watch: Watch = unwatched,
         *,
         touch: Touch | None = None,
+        best: bool = False,
+        tileable: bool = False,
     ) -> Image.Image:
         """The picture at 4 times its width and height or at the size asked for, upright, with its colour profile and
         DPI in `info`.
@@ -131,42 +138,49 @@ class Upscaler:
         for, and its last result is reduced once, by the antialiased bicubic; where the result is smaller than the
         picture, the picture is reduced to its size first, and cleaned up at that size. watch: see `Watch`.
 
+        best: the mean with what the mirrored picture gives, in twice the time. tileable: beyond each edge the picture
+        goes on with its opposite one, so that the result can be laid beside itself as the picture can.
+
         Raises UserError when detail is outside 0 to 1, or the result more than 16 times as wide and high.
         """
         picture = as_standard(picture)
         steps = size.steps(*picture.size)
         colour = opaque(picture) if picture.mode.endswith("A") else picture
-        large = self._enlarge_opaque(colour, steps, detail, watch, touch)
-        if colour is not picture:
-            large.putalpha(resize_alpha(picture.getchannel("A"), steps.size))
-        large.info = dict(picture.info)
-        return large
-
-    def _enlarge_opaque(
-        self, colour: Image.Image, steps: Steps, detail: float, watch: Watch, touch: Touch | None
-    ) -> Image.Image:
-        large, done, whole = reduced(colour, steps.reduced), 0, sum(steps.work)
-        for number, (size, work) in enumerate(zip(steps.passes, steps.work, strict=True)):
-            small = large
-            large = Image.new(colour.mode, size)
-            self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole))
+        large = reduced(colour, steps.reduced, tileable)
+        done, whole = 0, sum(steps.work)
+        for number, (passed, work) in enumerate(zip(steps.passes, steps.work, strict=True)):
+            small, large = large, Image.new(colour.mode, passed)
+            self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole), best, tileable)
             if touch and number == 0:
                 large = touch(large, small)
             done += work
+        if colour is not picture:
+            large.putalpha(resize_alpha(picture.getchannel("A"), steps.size, tileable=tileable))
+        large.info = dict(picture.info)
         return large
 
-    def _draw(self, large: Image.Image, small: Image.Image, detail: float, watch: Watch) -> None:
-        def read(box: Box) -> Tensor:
-            return to_network(small.crop(box))
+    def _draw(
+        self, large: Image.Image, small: Image.Image, detail: float, watch: Watch, best: bool, tileable: bool
+    ) -> None:
+        """Fills `large` with the enlargement of `small`."""
+        grid, generator = Grid.between(small.size, large.size, SCALE), self.generator(self.check_detail(detail))
+        sees = generator.features_radius + generator.image_radius + grid.reach
+        source = Source.of(small, sees if tileable else 0)
 
         def write(place: Box, image: Tensor) -> None:
             large.paste(from_network(image[0], large.mode), (place.left, place.top))
 
-        whole, grid = Box(0, 0, *small.size), Grid.between(small.size, large.size, SCALE)
-        self._run(whole, whole, grid, read, write, detail, small.mode == "I;16", watch)
+        area, deep = Box(0, 0, *small.size), small.mode == "I;16"
+        self._run(area, source.whole, grid, source.read, write, detail, deep, watch, best)
 
     def enlarge_part(
-        self, picture: Image.Image, part: Box, size: tuple[int, int], detail: float = 1.0, around: int = 0
+        self,
+        picture: Image.Image,
+        part: Box,
+        size: tuple[int, int],
+        detail: float = 1.0,
+        around: int = 0,
+        best: bool = False,
     ) -> Image.Image:
         """What of a picture's enlargement to a size, at most 4 times its own, lies in a part of it; without alpha.
 
@@ -186,7 +200,7 @@ class Upscaler:
             inside = place.inside(corner)
             drawn.paste(from_network(image[0], drawn.mode), (inside.left, inside.top))
 
-        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16")
+        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16", best=best)
         return drawn
 
     def enlarge_timed(
@@ -222,17 +236,18 @@ class Upscaler:
         detail: float,
         deep: bool = False,
         watch: Watch = unwatched,
+        best: bool = False,
     ) -> None:
         """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
 
         The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
         memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER.
 
-        area: what is enlarged of `whole`, which is what can be read. deep: of 16 bits.
+        area: what is enlarged of `whole`, which is what can be read. deep: of 16 bits. best: as for `enlarge`.
         """
         # bf16 tells no more than 256 levels apart.
         generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
-        tile = Tiles(generator, whole, grid, read, write, SIXTEEN_BITS if deep else EIGHT_BITS, self.device)
+        tile = Tiles(generator, whole, grid, read, write, SIXTEEN_BITS if deep else EIGHT_BITS, self.device, best)
         waiting, done = [area], 0
         while waiting:
             box = waiting.pop()
@@ -295,6 +310,7 @@ class Tiles:
     level: float
     """one step of the picture's levels"""
     device: torch.device
+    best: bool = False
 
     def enlarge(self, box: Box, side: int, watch: Watch) -> None:
         """Writes `box`, in parts of that side. Whatever lies within reach of an edge that is not the picture's own is
@@ -305,8 +321,7 @@ class Tiles:
         low = self.read(seen).to(self.device)
         low = normalize(low) if low.dtype == torch.uint8 else low
         shown = low.to(next(generator.parameters()).dtype).contiguous(memory_format=torch.channels_last)
-        features = generator.to_features(shown, partial(tell_part, watch, 0.0, FEATURES_SHARE))
-        features = kept.inside(seen).of(features)
+        features = [kept.inside(seen).of(each) for each in self.features(shown, watch)]
         parts = box.parts(side)
         for number, part in enumerate(parts):
             tell_part(watch, FEATURES_SHARE, 1 - FEATURES_SHARE, number / len(parts))
@@ -315,13 +330,62 @@ class Tiles:
                 continue
             used = part.grown(reach, whole)
             around = used.grown(generator.image_radius, whole)
-            window = around.inside(kept).of(features).contiguous(memory_format=torch.channels_last)
-            image = used.inside(around).of(generator.to_image(window), SCALE)
+            image = used.inside(around).of(self.image([around.inside(kept).of(each) for each in features]), SCALE)
             near = used.grown(FLAT_RADIUS + 1, whole)
             flat = where_flat(near.inside(seen).of(low).float(), self.level)
             image = torch.lerp(image.float(), *(used.inside(near).of(values, SCALE) for values in flat))
             self.write(place, self.grid.resample(image, used, place))
         watch(1.0)
+
+    def features(self, low: Tensor, watch: Watch) -> list[Tensor]:
+        """Of what the network sees; and, where the best is asked for, of its mirror image, turned back."""
+        share = FEATURES_SHARE / 2 if self.best else FEATURES_SHARE
+        found = [self.generator.to_features(low, partial(tell_part, watch, 0.0, share))]
+        if self.best:
+            mirrored = low.flip(-1).contiguous(memory_format=torch.channels_last)
+            found.append(self.generator.to_features(mirrored, partial(tell_part, watch, share, share)).flip(-1))
+        return found
+
+    def image(self, features: list[Tensor]) -> Tensor:
+        plain, *mirrored = features
+        image = self.generator.to_image(plain.contiguous(memory_format=torch.channels_last))
+        for each in mirrored:
+            each = each.flip(-1).contiguous(memory_format=torch.channels_last)
+            image = (image + self.generator.to_image(each).flip(-1)) / 2
+        return image
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture that parts are read from. With a margin it goes on beyond its edges with the opposite ones."""
+
+    picture: Image.Image
+    """with the margin on each side"""
+    margin: int
+
+    @classmethod
+    def of(cls, picture: Image.Image, margin: int) -> "Source":
+        if not margin:
+            return cls(picture, 0)
+        width, height = picture.size
+        wrapped = Image.new(picture.mode, (width + 2 * margin, height + 2 * margin))
+        for top in range(margin % height - height, height + 2 * margin, height):
+            for left in range(margin % width - width, width + 2 * margin, width):
+                wrapped.paste(picture, (left, top))
+        return cls(wrapped, margin)
+
+    @property
+    def whole(self) -> Box:
+        """What can be read, counted from the picture's own corner."""
+        width, height = self.picture.size
+        return Box(-self.margin, -self.margin, width - self.margin, height - self.margin)
+
+    def crop(self, box: Box) -> Image.Image:
+        return self.picture.crop(box.inside(self.whole))
+
+    def read(self, box: Box) -> Tensor:
+        """As the network takes it."""
+        return to_network(self.crop(box))
 
 
 def tell_part(watch: Watch, before: float, part: float, share: float) -> None:
@@ -344,16 +408,16 @@ def load_or_shipped(
         return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 
 
-def reduced(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def reduced(picture: Image.Image, size: tuple[int, int], tileable: bool = False) -> Image.Image:
     """L, RGB or I;16 by the one bicubic; the picture itself where it has that size."""
     if picture.size == size:
         return picture
-    small = Image.new(picture.mode, size)
-    grid, whole = Grid.between(picture.size, size), Box(0, 0, *picture.size)
-    for part in whole.parts(TILE["cpu"]):
-        seen, place = part.grown(grid.reach, whole), grid.place(part)
+    small, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)
+    source = Source.of(picture, grid.reach if tileable else 0)
+    for part in Box(0, 0, *picture.size).parts(TILE["cpu"]):
+        seen, place = part.grown(grid.reach, source.whole), grid.place(part)
         if place.width and place.height:
-            low = to_network(picture.crop(seen))
+            low = source.read(seen)
             low = normalize(low) if low.dtype == torch.uint8 else low
             small.paste(from_network(grid.resample(low, seen, place)[0], picture.mode), (place.left, place.top))
     return small
@@ -364,14 +428,43 @@ def enlarge_alpha(alpha: Image.Image) -> Image.Image:
     return resize_alpha(alpha, (SCALE * alpha.width, SCALE * alpha.height))
 
 
-def resize_alpha(alpha: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"]) -> Image.Image:
+def resize_alpha(
+    alpha: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"], tileable: bool = False
+) -> Image.Image:
     """L -> L at another size, by the one bicubic, in tiles."""
-    whole, grid = Box(0, 0, *alpha.size), Grid.between(alpha.size, size)
-    resized = Image.new("L", size)
-    for part in whole.parts(tile):
-        seen, place = part.grown(grid.reach, whole), grid.place(part)
+    resized, grid = Image.new("L", size), Grid.between(alpha.size, size)
+    source = Source.of(alpha, grid.reach if tileable else 0)
+    for part in Box(0, 0, *alpha.size).parts(tile):
+        seen, place = part.grown(grid.reach, source.whole), grid.place(part)
         if place.width and place.height:
-            window = normalize(torch.from_numpy(np.array(alpha.crop(seen))))[None, None]
+            window = normalize(torch.from_numpy(np.array(source.crop(seen))))[None, None]
             pixels = to_pixels(grid.resample(window, seen, place))[0, 0]
             resized.paste(Image.fromarray(pixels.numpy()), (place.left, place.top))
     return resized
+
+
+@cache
+def working_device(name: str) -> tuple[torch.device, str]:
+    """The device of that name, and ""; or where "auto" names one that does not give what the CPU gives, the CPU, and a
+    sentence on that. PyTorch is younger on all devices but the CPU and NVIDIA's."""
+    device = choose_device(name, TILE)
+    if name != "auto" or device.type == "cpu" or (device.type == "cuda" and not torch.version.hip):
+        return device, ""
+    problem = difference_from_cpu(device)
+    if not problem:
+        return device, ""
+    return torch.device("cpu"), f"{device.type.upper()} is not used, because {problem}: the CPU is taken."
+
+
+def difference_from_cpu(device: torch.device) -> str:
+    """What is wrong with a device, by a small network with random weights in float32; "" for nothing."""
+    model = Model(ModelConfig(channels=16, blocks=2, recipe="classic"), {}, {})
+    network = Generator(model.config.channels, model.config.blocks)
+    model.weights["detail"] = network.state_dict()
+    low = torch.rand(1, 3, 24, 20) * 2 - 1
+    try:
+        theirs = Upscaler(model, "", device.type, "fp32").restore(low)
+    except Exception as error:  # a driver may raise anything
+        return f"it fails ({type(error).__name__})"
+    difference = float((theirs - Upscaler(model, "", "cpu", "fp32").restore(low)).abs().max())
+    return "" if difference < MOST_DIFFERENCE else f"its float32 differs from the CPU's by {difference:.2g} of 2"

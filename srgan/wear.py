@@ -8,7 +8,7 @@ JPEG, whatever the file (a PNG screenshot of a JPEG is worn too); and how much o
 for wear.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -82,13 +82,14 @@ class Automatic:
         choice = judge(picture, self.worn)
         return (self.worn if choice.worn else self.clean), choice
 
-    def enlarge(self, picture: Image.Image, detail: float = 1.0) -> Image.Image:
-        """`Upscaler.enlarge` by the model that `choose` gives, with WORN_DETAIL times the detail for worn pictures.
+    def enlarge(self, picture: Image.Image, detail: float = 1.0, *size: Any, **how: Any) -> Image.Image:
+        """`Upscaler.enlarge` by the model that `choose` gives, with WORN_DETAIL times the detail for worn pictures; all
+        else as it takes it.
 
         Raises UserError when detail is outside 0 to 1.
         """
         upscaler, choice = self.choose(picture)
-        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)))
+        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:

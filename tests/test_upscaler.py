@@ -1,5 +1,6 @@
 """Enlarging pictures: sizes, tiles, the blend between the two weight sets, and odd pictures."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from srgan.pictures.boxes import Box
 from srgan.pictures.images import bicubic, normalize, to_pixels
 from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, resize_alpha
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, difference_from_cpu, resize_alpha, working_device
 
 
 @pytest.fixture
@@ -375,6 +376,53 @@ def test_the_watch_sees_all_of_the_work_and_may_end_it(upscaler: Upscaler) -> No
     assert np.array_equal(pixels(large), pixels(upscaler.enlarge(picture, size=size)))
 
 
+# The mirrored picture, and textures
+
+
+@pytest.mark.parametrize("tile", [9, 512])
+def test_the_best_is_the_mean_with_the_mirrored_picture(upscaler: Upscaler, tile: int) -> None:
+    picture = textured(2, 53, 31)
+    mirror = Image.Transpose.FLIP_LEFT_RIGHT
+    wanted = (
+        pixels(upscaler.enlarge(picture)) + pixels(upscaler.enlarge(picture.transpose(mirror)).transpose(mirror))
+    ) / 2
+    upscaler.tile = tile
+    shares: list[float] = []
+    best = upscaler.enlarge(picture, watch=shares.append, best=True)
+    assert np.abs(pixels(best) - wanted).max() <= 1
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    assert np.abs(pixels(best) - pixels(upscaler.enlarge(picture))).max() > 2
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "tile"),
+    [("x4", "RGB", 9), ("x1.5", "RGB", 512), ("x8", "RGB", 512), ("width 10", "LA", 512), ("x4", "I;16", 512)],
+)
+def test_a_tileable_result_is_the_middle_of_many_laid_side_by_side(
+    upscaler: Upscaler, size: str, mode: str, tile: int
+) -> None:
+    picture = textured(2, 20, 12)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    elif mode == "LA":
+        picture = picture.convert("LA")
+        picture.putalpha(textured(3, 20, 12).convert("L").point(lambda level: max(level, 1)))
+    else:
+        picture = picture.convert(mode)
+    many = Image.new(picture.mode, (5 * 20, 5 * 12))
+    for number in range(25):
+        many.paste(picture, (number % 5 * 20, number // 5 * 12))
+    upscaler.tile = tile
+    target = TargetSize.parse(size)
+    found = upscaler.enlarge(picture, size=target, tileable=True)
+    width, height = found.size
+    middle = upscaler.enlarge(many, size=TargetSize(fit=(5 * width, 5 * height)))
+    assert middle.size == (5 * width, 5 * height)
+    wanted = middle.crop((2 * width, 2 * height, 3 * width, 3 * height))
+    level = 257 if mode == "I;16" else 1
+    assert np.abs(pixels(found) - pixels(wanted)).max() <= 2 * level
+
+
 # Flat parts
 
 
@@ -549,6 +597,47 @@ def test_a_device_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
         choose_device("cuda")
     assert is_one_sentence(str(caught.value))
     assert choose_device("auto") == torch.device("cpu")
+
+
+@pytest.fixture
+def with_an_apple_chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that says it has one, and does not."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    working_device.cache_clear()
+    yield
+    working_device.cache_clear()
+
+
+@pytest.mark.usefixtures("with_an_apple_chip")
+def test_a_chip_that_does_not_work_is_left_alone_and_that_is_said(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here there is none: whatever is sent to it fails."""
+    upscaler = Upscaler(model)
+    assert upscaler.device.type == "cpu" and "MPS" in upscaler.fallback and is_one_sentence(upscaler.fallback)
+    working_device.cache_clear()
+    monkeypatch.setattr(srgan.upscaler, "difference_from_cpu", lambda device: "")
+    assert working_device("auto") == (torch.device("mps"), "")
+    assert choose_device("auto").type == "cpu"  # training takes CUDA or the CPU
+
+
+@pytest.mark.usefixtures("with_an_apple_chip")
+@pytest.mark.parametrize(("error", "works"), [(0.0, True), (1e-4, True), (0.05, False), (float("nan"), False)])
+def test_a_chip_has_to_compute_what_the_cpu_computes(
+    monkeypatch: pytest.MonkeyPatch, error: float, works: bool
+) -> None:
+    restore, chosen = Upscaler.restore, srgan.upscaler.working_device
+
+    def on_a_chip(name: str) -> tuple[torch.device, str]:
+        return (torch.device("cpu"), "chip") if name == "mps" else chosen(name)
+
+    def off(self: Upscaler, low: torch.Tensor) -> torch.Tensor:
+        return restore(self, low) + (error if self.fallback == "chip" else 0.0)
+
+    monkeypatch.setattr(srgan.upscaler, "working_device", on_a_chip)
+    monkeypatch.setattr(Upscaler, "restore", off)
+    assert (difference_from_cpu(torch.device("mps")) == "") == works
 
 
 def test_precision_is_as_asked_and_otherwise_what_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""python -m srgan upscale | evaluate | export | push | space | train | demo"""
+"""python -m srgan upscale | evaluate | export | push | space | doctor | train | demo"""
 
 import argparse
 import importlib
@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from srgan.commands import evaluate, export, upscale
+from srgan.commands import doctor, evaluate, export, upscale
 from srgan.commands.arguments import OneLineParser
+from srgan.device import CHIPS
 from srgan.errors import UserError
 from srgan.hub import HubError
 from srgan.model_folder import read_config
@@ -68,8 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
             help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",
         )  # fmt: skip
     for command in (upscaling, measuring):
-        command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-        command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+        add_chip(command)
 
     publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
     publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
@@ -88,11 +88,22 @@ def build_parser() -> argparse.ArgumentParser:
     space.add_argument("--replace", action="store_true", help="delete what another program has in this Space")
     space.set_defaults(run=run_space)
 
+    checking = commands.add_parser(
+        "doctor", help="print versions, chips, speed and places: what a report of a problem needs", allow_abbrev=False
+    )
+    checking.set_defaults(run=doctor.run)
+    add_chip(checking)
+
     for command in (publish, space):
         command.add_argument("--private", action="store_true", help="for you alone to see")
     for name, text in PROGRAMS.items():  # for --help: `main` does not come here with them
         commands.add_parser(name, help=text, add_help=False)
     return parser
+
+
+def add_chip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", *CHIPS), default="auto")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
 
 
 def run_push(arguments: argparse.Namespace) -> int:

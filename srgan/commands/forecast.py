@@ -51,10 +51,14 @@ def seconds_a_pixel(upscaler: Upscaler, detail: float) -> float:
     return OVERLAP * min(upscaler.enlarge_timed(picture, detail)[1] for _ in range(2)) / 1000 / TRIAL_SIDE**2
 
 
-def forecast(sizes: Sequence[tuple[int, int]], target: TargetSize, upscaler: Upscaler, detail: float) -> str:
-    """ "12 MP become 195 MP, about 18 minutes here; --scale 2 gives 49 MP.", or "" ahead of short work."""
+def forecast(
+    sizes: Sequence[tuple[int, int]], target: TargetSize, upscaler: Upscaler, detail: float, times: int = 1
+) -> str:
+    """ "12 MP become 195 MP, about 18 minutes here; --scale 2 gives 49 MP.", or "" ahead of short work.
+
+    times: so often the network is applied to each."""
     steps = [target.steps(*size) for size in sizes]
-    work, largest = sum(sum(step.work) for step in steps), max((area(step.size) for step in steps), default=0)
+    work, largest = times * sum(sum(step.work) for step in steps), max((area(step.size) for step in steps), default=0)
     if work < LEAST_WORK and largest <= LARGE_PIXELS:
         return ""
     seconds = work * seconds_a_pixel(upscaler, detail)

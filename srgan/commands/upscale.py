@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--faces", action="store_true", help="have the model that ships draw the faces that are found, with --model"
     )
     parser.add_argument(
+        "--best", action="store_true", help="take the mean with what the mirrored picture gives: twice the time"
+    )
+    parser.add_argument(
+        "--tileable", action="store_true", help="for textures: keep the seams closed when results are laid side by side"
+    )
+    parser.add_argument(
         "--format", choices=(*FORMATS, SAME),
         help="of results that are not named; same: each picture's own (default: png)",
     )  # fmt: skip
@@ -150,6 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_overwriting(places.pairs[0][1], arguments)
     assumed: Counter[str] = Counter()
     way = choose_way(arguments, target, assumed, say_why=len(places.pairs) == 1)
+    if way.upscaler.fallback and ranks.is_first():
+        print(f"srgan upscale: {way.upscaler.fallback}", file=sys.stderr)
     read = read_damaged if arguments.damaged else read_whole
     work = Work(read, way.enlarge, target, choose_saving(arguments))
     if places.is_one:
@@ -180,7 +188,7 @@ def choose_saving(arguments: argparse.Namespace) -> Save:
 def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: argparse.Namespace) -> None:
     """Says what long work will make, and asks where a result becomes very large. Raises UserError for a no."""
     sizes = sizes_of([photo for photo, _ in pairs])
-    sentence = forecast(sizes, target, way.upscaler, arguments.detail)
+    sentence = forecast(sizes, target, way.upscaler, arguments.detail, times=2 if arguments.best else 1)
     if sentence:
         print(f"srgan upscale: {sentence}", file=sys.stderr)
     if ranks.world_size() == 1 and not arguments.yes and any(is_large(size, target) for size in sizes):
@@ -199,6 +207,7 @@ def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Count
 
 
 def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
+    best, tileable = arguments.best, arguments.tileable
     models = Automatic.load(arguments.device, arguments.precision)
     for upscaler in (models.clean, models.worn):
         upscaler.check_detail(arguments.detail)
@@ -206,7 +215,9 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         upscaler, choice = models.choose(picture)
         assumed["worn" if choice.worn else "clean"] += 1
-        enlarged = upscaler.enlarge(picture, choice.detail(arguments.detail), target, watch)
+        enlarged = upscaler.enlarge(
+            picture, choice.detail(arguments.detail), target, watch, best=best, tileable=tileable
+        )
         return enlarged, [choice.why] if say_why else []
 
     return Way(enlarge, models.clean)
@@ -214,15 +225,21 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
 
 def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
     model = arguments.model or WEAR[arguments.wear]
+    best, tileable = arguments.best, arguments.tileable
     upscaler = Upscaler.load(model, arguments.device, arguments.precision)
     upscaler.check_detail(arguments.detail)
-    return Way(lambda picture, watch: (upscaler.enlarge(picture, arguments.detail, target, watch), []), upscaler)
+
+    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+        return upscaler.enlarge(picture, arguments.detail, target, watch, best=best, tileable=tileable), []
+
+    return Way(enlarge, upscaler)
 
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
         raise UserError("--faces goes with --model: the model that ships is the one for faces, and draws everything.")
     detector()  # better missed now than after the first picture
+    best, tileable = arguments.best, arguments.tileable
     whole = plainly(arguments, target).upscaler
     on_faces = Upscaler.load(SHIPPED_MODEL, arguments.device, arguments.precision)
 
@@ -233,9 +250,9 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
             nonlocal found
             faces = find_faces(small)
             found = len(faces)
-            return draw_faces(large, on_faces, small, faces, arguments.detail)
+            return draw_faces(large, on_faces, small, faces, arguments.detail, best)
 
-        enlarged = whole.enlarge(picture, arguments.detail, target, watch, touch=draw)
+        enlarged = whole.enlarge(picture, arguments.detail, target, watch, touch=draw, best=best, tileable=tileable)
         return enlarged, [] if found else ["No face was found."]
 
     return Way(enlarge, whole)

@@ -29,8 +29,8 @@ FILES_OF = {
         "ranks.py shipped.py upscaler.py wear.py"
     ),
     "srgan/commands": (
-        "__init__.py arguments.py cli.py console.py demo.py evaluate.py export.py forecast.py places.py progress.py "
-        "train.py upscale.py"
+        "__init__.py arguments.py cli.py console.py demo.py doctor.py evaluate.py export.py forecast.py places.py "
+        "progress.py train.py upscale.py"
     ),
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",

@@ -1,15 +1,18 @@
 """python -m srgan upscale | evaluate: what is written, what is said, and the exit codes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from helpers import ROOT, as_tensor, is_one_sentence, make_pairs, make_photos, run_python, textured
 from PIL import Image
 
+import srgan
 from srgan.commands.cli import main
 from srgan.measure.evaluation import BICUBIC, blends, evaluate, means
 from srgan.measure.metrics import LPIPS, psnr_y
@@ -282,6 +285,19 @@ def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, setti
     assert r"1 of 2 pictures enlarged to" in done.stdout and r"\u7d50\u679c" in done.stdout
     assert Image.open(out / "small.png").size == (32, 32)
     assert not (ROOT / "out").exists()
+
+
+def test_doctor_tells_what_a_report_of_a_problem_needs(tmp_path: Path) -> None:
+    done = run_python(
+        "-m", "srgan", "doctor", "--device", "cpu", "--precision", "fp32", SRGAN_CACHE=str(tmp_path / "c")
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert found["srgan"].startswith(srgan.__version__) and found["PyTorch"] == torch.__version__
+    assert f"pillow {PIL.__version__}" in done.stdout
+    assert "CPU, float32" in done.stdout and re.search(r"128x128 pixels in \d+ ms with 1 threads", done.stdout)
+    assert "celeba-faces" in found["models"] and str(tmp_path / "c") in done.stdout
+    assert str(Path.home()) not in done.stdout.replace(str(tmp_path), "")
 
 
 def test_nothing_is_written_over_or_among_the_originals(photos: Path, model_folder: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def lines_of(block: str) -> list[list[str]]:
 def things(tmp_path_factory: pytest.TempPathFactory, vgg19_file: Path, lpips_file: Path) -> Path:
     """What the pages' commands name. Not to be changed: copied for each block."""
     folder = tmp_path_factory.mktemp("things")
-    for name, size in (("small.png", (9, 7)), ("small.jpg", (9, 7)), ("photo.png", (64, 48))):
+    for name, size in (("small.png", (9, 7)), ("small.jpg", (9, 7)), ("texture.png", (9, 7)), ("photo.png", (64, 48))):
         textured(1, *size).save(folder / name)
     for place in ("PHOTOS", "FOLDER"):
         (folder / place).mkdir()
