@@ -21,9 +21,18 @@ from srgan.commands.places import SAME, Naming, Pair, Places, find_places
 from srgan.commands.progress import Progress
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
-from srgan.pictures.formats import FORMATS, BrokenPicture, check_size, open_picture, read_metadata, save_picture
+from srgan.pictures.animations import ANIMATED, Animation, read_animation, save_animation
+from srgan.pictures.formats import (
+    FORMATS,
+    BrokenPicture,
+    check_size,
+    format_of,
+    open_picture,
+    read_metadata,
+    save_picture,
+)
 from srgan.pictures.sizes import MOST_SCALE, TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch, tell_part
 from srgan.wear import WORN_MODEL, Automatic
 
 WEAR = {"clean": SHIPPED_MODEL, "worn": WORN_MODEL}
@@ -52,6 +61,11 @@ class Way:
     enlarge: Enlarge
     upscaler: Upscaler
     """the one whose time counts"""
+    settled: Callable[[Image.Image], Enlarge] | None = None
+    """gives what enlarges all frames as the first one is: neighbours by two models would flicker"""
+
+    def for_frames(self, first: Image.Image) -> Enlarge:
+        return self.settled(first) if self.settled else self.enlarge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
     if way.upscaler.fallback and ranks.is_first():
         print(f"srgan upscale: {way.upscaler.fallback}", file=sys.stderr)
     read = read_damaged if arguments.damaged else read_whole
-    work = Work(read, way.enlarge, target, choose_saving(arguments))
+    work = Work(read, way, target, choose_saving(arguments), arguments.quality)
     if places.is_one:
         if ranks.is_first():
             announce(places.pairs, target, way, arguments)
@@ -220,7 +234,14 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
         )
         return enlarged, [choice.why] if say_why else []
 
-    return Way(enlarge, models.clean)
+    def settled(first: Image.Image) -> Enlarge:
+        upscaler, choice = models.choose(first)
+        assumed["worn" if choice.worn else "clean"] += 1
+        detail, why = choice.detail(arguments.detail), [choice.why] if say_why else []
+        how = {"best": best, "tileable": tileable}
+        return lambda picture, watch: (upscaler.enlarge(picture, detail, target, watch, **how), why)  # type: ignore
+
+    return Way(enlarge, models.clean, settled)
 
 
 def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
@@ -339,28 +360,55 @@ def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
     return picture, [*notes, "It is damaged: where nothing can be read of it, the result is of one colour."]
 
 
+Turn = Callable[[Enlarge, Image.Image, Watch], tuple[Image.Image, list[str]]]
+"""Has a picture enlarged, when the network is free."""
+
+
+def at_once(enlarge: Enlarge, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+    return enlarge(picture, watch)
+
+
 @dataclass(frozen=True)
 class Work:
     """What is done with every picture."""
 
     read: Read
-    enlarge: Enlarge
+    way: Way
     target: TargetSize
     save: Save
+    quality: int | None = None
 
-    def enlarge_file(self, pair: Pair, progress: Progress, enlarge: Enlarge | None = None) -> list[str]:
+    def enlarge_file(self, pair: Pair, progress: Progress, turn: Turn = at_once) -> list[str]:
         """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
         photo, place = pair
         try:
+            if format_of(place).name in ANIMATED and (animation := read_animation(photo)):
+                return self.enlarge_animation(animation, place, progress.watch(str(photo)), turn)
             picture, left_out = self.read(photo)
             check_size(place, *self.target.of(*picture.size))  # better refused now than after the work
-            enlarged, notes = (enlarge or self.enlarge)(picture, progress.watch(str(photo)))
+            enlarged, notes = turn(self.way.enlarge, picture, progress.watch(str(photo)))
             del picture  # a large one leaves its memory to the writing
             return left_out + notes + self.save(enlarged, pair)
         except MemoryError:
             raise UserError(f"{photo}: there is not enough memory for it.") from None
         finally:
             progress.done(str(photo))
+
+    def enlarge_animation(self, animation: Animation, place: Path, watch: Watch, turn: Turn) -> list[str]:
+        size = self.target.of(*animation.size)
+        check_size(place, *size)
+        count, said = len(animation.milliseconds), dict[str, None]()
+
+        def enlarged() -> Iterator[Image.Image]:
+            enlarge: Enlarge | None = None
+            for number, frame in enumerate(animation.frames()):
+                enlarge = enlarge or self.way.for_frames(frame)
+                large, notes = turn(enlarge, frame, partial(tell_part, watch, number / count, 1 / count))
+                said.update(dict.fromkeys(notes))
+                yield large
+
+        notes = save_animation(animation, enlarged(), place, size, self.quality)
+        return [*said, *notes]
 
     def enlarge_files(self, pairs: Sequence[Pair], jobs: int) -> Report:
         """A picture that fails is reported, and the others are done.
@@ -371,12 +419,12 @@ class Work:
         report = Report()
         with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool, Progress(len(pairs)) as progress:
 
-            def in_turn(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
-                return network.submit(self.enlarge, picture, watch).result()
+            def in_turn(enlarge: Enlarge, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+                return network.submit(enlarge, picture, watch).result()
 
             for start in range(0, len(pairs), GROUP):
                 group = pairs[start : start + GROUP]
-                results = pool.map(partial(self.try_file, progress=progress, enlarge=in_turn), group)
+                results = pool.map(partial(self.try_file, progress=progress, turn=in_turn), group)
                 for (photo, _), result in zip(group, results, strict=True):
                     if isinstance(result, UserError):
                         report.failures.append(str(result))
@@ -386,8 +434,8 @@ class Work:
                         report.notes.setdefault(note, []).append(photo)
         return report
 
-    def try_file(self, pair: Pair, progress: Progress, enlarge: Enlarge) -> list[str] | UserError:
+    def try_file(self, pair: Pair, progress: Progress, turn: Turn) -> list[str] | UserError:
         try:
-            return self.enlarge_file(pair, progress, enlarge)
+            return self.enlarge_file(pair, progress, turn)
         except UserError as error:
             return error

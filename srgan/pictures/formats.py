@@ -55,6 +55,7 @@ FORMATS = {
     "jpg": Format("JPEG", ("L", "RGB"), 65_500, {"quality": 95, "subsampling": 0}),
     "webp": Format("WEBP", ("RGB", "RGBA"), 16_383, {"quality": 95}),
     "tiff": Format("TIFF", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compression": "tiff_lzw"}),
+    "gif": Format("GIF", ("L", "RGB", "RGBA"), 65_535, {}),
     "avif": Format("AVIF", ("RGB", "RGBA"), 65_535, {"quality": 90, "subsampling": "4:4:4"}),
     "heic": Format("HEIF", ("RGB", "RGBA"), 16_384, {"quality": 90, "chroma": 444}, HEIF_PACKAGE),
     "jxl": Format("JXL", ("L", "LA", "RGB", "RGBA"), 2**30 - 1, {"quality": 95}, JXL_PACKAGE, profiles=False),
@@ -62,8 +63,8 @@ FORMATS = {
 """By the ending that files get. PNG and TIFF keep every pixel as it is."""
 
 ENDINGS = {
-    ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif",
-    ".heic": "heic", ".heif": "heic", ".jxl": "jxl",
+    ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".gif": "gif",
+    ".avif": "avif", ".heic": "heic", ".heif": "heic", ".jxl": "jxl",
 }  # fmt: skip
 
 RAW_ENDINGS = frozenset(
@@ -343,6 +344,8 @@ def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]
         notes += problems
     if picture.mode not in format.modes:
         picture = picture.convert(picture.mode.replace("L", "RGB"))
+    if format.name == "GIF" and picture.mode != "L":
+        notes.append("GIF holds 256 colours, to which its own are reduced.")
     return picture, notes
 
 

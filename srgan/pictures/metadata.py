@@ -166,6 +166,8 @@ def kept_iptc(file: Image.Image, location: bool) -> bytes:
 def options_for(metadata: Metadata, format: str) -> tuple[dict[str, Any], list[str]]:
     """What Image.save takes for a format of Pillow's name, and a sentence for all that the format cannot hold."""
     exif, xmp, iptc = metadata.exif, metadata.xmp, metadata.iptc
+    if format == "GIF":
+        return {}, ["GIF cannot hold its metadata, so they are left out."] if xmp or iptc else []
     options: dict[str, Any] = {"exif": exif} if exif else {}
     notes = []
     if format == "PNG" and xmp:

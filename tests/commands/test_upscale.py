@@ -20,9 +20,10 @@ from srgan.commands import forecast as forecasts
 from srgan.commands import progress, upscale
 from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
+from srgan.pictures import animations
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import RESTORED, WORN_DETAIL, jpeg_quality
+from srgan.wear import RESTORED, WORN_DETAIL, Automatic, jpeg_quality
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_what_is_not_kept_is_said_once_for_all(
     assert "0.gif" in said[0] and "and 2 more" in said[0] and "the first is taken" in said[0]
     assert "clear.png" in said[1] and "laid on white" in said[1]
     assert Image.open(tmp_path / "out" / "clear.jpg").getpixel((16, 16)) == (255, 255, 255)
-    assert run(tmp_path / "in" / "0.gif", tmp_path / "one.png", *settings) == 0
+    assert run(tmp_path / "in" / "0.gif", tmp_path / "one.jpg", *settings) == 0
     assert "the first is taken" in capsys.readouterr().err
 
 
@@ -590,3 +591,101 @@ def test_quality_is_what_is_asked_for(tmp_path: Path, settings: list[str], endin
         assert run(tmp_path / "small.png", tmp_path / "plain.jpg", *settings) == 0
         assert (tmp_path / "plain.jpg").read_bytes() == (tmp_path / "95.jpg").read_bytes()
         assert jpeg_quality(Image.open(tmp_path / "30.jpg")) == 30
+
+
+# Animations
+
+
+def moving(path: Path, transparent: bool = False, **options: Any) -> list[Image.Image]:
+    """Three frames of a disc that moves over a texture, or over nothing."""
+    frames = []
+    for number in range(3):
+        frame = Image.new("RGBA", (24, 18)) if transparent else textured(1, 24, 18).convert("RGBA")
+        frame.paste("red", (4 * number, 3, 4 * number + 8, 11))
+        frames.append(frame if transparent else frame.convert("RGB"))
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    return frames
+
+
+def shown(path: Path) -> list[Image.Image]:
+    with Image.open(path) as file:
+        frames = []
+        for number in range(file.n_frames):
+            file.seek(number)
+            frames.append(file.convert("RGBA"))
+        return frames
+
+
+def times(path: Path) -> list[float]:
+    with Image.open(path) as file:
+        found = []
+        for number in range(file.n_frames):
+            file.seek(number)
+            file.load()
+            found.append(file.info["duration"])
+        return found
+
+
+@pytest.mark.parametrize("target", ["gif", "png", "webp"])
+@pytest.mark.parametrize("source", ["gif", "png", "webp"])
+def test_all_frames_of_an_animation_are_enlarged_with_their_timing_and_repetitions(
+    tmp_path: Path, settings: list[str], model_folder: Path, source: str, target: str
+) -> None:
+    lossless = {"lossless": True} if source == "webp" else {}
+    moving(tmp_path / f"in.{source}", duration=[50, 200, 1000], loop=0, **lossless)
+    result = tmp_path / f"out.{target}"
+    assert run(tmp_path / f"in.{source}", result, "--scale", 2, *settings) == 0
+    assert times(result) == [50, 200, 1000]
+    with Image.open(result) as file:
+        assert (file.format, file.size, file.n_frames) == (target.upper(), (48, 36), 3)
+        assert file.info.get("loop") == 0
+    upscaler = Upscaler.load(model_folder, "cpu", "fp32")
+    for small, large in zip(shown(tmp_path / f"in.{source}"), shown(result), strict=True):
+        wanted = np.asarray(upscaler.enlarge(small.convert("RGB"), size=TargetSize(scale=2)), float)
+        difference = np.abs(np.asarray(large.convert("RGB"), float) - wanted).mean()
+        assert difference == 0 if target == "png" else difference < 12
+
+
+@pytest.mark.parametrize("target", ["gif", "png", "webp"])
+def test_what_a_frame_leaves_clear_stays_clear_and_what_plays_once_plays_once(
+    tmp_path: Path, settings: list[str], target: str
+) -> None:
+    """As it does not where a frame is drawn over the one before it."""
+    moving(tmp_path / "in.gif", transparent=True, duration=100, disposal=2)
+    result = tmp_path / f"out.{target}"
+    assert run(tmp_path / "in.gif", result, *settings) == 0
+    for number, frame in enumerate(shown(result)):
+        alpha = np.asarray(frame.getchannel("A"))
+        assert alpha[28, 16 * number + 16] > 250, "the disc itself"
+        alpha = alpha.copy()
+        alpha[8:48, max(0, 16 * number - 4) : 16 * number + 36] = 0
+        assert alpha.max() < 10, "nothing of the frames before"
+    with Image.open(result) as file:
+        assert file.info.get("loop") == (None if target == "gif" else 1)
+
+
+def test_the_model_is_chosen_once_for_all_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moving(tmp_path / "in.gif", duration=100)
+    chosen: list[Image.Image] = []
+    choose = Automatic.choose
+    monkeypatch.setattr(Automatic, "choose", lambda self, picture: (chosen.append(picture), choose(self, picture))[1])
+    assert run(tmp_path / "in.gif", tmp_path / "out.webp", "--scale", 1, "--device", "cpu") == 0
+    assert len(chosen) == 1
+    assert capsys.readouterr().err.count("Looks ") == 1
+
+
+def test_an_animation_that_ends_early_or_takes_too_much_memory_is_refused(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving(tmp_path / "in.png", duration=100)
+    monkeypatch.setattr(animations, "MOST_KEPT_PIXELS", 10_000)
+    assert run(tmp_path / "in.png", tmp_path / "out.gif", *settings) == 2
+    assert ".webp" in (said := capsys.readouterr().err) and is_one_sentence(said)
+    assert run(tmp_path / "in.png", tmp_path / "out.webp", *settings) == 0
+    data = (tmp_path / "in.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(data[: len(data) * 3 // 4])
+    assert run(tmp_path / "in.png", tmp_path / "cut.webp", *settings) == 2
+    assert "broken" in (said := capsys.readouterr().err) and is_one_sentence(said)
+    assert not (tmp_path / "cut.webp").exists() and not (tmp_path / "out.gif").exists()

@@ -111,6 +111,8 @@ def things(tmp_path_factory: pytest.TempPathFactory, vgg19_file: Path, lpips_fil
         with tarfile.open(folder / "shards" / f"{number:04}.tar", "w") as shard:
             for photo in sorted((folder / "PHOTOS").iterdir())[4 * number : 4 * number + 4]:
                 shard.add(photo, f"{number}-{photo.name}")
+    frames = [textured(number, 9, 7) for number in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     shutil.copy(vgg19_file, folder / "vgg19.safetensors")
     shutil.copy(lpips_file, folder / "lpips.safetensors")
     save_model(folder / "runs" / "mine" / "model", tiny_model(), "# mine\n")

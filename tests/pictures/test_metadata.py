@@ -76,7 +76,7 @@ def needs(ending: str) -> None:
         pytest.skip(f"{FORMATS[ending].package} is not installed")
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != "gif"])
 def test_every_field_on_the_list_is_in_the_result_and_the_place_is_not(
     tmp_path: Path, model_folder: Path, ending: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_every_field_on_the_list_is_in_the_result_and_the_place_is_not(
     assert b"Berlin" not in result.read_bytes() and b"maker's own" not in result.read_bytes()
 
 
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != "gif"])
 def test_the_place_and_all_the_rest_are_kept_on_request(tmp_path: Path, ending: str) -> None:
     needs(ending)
     source = photo(tmp_path / "in.jpg")
