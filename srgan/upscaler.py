@@ -33,7 +33,7 @@ from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.shipped import WEIGHTS
 
-SHIPPED_MODEL = WEIGHTS / "celeba-faces"
+SHIPPED_MODEL = WEIGHTS / "photos"
 
 TILE = {"cpu": 512, "cuda": 1024, "xpu": 1024, "mps": 512}
 """Largest side of the tiles that the low-resolution part takes: its 64 channels are 128 bytes a pixel in bf16. Smaller

@@ -21,8 +21,11 @@ from srgan.pictures.images import bicubic, flat, greyed, normalize, to_tensor
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
-WORN_MODEL = WEIGHTS / "worn"
-"""For pictures of anything that went through JPEG, a messenger or a scanner; a Space may leave it out."""
+CLEAN_MODEL = WEIGHTS / "celeba-faces"
+"""For pictures that nothing has worn; a Space may leave it out."""
+
+WORN_MODEL = SHIPPED_MODEL
+"""For pictures in any state."""
 
 WORN_DETAIL = 0.7
 """Times the detail that was asked for, in worn pictures: more of it draws rings into small eyes and mouths."""
@@ -75,7 +78,7 @@ class Automatic:
     @classmethod
     def load(cls, device: str = "auto", precision: str = "auto") -> "Automatic":
         """The two models that ship. Raises UserError when one of them is not there or not whole."""
-        return cls(Upscaler.load(SHIPPED_MODEL, device, precision), Upscaler.load(WORN_MODEL, device, precision))
+        return cls(Upscaler.load(CLEAN_MODEL, device, precision), Upscaler.load(WORN_MODEL, device, precision))
 
     def choose(self, picture: Image.Image) -> tuple[Upscaler, Choice]:
         """The model for this picture, of any mode and size, and what was assumed of the picture."""

@@ -42,8 +42,7 @@ def running_app(model: Path, folder: Path, program: str = "app.py", **settings: 
 AS_SHIPPED = """
 import pathlib, runpy, sys
 from srgan.page import offered_models
-offered_models.SHIPPED_MODEL, offered_models.PHOTOS_MODEL = map(pathlib.Path, sys.argv[2:])
-offered_models.WORN_MODEL = offered_models.PHOTOS_MODEL / "none"
+offered_models.SHIPPED_MODEL, offered_models.CLEAN_MODEL = map(pathlib.Path, sys.argv[2:])
 sys.argv = sys.argv[1:2]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -19,7 +19,7 @@ from srgan.upscaler import Upscaler
 
 MODELS = sorted(path.parent for path in ROOT.glob("weights/*/config.json"))
 PICTURES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".png", ".jpg"))
-KINDS = {"worn": "web"}
+KINDS = {"photos": "web"}
 """How the small copies are worn that a model is for; clean, where it is not named."""
 
 PSNR_MARGIN = 0.5
@@ -69,7 +69,7 @@ def test_shipped_weights_are_those_of_their_checksums(folder: Path) -> None:
 
 
 def test_a_push_takes_the_credits_along_and_never_deletes_them() -> None:
-    files = files_of(ROOT / "weights" / "worn")
+    files = files_of(ROOT / "weights" / "photos")
     assert b"CC BY" in files["credits.csv"]
     there = Branch("main", "0" * 40, frozenset(files), "")
     assert "credits.csv" not in left_over(there, {"README.md": b"", "config.json": b""})

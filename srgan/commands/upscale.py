@@ -32,10 +32,10 @@ from srgan.pictures.formats import (
     save_picture,
 )
 from srgan.pictures.sizes import MOST_SCALE, TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch, tell_part
-from srgan.wear import WORN_MODEL, Automatic
+from srgan.upscaler import Upscaler, Watch, tell_part
+from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic
 
-WEAR = {"clean": SHIPPED_MODEL, "worn": WORN_MODEL}
+WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 """The models that ship, by what pictures they are for."""
 
 JOBS = min(4, os.cpu_count() or 1)
@@ -83,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "picture the one that it looks made for (default: auto)",
     )  # fmt: skip
     parser.add_argument(
-        "--faces", action="store_true", help="have the model that ships draw the faces that are found, with --model"
+        "--faces",
+        action="store_true",
+        help="with --model: the model for clean faces draws the faces that are found",
     )
     parser.add_argument(
         "--best", action="store_true", help="take the mean with what the mirrored picture gives: twice the time"
@@ -258,11 +260,11 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
-        raise UserError("--faces goes with --model: the model that ships is the one for faces, and draws everything.")
+        raise UserError("--faces goes with --model: the models that ship draw faces themselves.")
     detector()  # better missed now than after the first picture
     best, tileable = arguments.best, arguments.tileable
     whole = plainly(arguments, target).upscaler
-    on_faces = Upscaler.load(SHIPPED_MODEL, arguments.device, arguments.precision)
+    on_faces = Upscaler.load(CLEAN_MODEL, arguments.device, arguments.precision)
 
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         found = 0

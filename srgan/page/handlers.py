@@ -18,7 +18,7 @@ from srgan.errors import UserError
 from srgan.measure import comparison
 from srgan.models import SCALE
 from srgan.page import zero
-from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
+from srgan.page.close_ups import close_ups, faces_of, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_zip
 from srgan.page.uploads import bicubic, read, read_opaque
@@ -91,7 +91,7 @@ def compare(
         "model": upscaler.name, "revision": upscaler.revision,
     }  # fmt: skip
     done = what_was_done(photo, found.original, found.low, size, small_copy)
-    said = [done, why, who_drew_faces(models, found.low, made_for), *notes]
+    said = [done, why, *notes]
     name = Path(picture).stem
     return (
         save_png(found.restored, f"{name}-restored"),
@@ -198,13 +198,11 @@ def batch(
     """
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
-    done, notes, refused, problems = [], [], [], set()
+    done, notes, refused = [], [], []
     for number, picture in enumerate(pictures, start=1):
         try:
-            small, large, _, settled, why, lost = restore(models, picture, detail, made_for)
-            lost = [why] * bool(why) + lost
-            if models.leaves_faces(settled):
-                problems.add(faces_of(flat(small))[1])
+            restored = restore(models, picture, detail, made_for)
+            large, lost = restored.large, [restored.why] * bool(restored.why) + restored.notes
             done.append(save_png(large, f"{Path(picture).stem}-x{SCALE}"))
             notes += [f"{Path(picture).name}: {' '.join(lost)}"] if lost else []
         except UserError as error:
@@ -214,7 +212,7 @@ def batch(
     if not done:
         raise UserError(" ".join(refused))
     sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
-    yield save_zip(done), done, "\n\n".join([sentence, *filter(None, problems), *notes, *refused])
+    yield save_zip(done), done, "\n\n".join([sentence, *notes, *refused])
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str, str]:
@@ -255,14 +253,6 @@ def what_was_done(
         f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
         "which is all that the two enlargements have seen."
     )
-
-
-def who_drew_faces(models: Models, low: Image.Image, made_for: str) -> str:
-    """A sentence, where it was not the chosen model; else ""."""
-    if not models.leaves_faces(made_for):
-        return ""
-    faces, problem = faces_of(low)
-    return problem or (f"{how_many(faces)}, and drawn by the model made for faces." if faces else "")
 
 
 def device_name(device: torch.device) -> str:

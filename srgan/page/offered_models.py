@@ -1,28 +1,20 @@
 """The models that visitors of the page may choose from."""
 
-import time
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from PIL import Image
 
-from srgan.faces import draw_faces
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
-from srgan.page.close_ups import faces_of
-from srgan.pictures.images import flat
-from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
-from srgan.wear import WORN_MODEL, Choice, judge
+from srgan.wear import CLEAN_MODEL, Choice, judge
 
-PHOTOS_MODEL = WEIGHTS / "photos"
-"""For clean pictures of anything; a Space may leave it out."""
-
-FACES, ANY_PHOTO, WORN_PHOTO = "Faces", "Any photo", "Worn photo"
+ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
 """What the models that ship are made for."""
 
 AUTOMATIC = "Auto"
-"""The choice that leaves it to `srgan.wear` which of FACES and WORN_PHOTO a picture is for."""
+"""The choice that leaves it to `srgan.wear` which of the two a picture is for."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Models:
     @property
     def automatic(self) -> bool:
         """Whether the model can be chosen by the picture."""
-        return {FACES, WORN_PHOTO} <= self.upscalers.keys()
+        return {ANY_PHOTO, CLEAN_FACES} <= self.upscalers.keys()
 
     @property
     def made_for(self) -> list[str]:
@@ -53,7 +45,7 @@ class Models:
         if made_for != AUTOMATIC:
             return made_for, detail, ""
         detail, choice = self.for_judging.check_detail(detail), judged(picture, self.for_judging)
-        return (WORN_PHOTO if choice.worn else FACES), choice.detail(detail), choice.why
+        return (ANY_PHOTO if choice.worn else CLEAN_FACES), choice.detail(detail), choice.why
 
     def chosen(self, made_for: str) -> Upscaler:
         return self.upscalers[made_for]
@@ -61,26 +53,11 @@ class Models:
     @cached_property
     def for_judging(self) -> Upscaler:
         """Looks at a small part of each picture: a lent GPU is not asked for that."""
-        return on_cpu(self.upscalers[WORN_PHOTO]) if zero.HERE else self.upscalers[WORN_PHOTO]
-
-    @cached_property
-    def for_faces(self) -> Upscaler:
-        """Draws the faces in what another one enlarges. They are small: a lent GPU is not asked for again."""
-        return on_cpu(self.upscalers[FACES]) if zero.HERE else self.upscalers[FACES]
+        return on_cpu(self.upscalers[ANY_PHOTO]) if zero.HERE else self.upscalers[ANY_PHOTO]
 
     def enlarge_timed(self, picture: Image.Image, detail: float, made_for: str) -> tuple[Image.Image, int]:
-        """`Upscaler.enlarge_timed` of an RGB or RGBA picture, whose faces are drawn by the model made for them."""
-        enlarged, milliseconds = self.chosen(made_for).enlarge_timed(picture, detail)
-        if not self.leaves_faces(made_for):
-            return enlarged, milliseconds
-        faces, _ = faces_of(flat(picture))
-        start = time.perf_counter()
-        drawn = draw_faces(enlarged, self.for_faces, picture, faces, detail)
-        return drawn, milliseconds + round((time.perf_counter() - start) * 1000)
-
-    def leaves_faces(self, made_for: str) -> bool:
-        """Whether a model has its faces drawn by the one made for them, which knows clean faces alone."""
-        return FACES in self.upscalers and made_for == ANY_PHOTO
+        """`Upscaler.enlarge_timed` by the model for `made_for`."""
+        return self.chosen(made_for).enlarge_timed(picture, detail)
 
     def at_start(self) -> "Models":
         """These, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
@@ -124,9 +101,9 @@ def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
         upscaler, notice = load_or_shipped(model)
         upscalers = {upscaler.name: upscaler}
     else:
-        upscalers = {FACES: Upscaler.load(SHIPPED_MODEL)}
-        more = {ANY_PHOTO: PHOTOS_MODEL, WORN_PHOTO: WORN_MODEL}
-        upscalers |= {title: Upscaler.load(folder) for title, folder in more.items() if folder.is_dir()}
+        upscalers = {ANY_PHOTO: Upscaler.load(SHIPPED_MODEL)}
+        if CLEAN_MODEL.is_dir():
+            upscalers[CLEAN_FACES] = Upscaler.load(CLEAN_MODEL)
     judge = LPIPS.load(lpips) if lpips else None
     if judge and not zero.HERE:  # there it would need a lent GPU
         judge = judge.to(next(iter(upscalers.values())).device)

@@ -36,7 +36,7 @@ from srgan.page.handlers import (
     spoken,
     tag,
 )
-from srgan.page.offered_models import ANY_PHOTO, AUTOMATIC, FACES, WORN_PHOTO, Models
+from srgan.page.offered_models import ANY_PHOTO, AUTOMATIC, CLEAN_FACES, Models
 from srgan.page.served_files import save_png, served
 from srgan.page.uploads import read
 from srgan.publish.card import figures_table
@@ -53,11 +53,10 @@ photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is
 It works on everything in a picture, and is best on what it has learned from, at about the same size."""
 
 LEARNED = {
-    AUTOMATIC: '"Auto" takes "Worn photo" for pictures that look blurred, noisy or compressed, and else "Faces".',
-    FACES: '"Faces" has learned from clean photos of faces alone.',
-    ANY_PHOTO: '"Any photo" has learned from clean photos of anything, and leaves the faces that are found to "Faces".',
-    WORN_PHOTO: '"Worn photo" has learned from photos of anything that were blurred, noised and saved as JPEG, '
-    "and restores faces too.",
+    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and else "Clean faces".',
+    ANY_PHOTO: '"Any photo" has learned from photos of people, animals, places and things, most of them blurred, '
+    "noised and saved as JPEG.",
+    CLEAN_FACES: '"Clean faces" has learned from clean photos of faces alone.',
 }
 """What is said of each model where there are several."""
 
@@ -236,7 +235,7 @@ def build_how(models: Models) -> None:
     """What the networks have learned, with the loaded models' own figures and curves where they have some."""
     several = len(models.upscalers) > 1
     with gr.Accordion("How it works, and how well", open=False):
-        more = " ".join(LEARNED[title] for title in models.made_for) if several else ""
+        more = " ".join(LEARNED[title] for title in models.made_for if title in LEARNED) if several else ""
         gr.Markdown(f"{HOW}\n\n{more}")
         for title, upscaler in models.upscalers.items():
             if several:

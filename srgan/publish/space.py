@@ -59,15 +59,10 @@ FILES_OF = {
     "weights/celeba-faces/samples": "biden.png cat.png coffee.png collins.png obama.png",
     "weights/face-detector": "LICENSE README.md face_detection_yunet_2023mar.onnx",
     "weights/photos": (
-        "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "
-        "model.safetensors peers.json peers.png"
-    ),
-    "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
-    "weights/worn": (
         "README.md SHA256SUMS config.json credits.csv curves.png failures.md fidelity.safetensors metrics.json "
         "model.safetensors"
     ),
-    "weights/worn/samples": "biden.png cat.png coffee.png collins.png obama.png",
+    "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
 }  # fmt: skip
 """What a Space is made of, by folder. Names, not patterns: whatever else lies in these folders may be private."""
 

@@ -23,7 +23,7 @@ from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import RESTORED, WORN_DETAIL, Automatic, jpeg_quality
+from srgan.wear import CLEAN_MODEL, RESTORED, WORN_DETAIL, Automatic, jpeg_quality
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_every_process_does_its_share_and_no_other(
 def test_the_model_that_ships_draws_the_faces_and_where_none_is_it_is_said(
     tmp_path: Path, model_folder: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(SHIPPED_MODEL, "cpu", "fp32")
+    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(CLEAN_MODEL, "cpu", "fp32")
     (tmp_path / "in").mkdir()
     for name in ("collins.png", "coffee.png"):
         photo = Image.open(ROOT / "examples" / name).convert("RGB").reduce(5)
@@ -336,7 +336,7 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     photo = Image.open(ROOT / "examples" / "collins.png").convert("RGB").reduce(10)
     photo.save(tmp_path / "in" / "clean.png")
     photo.save(tmp_path / "in" / "worn.jpg", quality=60)
-    clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "worn"))
+    clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "photos"))
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
     assert "Taken as clean: 1, as worn: 1;" in capsys.readouterr().out
     for name, upscaler, detail in (("clean.png", clean, 1.0), ("worn.jpg", worn, WORN_DETAIL)):
@@ -398,7 +398,7 @@ def test_a_wrong_size_is_refused_in_one_sentence(
 def test_faces_are_drawn_at_any_size(tmp_path: Path, settings: list[str], model_folder: Path) -> None:
     small = Image.open(ROOT / "examples" / "collins.png").convert("RGB").resize((96, 120))
     small.save(tmp_path / "small.png")
-    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(SHIPPED_MODEL, "cpu", "fp32")
+    whole, on_faces = Upscaler.load(model_folder, "cpu", "fp32"), Upscaler.load(CLEAN_MODEL, "cpu", "fp32")
     assert run(tmp_path / "small.png", tmp_path / "half.png", "--faces", "--scale", "2", *settings) == 0
     plain = whole.enlarge(small, size=TargetSize(scale=2))
     wanted = draw_faces(plain, on_faces, small, find_faces(small))

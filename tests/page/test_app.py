@@ -99,7 +99,7 @@ def test_a_refused_picture_over_http_gets_the_sentence_and_the_server_lives(
     assert "Traceback" not in server.errors.read_text()
 
 
-def test_the_model_is_the_last_argument_where_two_ship_and_faces_without_it(
+def test_the_model_is_the_last_argument_where_two_ship_and_the_picture_decides_without_it(
     upscaler: Upscaler, model_folder: Path, photos_folder: Path, tmp_path: Path
 ) -> None:
     file = handle_file(make_picture(tmp_path / "small.png", 33, 20))
@@ -110,15 +110,13 @@ def test_the_model_is_the_last_argument_where_two_ship_and_faces_without_it(
         endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         for name, endpoint in endpoints.items():
             defaults = {row["parameter_name"]: row["parameter_default"] for row in endpoint["parameters"]}
-            last = (
-                [("small_copy", "clean")] if name == "/compare" else []
-            )  # came later: calls by position go on working
-            assert list(defaults.items())[-1 - len(last) :] == [("made_for", "Faces"), *last]
-        for options, expected in (({}, upscaler), ({"made_for": "Any photo"}, photos)):
+            last = [("small_copy", "web")] if name == "/compare" else []  # came later: calls by position go on working
+            assert list(defaults.items())[-1 - len(last) :] == [("made_for", "Auto"), *last]
+        for options, expected in (({"made_for": "Any photo"}, upscaler), ({"made_for": "Clean faces"}, photos)):
             assert_same(client.predict(file, **options, api_name="/enlarge")[0], expected.enlarge(small))
             assert_same(client.predict([file], **options, api_name="/batch")[1][0]["image"], expected.enlarge(small))
-        assert_same(client.predict(file, 1.0, "Any photo", api_name="/enlarge")[0], photos.enlarge(small))
-        with pytest.raises(AppError, match=r"'Sketches'.*Faces.*Any photo"):
+        assert_same(client.predict(file, 1.0, "Clean faces", api_name="/enlarge")[0], photos.enlarge(small))
+        with pytest.raises(AppError, match=r"'Sketches'.*Any photo"):
             client.predict(file, made_for="Sketches", api_name="/enlarge")
         assert httpx.get(f"{server.url}/health").json()["models"] == ["tiny-faces", "tiny-photos"]
 
@@ -215,8 +213,7 @@ def shipped(
 ) -> Callable[..., dict[str, Any] | None]:
     """Runs app.py where two models ship, as far as the launch; gives what it would have served, or None."""
     monkeypatch.setattr(srgan.page.offered_models, "SHIPPED_MODEL", model_folder)
-    monkeypatch.setattr(srgan.page.offered_models, "PHOTOS_MODEL", photos_folder)
-    monkeypatch.setattr(srgan.page.offered_models, "WORN_MODEL", tmp_path / "worn")
+    monkeypatch.setattr(srgan.page.offered_models, "CLEAN_MODEL", photos_folder)
     monkeypatch.delenv("SRGAN_MODEL", raising=False)
 
     def run(*arguments: str) -> dict[str, Any] | None:
@@ -238,16 +235,15 @@ def choices(config: dict[str, Any] | None) -> list[Any]:
 def test_two_models_are_offered_exactly_where_two_ship_and_none_is_named(
     shipped: Callable[..., Any], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [("Faces", "Faces"), ("Any photo", "Any photo")]
+    both = [("Auto", "Auto"), ("Any photo", "Any photo"), ("Clean faces", "Clean faces")]
     assert choices(shipped()) == [both] * 3
     assert choices(shipped("--model", str(model_folder))) == []
     monkeypatch.setenv("SRGAN_MODEL", str(model_folder))
     assert choices(shipped()) == []
     monkeypatch.delenv("SRGAN_MODEL")
-    monkeypatch.setattr(srgan.page.offered_models, "PHOTOS_MODEL", tmp_path / "photos")
-    monkeypatch.setattr(srgan.page.offered_models, "WORN_MODEL", tmp_path / "worn")
+    monkeypatch.setattr(srgan.page.offered_models, "CLEAN_MODEL", tmp_path / "clean")
     assert choices(shipped()) == []
-    (tmp_path / "photos").mkdir()  # an unfinished folder is told of, not left out
+    (tmp_path / "clean").mkdir()  # an unfinished folder is told of, not left out
     assert shipped() is None
 
 

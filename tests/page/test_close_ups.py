@@ -11,9 +11,9 @@ from PIL import Image
 import srgan.faces
 import srgan.page.close_ups
 from srgan.commands import demo as app
-from srgan.faces import draw_faces, find_faces
+from srgan.faces import find_faces
 from srgan.model_folder import Model
-from srgan.page import handlers, zero
+from srgan.page import handlers
 from srgan.page.close_ups import GAP, close_ups, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.pictures import images
@@ -110,25 +110,6 @@ def test_enlarge_gives_each_face_before_and_after(two: Models, portrait: Path, t
     assert nobody[3:] == ("No face was found: the whole picture was restored.", [])
 
 
-def test_in_any_photo_the_model_for_faces_draws_them_wherever_it_is_enlarged(two: Models, portrait: Path) -> None:
-    def drawn(small: Image.Image) -> Image.Image:
-        everywhere = two.upscalers["Any photo"].enlarge(small, 0.25)
-        return draw_faces(everywhere, two.upscalers["Faces"], small, find_faces(small), 0.25)
-
-    file, small = str(portrait), images.open_rgb(portrait)
-    wanted = drawn(small)
-    assert np.any(np.asarray(wanted) != np.asarray(two.upscalers["Any photo"].enlarge(small, 0.25)))
-    assert_same(handlers.enlarge(two, file, 0.25, "Any photo")[0], wanted)
-    *_, (_, results, _) = handlers.batch(two, [file], 0.25, "Any photo")
-    assert_same(results[0], wanted)
-    photo = str(ROOT / "examples" / "collins.png")
-    restored, _, _, low, figures, done = handlers.compare(two, photo, 0.25, 512, "Any photo")
-    assert_same(restored, drawn(images.open_rgb(low)))
-    assert figures["model"] == "photos" and done.endswith("1 face was found, and drawn by the model made for faces.")
-    assert "made for faces" not in handlers.compare(two, photo, 0.25, 512)[-1]
-    assert_same(handlers.enlarge(two, file, 0.25, "Faces")[0], two.upscalers["Faces"].enlarge(small, 0.25))
-
-
 def test_without_its_detector_the_page_restores_the_whole_and_says_why(
     two: Models, portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,26 +121,4 @@ def test_without_its_detector_the_page_restores_the_whole_and_says_why(
         "Faces cannot be looked for, so the whole picture was restored: gone.onnx, which finds faces, cannot be read"
     )
     assert shown == [] and said.startswith(reason)
-    assert reason in handlers.compare(two, str(portrait), 1.0, 512, "Any photo")[-1]
-    *_, (_, _, said) = handlers.batch(two, [str(portrait)] * 2, 1.0, "Any photo")
-    assert said.count(reason) == 1
-    *_, (_, _, said) = handlers.batch(two, [str(portrait)])
-    assert "Faces cannot" not in said
     assert "gone.onnx, which finds faces, cannot be read" in str(app.build_demo(two).get_config_file()["components"])
-
-
-def test_on_zero_gpu_faces_take_no_second_gpu(two: Models, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def lent(title: str, upscaler: Upscaler) -> None:
-        enlarge_timed = upscaler.enlarge_timed
-        monkeypatch.setattr(upscaler, "enlarge_timed", lambda *given: asked.append(title) or enlarge_timed(*given))
-
-    for title, upscaler in two.upscalers.items():
-        lent(title, upscaler)
-    monkeypatch.setattr(two.upscalers["Faces"], "enlarge", lambda *_: pytest.fail("without the GPU that it is on"))
-    small = images.open_rgb(portrait)
-    monkeypatch.setattr(zero, "HERE", True)
-    restored, _ = two.enlarge_timed(small, 1.0, "Any photo")
-    assert asked == ["Any photo"]
-    assert np.any(np.asarray(restored) != np.asarray(two.upscalers["Any photo"].enlarge(small)))

@@ -300,7 +300,7 @@ def test_epochs_of_a_model_are_compared_on_one_photo(
 
 
 def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) -> None:
-    shipped = {"Faces": "celeba-faces", "Any photo": "photos", "Worn photo": "worn"}
+    shipped = {"Any photo": "photos", "Clean faces": "celeba-faces"}
     models = Models({title: Upscaler.load(SHIPPED_MODEL.parent / name, "cpu") for title, name in shipped.items()})
     assert models.made_for == ["Auto", *shipped]
     with Image.open(SHIPPED_MODEL.parent.parent / "examples" / "collins.png") as photo:
@@ -308,23 +308,23 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
     with Image.open(tmp_path / "clean.png") as photo:
         photo.save(tmp_path / "worn.jpg", quality=60)
     for name, title, why in (
-        ("clean.png", "Faces", "Looks clean: "),
-        ("worn.jpg", "Worn photo", "Looks worn (JPEG quality 60): "),
+        ("clean.png", "Clean faces", "Looks clean: "),
+        ("worn.jpg", "Any photo", "Looks worn (JPEG quality 60): "),
     ):
         for made_for in ("", "Auto"):
             file, _, said, *_ = handlers.enlarge(models, str(tmp_path / name), 1.0, made_for)
             with Image.open(tmp_path / name) as small:
-                assert_same(file, models.chosen(title).enlarge(small, 1.0 if title == "Faces" else WORN_DETAIL))
+                assert_same(file, models.chosen(title).enlarge(small, 1.0 if title == "Clean faces" else WORN_DETAIL))
             assert why in said
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offered_models, "judge", lambda *_: pytest.fail("a picture is judged once"))
         assert "JPEG quality 60" in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 0.5)[2]
-    assert "Looks" not in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.0, "Faces")[2]
+    assert "Looks" not in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.0, "Clean faces")[2]
     with pytest.raises(UserError, match=r"detail is 1\.2"):
         handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.2, "Auto")
     photo = str(SHIPPED_MODEL.parent.parent / "examples" / "obama.jpg")
-    for copy, name in (("clean", "celeba-faces"), ("web", "worn")):
+    for copy, name in (("clean", "celeba-faces"), ("web", "photos")):
         *_, figures, said = handlers.compare(models, photo, 1.0, 256, small_copy=copy)
         assert figures["model"].startswith(name) and "Looks" in said

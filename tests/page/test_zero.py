@@ -114,19 +114,21 @@ def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
     assert scheduler.calls == [("/startup-report", {})]
     for detail in (1.0, 0.5):
         photo = make_picture(tmp_path / "photo.png", 120, 80)
-        restored, _, _, low, figures, _ = client.predict(handle_file(photo), detail, api_name="/compare")
+        restored, _, _, low, figures, _ = client.predict(
+            handle_file(photo), detail, made_for="Any photo", api_name="/compare"
+        )
         wanted = np.asarray(upscaler.enlarge(images.open_rgb(low), detail)).astype(int)
         assert np.abs(pixels(restored) - wanted).max() <= 1
         assert "NVIDIA" in figures["device"]
     small = make_picture(tmp_path / "small.png", 480, 420)
-    client.predict(handle_file(small), api_name="/enlarge")
+    client.predict(handle_file(small), made_for="Any photo", api_name="/enlarge")
     assert scheduler.lent() == [5, 5, 6] and scheduler.released() == 3
     assert scheduler.visitors() == {"visitor"}
 
-    client.predict(handle_file(photo), 0.5, api_name="/compare")
+    client.predict(handle_file(photo), 0.5, made_for="Any photo", api_name="/compare")
     assert len(scheduler.lent()) == 3  # what has been restored before is shown without a GPU
 
-    restored, _, _, low, *_ = client.predict(handle_file(photo), made_for="Any photo", api_name="/compare")
+    restored, _, _, low, *_ = client.predict(handle_file(photo), made_for="Clean faces", api_name="/compare")
     wanted = np.asarray(Upscaler.load(photos_folder, "cpu", "fp32").enlarge(images.open_rgb(low))).astype(int)
     assert np.abs(pixels(restored) - wanted).max() <= 2  # bfloat16
     assert len(scheduler.lent()) == 4
@@ -230,8 +232,7 @@ def test_every_model_of_the_page_is_lent_before_the_launch(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.delenv("SRGAN_MODEL", raising=False)
     monkeypatch.setattr(offered_models, "SHIPPED_MODEL", model_folder)
-    monkeypatch.setattr(offered_models, "PHOTOS_MODEL", photos_folder)
-    monkeypatch.setattr(offered_models, "WORN_MODEL", tmp_path / "worn")
+    monkeypatch.setattr(offered_models, "CLEAN_MODEL", photos_folder)
     monkeypatch.setattr(zero, "HERE", True)
     monkeypatch.setattr(zero, "spaces", SimpleNamespace(GPU=gpu))
     monkeypatch.setattr(gr.Blocks, "launch", launch)
