@@ -1,5 +1,8 @@
-"""Face super-resolution with an SRGAN: `Automatic.load().enlarge(picture)` enlarges a picture four times, by the model
-that fits how worn it is, and `Upscaler.load().enlarge(picture)` by the one you name."""
+"""Face and photo super-resolution with an SRGAN.
+
+`Automatic.load().enlarge(picture)` enlarges a picture four times with the model that fits the picture's condition.
+`Upscaler.load().enlarge(picture)` does it with the model that you name.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Upscaler and Automatic, and PyTorch with them, when first asked for: it takes seconds to load."""
+    """Imports Upscaler and Automatic when they are first used, because PyTorch takes seconds to load."""
     if name == "Upscaler":
         from srgan.upscaler import Upscaler
 

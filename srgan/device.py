@@ -1,4 +1,4 @@
-"""Which chip to use, whether it is fast at bf16, and its memory."""
+"""Chooses the device and the number format, and reports memory."""
 
 import ctypes
 import math

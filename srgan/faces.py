@@ -1,7 +1,8 @@
-"""Faces in a picture: found by YuNet, framed as the training crops frame theirs, drawn into an enlargement.
+"""Finds faces with YuNet, frames them like the training crops, and draws their enlargements into that of the whole
+picture.
 
-A face is restored at the size that it has: bringing it to the training crops' size costs more than it gains
-(benchmarks/faces.md, which has the figures behind the numbers below too).
+Faces are restored at their own size. Scaling them to the size of the training crops first would cost more than it
+gains: benchmarks/faces.md has the measurements, also for the numbers below.
 """
 
 import hashlib
@@ -27,45 +28,47 @@ DETECTOR = WEIGHTS / "face-detector" / "face_detection_yunet_2023mar.onnx"
 DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
 LEAST_SCORE = 0.8
-"""Of 1. Below, more and more of what is found is no face."""
+"""Detections with a lower score, of at most 1, are ignored: more and more of them are no faces."""
 
 LEAST_HEIGHT = 12
-"""Pixels of a face from forehead to chin, half of those that the network has learned from: less shows nothing."""
+"""Smallest face in pixels from forehead to chin, half the size of those in training. The network cannot restore
+smaller ones."""
 
 LONG_SIDES = (320, 1280)
 """The picture is searched at two sizes, however large it is: YuNet finds faces of about 10 to 300 pixels."""
 
 ENLARGED = 2
-"""At the larger size it is enlarged at most so many times."""
+"""A small picture is enlarged at most this many times before it is searched at the larger size."""
 
 STRIDE = 32
-"""YuNet takes multiples of it; at one of it alone, OpenCV 4.14 answers with what was in its memory."""
+"""YuNet needs sides that are multiples of this. Given a single multiple, OpenCV 4.14 returns uninitialised memory."""
 
 FRAME = 1.14
 """The training crop's side for a face of height 1; the eyes lie in its middle. Of CelebA's centre crops."""
 
 FADE = 0.25
-"""Of the frame's side: so far around it one enlargement fades into the other."""
+"""Width of the transition between the two enlargements around a face, as a share of the frame's side."""
 
 AROUND = 12
-"""So many pixels more the network sees on each side. It looks at 40, and none of them is worth a grey level."""
+"""Extra pixels on each side that the network sees of a face. It looks 40 pixels far, but those beyond change no grey
+level."""
 
 MIXED = 256
-"""Pixels of the picture a side that are mixed at once: in a large photo, all of a face would take gigabytes."""
+"""Side in pixels of the parts that are mixed at once. Mixing a large face at once would take gigabytes."""
 
 detecting = threading.Lock()
 
 
 def find_faces(picture: Image.Image) -> list[Box]:
-    """Squares that frame the faces of the picture, upright, as the training crops frame theirs; the largest first.
+    """Finds the faces of a picture, the largest first. Returns upright squares that frame them like the training crops.
 
-    They may stick out of the picture. Raises UserError where OpenCV or the detector's file is missing or damaged.
+    The squares may extend beyond the picture. Raises UserError if OpenCV or the detector's file is missing or damaged.
     """
     return sorted(map(frame, faces_in(flat(as_standard(picture)))), key=lambda box: -box.side)
 
 
 def faces_in(photo: Image.Image) -> list[np.ndarray]:
-    """The faces of an RGB picture, each once, as `detect` gives them; the surest first."""
+    """Finds the faces of an RGB picture, each once, in the form of `detect`, with the highest score first."""
     largest = min(LONG_SIDES[1], ENLARGED * max(photo.size))
     sides = sorted({LONG_SIDES[0], max(LONG_SIDES[0], largest)})
     found = sorted((face for side in sides for face in detect(photo, side)), key=lambda face: -face[-1])
@@ -77,8 +80,10 @@ def faces_in(photo: Image.Image) -> list[np.ndarray]:
 
 
 def detect(photo: Image.Image, side: int) -> Iterator[np.ndarray]:
-    """What YuNet finds in an RGB picture that is brought to a long side. Of each face, in the picture's pixels: left,
-    top, width, height, x and y of right eye, left eye, nose and the mouth's corners, and score.
+    """Runs YuNet on an RGB picture that is scaled to a long side.
+
+    Returns for each face, in pixels of the picture: left, top, width, height; x and y of right eye, left eye, nose and
+    both corners of the mouth; and the score.
     """
     ratio = side / max(photo.size)
     width, height = (max(1, round(length * ratio)) for length in photo.size)
@@ -98,24 +103,24 @@ def detect(photo: Image.Image, side: int) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def detector() -> Any:
-    """The one cv2.FaceDetectorYN, which is for one thread at a time."""
+    """The one cv2.FaceDetectorYN. Only one thread may use it at a time."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV 5 warns of its own defaults
     try:
         import cv2
     except ImportError as error:
-        raise UserError(f"Faces are found by OpenCV: pip install opencv-python-headless ({error}).") from None
+        raise UserError(f"Finding faces needs OpenCV: pip install opencv-python-headless ({error}).") from None
     try:
         data = DETECTOR.read_bytes()
     except OSError as error:
         raise UserError(f"{DETECTOR.name}, which finds faces, cannot be read ({error.strerror}).") from None
     if hashlib.sha256(data).hexdigest() != DETECTOR_SHA256:
-        raise UserError(f"{DETECTOR.name}, which finds faces, is damaged: take it anew from the repository.")
+        raise UserError(f"{DETECTOR.name}, which finds faces, is damaged: download it again from the repository.")
     model = np.frombuffer(data, np.uint8)
     return cv2.FaceDetectorYN.create("onnx", model, np.empty(0, np.uint8), (STRIDE, STRIDE), LEAST_SCORE)
 
 
 def shared(first: np.ndarray, second: np.ndarray) -> float:
-    """The part of the smaller face that lies in the other one."""
+    """Returns the share of the smaller face that overlaps the other one."""
     lengths = np.minimum(first[:2] + first[2:4], second[:2] + second[2:4]) - np.maximum(first[:2], second[:2])
     return float(lengths.clip(min=0).prod() / min(first[2:4].prod(), second[2:4].prod()))
 
@@ -138,10 +143,10 @@ def draw_faces(
     detail: float = 1.0,
     best: bool = False,
 ) -> Image.Image:
-    """The enlargement of a picture, to any size up to 4 times its own, with its faces as `upscaler` enlarges them.
+    """Enlarges a picture, to at most 4 times its size, with its faces enlarged by `upscaler`.
 
-    Inside a face's box all is `upscaler`'s, and FADE of its side beyond nothing; between, one becomes the other.
-    best: as for `Upscaler.enlarge`.
+    Inside a face's box every pixel comes from `upscaler`. Over FADE of its side around the box, it fades into the other
+    enlargement. best: as for `Upscaler.enlarge`.
     """
     picture, drawn = as_standard(picture), enlarged.copy()
     for face in faces:
@@ -173,9 +178,8 @@ def draw_face(
 
 
 def share(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:
-    """Weights of the enlarged pixels from `start` to `end`, `step` of the picture's apart: 1 from `low` to `high`, down
-    to 0 over `fade` beyond. float32, without a bend at either level.
-    """
+    """Weights of the enlarged pixels from `start` to `end`, which are `step` picture pixels apart: 1 from `low` to
+    `high`, falling smoothly to 0 over `fade` on both sides. float32."""
     middles = (np.arange(start, end, dtype=np.float32) + 0.5) * step
     beyond = np.maximum(low - middles, middles - high)
     inner = 1 - (beyond / fade).clip(0, 1)

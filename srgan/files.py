@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and names that no two files share."""
+"""Writes files completely or not at all, and finds names that no two files share."""
 
 import contextlib
 import errno
@@ -13,14 +13,14 @@ from pathlib import Path
 from srgan.errors import UserError
 
 CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""What a drive answers that does not know fsync, as some network drives do not."""
+"""The errors of drives that do not support fsync, such as some network drives."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `path`, then renames it there. What was there survives a failure.
+    """Calls `write` with a temporary path beside `path`, then renames the result. If that fails, the old file stays.
 
-    The temporary name is short and never the same twice, so any number of threads and processes may write one file, and
-    keeps the suffix, by which libraries tell a format. Raises UserError when the disk refuses.
+    The temporary name is unique, so any number of threads and processes may write the same file. It keeps the suffix,
+    from which libraries infer the format. Raises UserError if the disk refuses.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
     try:
@@ -41,7 +41,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def sync(descriptor: int) -> None:
-    """Brings a file to the disk, where the drive can say that it has done so."""
+    """Flushes a file to the disk, if the drive supports it."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -50,7 +50,7 @@ def sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings the renaming of its files to the disk."""
+    """Flushes the renaming of a folder's files to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,13 +59,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Deletes what processes that were killed while they wrote have left in a folder and below it."""
+    """Deletes the temporary files of killed processes in a folder and its subfolders."""
     for partial in folder.rglob(".*.partial*"):
         partial.unlink(missing_ok=True)
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether both are there and are one file or folder. The disk is asked: it may take `A` and `a` for one name."""
+    """Whether both exist and are the same file or folder. The disk decides, because it may not distinguish `A` from
+    `a`."""
     try:
         return first.samefile(second)
     except OSError:
@@ -73,7 +74,7 @@ def is_same(first: Path, second: Path) -> bool:
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path, there or not, is a folder that is there or lies below it."""
+    """Whether a path, which need not exist, is an existing folder or lies below it."""
     path = path.resolve()
     return any(is_same(place, folder) for place in (path, *path.parents))
 
@@ -82,12 +83,13 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def folded(name: str) -> str:
-    """What two names have in common that are one file on some disk: case and composed letters make no difference."""
+    """Returns the form of a name that is equal for names which some disk takes for the same file: it ignores case
+    and the composition of letters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def take_free(wanted: Iterable[Path], taken: set[str]) -> Path:
-    """The first of the wanted names that is free on any disk. From then on it is taken: `taken` holds folded names."""
+    """Returns the first wanted name that is free on any disk, and adds it to `taken`, which holds folded names."""
     name = next(name for name in wanted if folded(name.as_posix()) not in taken)
     taken.add(folded(name.as_posix()))
     return name
@@ -99,11 +101,10 @@ def numbered(name: Path) -> Iterator[Path]:
 
 
 def with_ending(paths: Sequence[Path], ending: str | Callable[[Path], str], suffix: str = "") -> list[Path]:
-    """Where a result of each goes, in the same order; no two are one file on any disk.
+    """Returns a file name for the result of each path, in the same order. No two of them are the same file on any disk.
 
-    a.png for a.jpg; a.jpg.png and a.bmp.png where there are both; and a number where even that is taken.
-
-    ending: of all, or of each path's result. suffix: stands before it.
+    a.jpg becomes a.png; if a.bmp is there too, they become a.jpg.png and a.bmp.png; if even that is taken, a number is
+    added. ending: for all results, or one for each path. suffix: inserted before the ending.
     """
     ends = [f"{suffix}.{ending if isinstance(ending, str) else ending(path)}" for path in paths]
     wanted = [path.with_name(f"{path.stem}{end}") for path, end in zip(paths, ends, strict=True)]

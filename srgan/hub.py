@@ -1,4 +1,5 @@
-"""The Hugging Face Hub: pull a model, and say in one sentence what went wrong there. The token is never shown."""
+"""Downloads models from the Hugging Face Hub, and explains its errors in one sentence each. The token is never
+shown."""
 
 import hashlib
 import math
@@ -18,13 +19,13 @@ from srgan.errors import UserError
 from srgan.model_folder import LARGEST_JSON, WEIGHTS, brief, largest_weights, read_config
 
 HTTPError = HfHubHTTPError.__mro__[1]
-"""httpx's in huggingface_hub 1.x, httpx2's in 2.x: what a connection that fails raises."""
+"""Raised for a failed connection: httpx's class in huggingface_hub 1.x, httpx2's in 2.x."""
 
 SECONDS = 30.0
-"""Patience with a server that says nothing; the client itself has none to set and would wait for ever."""
+"""Timeout for a server that does not answer. The client has none of its own and would wait forever."""
 
 HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?", re.ASCII)
-"""USER/NAME or USER/NAME@REVISION; no part begins with a dot, so none leads out of a folder"""
+"""USER/NAME or USER/NAME@REVISION. No part begins with a dot, so none can lead out of a folder."""
 
 LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 
@@ -32,7 +33,10 @@ LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 
 
 class HubError(UserError):
-    """What the Hub answered, or that it did not. `wait`: seconds after which the same may work; None: it will not."""
+    """An answer of the Hub, or a failure to reach it.
+
+    `wait`: seconds after which a new attempt may succeed; None if it cannot succeed.
+    """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
         super().__init__(message)
@@ -41,16 +45,16 @@ class HubError(UserError):
 
 @dataclass(frozen=True)
 class Source:
-    """A model folder on this machine, and what to call it."""
+    """A model folder on this machine, and the name to show for it."""
 
     folder: Path
     name: str
     commit: str = ""
-    """on the Hub; "" for a folder of this machine"""
+    """the commit on the Hub; "" for a folder of this machine"""
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """What is wrong with a file of the Hub's is said by the model's name, not by a path of the cache."""
+        """Makes error messages about the Hub's files name the model instead of a path in the cache."""
         try:
             yield
         except UserError as error:
@@ -65,25 +69,29 @@ def hub() -> HfApi:
 
 
 def is_hub_name(model: str | Path) -> bool:
-    """Whether `find_model` would ask the Hub for it."""
+    """Whether `find_model` would look for it on the Hub."""
     return isinstance(model, str) and not Path(model).is_dir() and HUB_NAME.fullmatch(model) is not None
 
 
 def find_model(model: str | Path) -> Source:
-    """A folder where there is one, which may be a run's; else USER/NAME or USER/NAME@REVISION from the Hub."""
+    """Returns the folder of that name, which may be a run's; or downloads USER/NAME or USER/NAME@REVISION from the
+    Hub."""
     folder = Path(model)
     if folder.is_dir():
         whole = (folder / "config.json").exists() or not (folder / "model" / "config.json").exists()
         return Source(folder if whole else folder / "model", folder.resolve().name)
     if isinstance(model, Path):
-        raise UserError(f"{model}: no such model folder.")
+        raise UserError(f"{model}: there is no such model folder.")
     if not (match := HUB_NAME.fullmatch(model)):
-        raise UserError(f"{brief(model)}: no such model folder, and no model of the Hub: USER/NAME[@REVISION].")
+        raise UserError(
+            f"{brief(model)}: there is no such model folder, and it is no name of a "
+            "model on the Hub (USER/NAME or USER/NAME@REVISION)."
+        )
     return pull(match["repo"], match["revision"])
 
 
 def pull(repo_id: str, revision: str | None = None) -> Source:
-    """Fetches a model, unless it is cached. Where the Hub cannot be had, takes what was fetched before, and says so."""
+    """Downloads a model, unless it is cached. If the Hub cannot be reached, it uses an earlier download and says so."""
     asked = f"{repo_id}@{revision}" if revision else repo_id
     try:
         with told(asked):
@@ -95,14 +103,14 @@ def pull(repo_id: str, revision: str | None = None) -> Source:
 
 
 def download(repo_id: str, revision: str, asked: str) -> Source:
-    """Four files at most, of fixed names: sizes are checked before they are fetched, checksums before they are used."""
+    """Downloads at most four files of fixed names. Sizes are checked before the download, checksums before use."""
     commit = commit_of(hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS))
     wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
     found = hub().get_paths_info(repo_id, wanted, revision=commit)
     files = {file.path: file for file in found if isinstance(file, RepoFile)}
     for name in ("config.json", WEIGHTS["detail"]):
         if name not in files:
-            raise HubError(f"{asked} holds no model of this program: {name} is not there.")
+            raise HubError(f"{asked} holds no model of this program: {name} is missing.")
     config = fetch(repo_id, files.pop("config.json"), commit, LARGEST_JSON)
     source = Source(config.parent, f"{asked} ({commit[:7]})", commit)
     with source.named():
@@ -117,9 +125,9 @@ def download(repo_id: str, revision: str, asked: str) -> Source:
 
 
 def commit_of(info: ModelInfo) -> str:
-    """The commit that the Hub describes, which its client declares as optional. Raises HubError without one."""
+    """Returns the commit that the Hub describes, which its client declares as optional. Raises HubError without one."""
     if info.sha is None:
-        raise HubError(f"{info.id}: the Hub names no commit of it: try again.", wait=5)
+        raise HubError(f"{info.id}: the Hub did not name its commit: try again.", wait=5)
     return info.sha
 
 
@@ -133,20 +141,21 @@ def cached(repo_id: str, revision: str, asked: str, problem: HubError) -> Source
 
 
 def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
-    """A file of a commit in the cache. Refused where it is larger than it can honestly be; damaged: fetched again."""
+    """Downloads a file of a commit into the cache. Refuses a file of implausible size, and downloads a damaged one
+    again."""
     if file.size > largest:
-        raise HubError(f"{repo_id}: {file.path} has {file.size:,} bytes; more than {largest:,} cannot be right.")
+        raise HubError(f"{repo_id}: {file.path} has {file.size:,} bytes; it should have {largest:,} at most.")
     for force in (False, True):
         path = Path(hf_hub_download(repo_id, file.path, revision=commit, force_download=force))
         if is_same(path.read_bytes(), file):
             return path
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-    raise HubError(f"{repo_id}: {file.path} was damaged on its way here, twice: try again.", wait=5)
+    raise HubError(f"{repo_id}: {file.path} was damaged during the download, twice: try again.", wait=5)
 
 
 def is_same(data: bytes, file: RepoFile) -> bool:
-    """Whether this is the file that the Hub lists: by SHA-256, or by git's hash where it is no large file."""
+    """Whether the data are the file that the Hub lists, by its SHA-256 or, for small files, git's hash."""
     return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
 
 
@@ -159,7 +168,8 @@ def git_hash(data: bytes) -> str:
 
 
 def epoch_tags(repo_id: str) -> list[str]:
-    """ "epoch-20", "epoch-42", ...: the epochs that can be pulled as USER/NAME@epoch-20; [] where there are none."""
+    """ "epoch-20", "epoch-42", ...: the tags of epochs that can be loaded as USER/NAME@epoch-20; [] if there are
+    none."""
     with told(repo_id):
         names = {tag.name for tag in hub().list_repo_refs(repo_id).tags}
     return sorted((name for name in names if re.fullmatch(r"epoch-\d{1,9}", name, re.ASCII)), key=epoch_of)
@@ -170,7 +180,7 @@ def epoch_of(tag: str) -> int:
 
 
 def epoch_models(model: str | Path) -> list[str]:
-    """What `find_model` takes to load single epochs of a model, in order; [] for a folder, and without the Hub."""
+    """Names for `find_model` that load single epochs of a model, in order; [] for a folder, and without the Hub."""
     if not is_hub_name(model):
         return []
     repo_id = str(model).split("@")[0]
@@ -181,7 +191,7 @@ def epoch_models(model: str | Path) -> list[str]:
 
 
 def check_card(text: str) -> None:
-    """Asks the Hub whether it takes the metadata of a model card. Raises UserError with what it does not take."""
+    """Asks the Hub to check the metadata of a model card. Raises UserError with its objection."""
     get_session().timeout = SECONDS
     with told("the model card"):
         try:
@@ -199,7 +209,7 @@ def check_card(text: str) -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Turns whatever the client raises into a HubError about `what`."""
+    """Turns any exception of the Hub's client into a HubError about `what`."""
     try:
         yield
     except UserError:
@@ -209,17 +219,19 @@ def told(what: str) -> Iterator[None]:
 
 
 def explain(error: Exception, what: str) -> HubError:
-    """One sentence: what went wrong and what to do. `what` is the repository, or what was being done."""
+    """Explains in one sentence what went wrong and what to do. what: the repository or the task."""
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client wraps what stopped the upload of a large file
     if isinstance(error, OfflineModeIsEnabled):
-        return HubError("HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it.", wait=math.inf)
+        return HubError("HF_HUB_OFFLINE is set, so the Hub is not used: unset it to use the Hub.", wait=math.inf)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return explain_status(error, what)
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         return explain(error.__cause__, what)
     if isinstance(error, HFValidationError):
-        return HubError(f"{what} is no name that the Hub takes: USER/NAME, of letters, digits, '-', '_' and '.'.")
+        return HubError(
+            f"{what} is no valid name on the Hub: it takes USER/NAME, made of letters, digits, '-', '_' and '.'."
+        )
     if isinstance(error, HTTPError):
         return HubError(f"{what}: the Hub cannot be reached ({detail(error)}): check the connection.", wait=5)
     if "Consistency check failed" in str(error):
@@ -231,29 +243,34 @@ def explain(error: Exception, what: str) -> HubError:
 def explain_status(error: HfHubHTTPError, what: str) -> HubError:
     status, headers = error.response.status_code, error.response.headers
     if status == 401 and get_token() and headers.get("X-Error-Code") not in ("RepoNotFound", "GatedRepo"):
-        return HubError(f"{what}: the Hugging Face token is not valid, or expired: {LOG_IN} to a new one.")
+        return HubError(f"{what}: the Hugging Face token is invalid or expired: {LOG_IN} to a new one.")
     if headers.get("X-Error-Code") == "GatedRepo":
-        return HubError(f"{what}: its owner grants access one by one: ask for it on its page on the Hub, and {LOG_IN}.")
+        return HubError(
+            f"{what}: its owner grants access on request: ask for it on the model's page on the Hub, and {LOG_IN}."
+        )
     if status in (401, 404):
         missing = "no such revision" if headers.get("X-Error-Code") == "RevisionNotFound" else "no such repository"
-        return HubError(f"{what}: {missing} on the Hub, or not for you: check the name; if it is private, {LOG_IN}.")
+        return HubError(
+            f"{what}: {missing} on the Hub, or you may not see it: check the name; if it is private, {LOG_IN}."
+        )
     if status == 403:
-        return HubError(f"{what}: the token does not allow this (HTTP 403): {LOG_IN} to one that does.")
+        return HubError(f"{what}: the Hugging Face token does not allow this (HTTP 403): {LOG_IN} to another one.")
     if status == 402:
-        return HubError(f"{what}: the Hub wants a paid plan for this (HTTP 402): {detail(error)}.")
+        return HubError(f"{what}: the Hub requires a paid plan for this (HTTP 402): {detail(error)}.")
     if status in (409, 412):
-        return HubError(f"{what}: somebody else has changed it in the same moment (HTTP {status}): try again.", wait=2)
+        return HubError(f"{what}: somebody else changed it at the same time (HTTP {status}): try again.", wait=2)
     if status == 429:
         seconds = headers.get("Retry-After", "")
         wait = float(seconds) if seconds.isdigit() else 60.0
-        return HubError(f"{what}: the Hub asks for fewer requests: try again in {wait:.0f} seconds.", wait=wait)
+        return HubError(f"{what}: the Hub received too many requests: try again in {wait:.0f} seconds.", wait=wait)
     if status >= 500 or status == 408:
-        return HubError(f"{what}: the Hub has trouble (HTTP {status}): try again later.", wait=5)
-    return HubError(f"{what}: the Hub refuses it (HTTP {status}: {detail(error)}).")
+        return HubError(f"{what}: the Hub has a problem (HTTP {status}): try again later.", wait=5)
+    return HubError(f"{what}: the Hub refused the request (HTTP {status}: {detail(error)}).")
 
 
 def detail(error: Exception) -> str:
-    """The client's own words, short, and without the token, which libraries quote when it cannot be sent."""
+    """Returns the client's own message, shortened, and without the token, which libraries quote when they cannot
+    send it."""
     said = getattr(error, "server_message", None) or str(error) or type(error).__name__
     token = get_token()
     if (token and token in said) or "Bearer" in said:

@@ -1,4 +1,5 @@
-"""One model folder, the same everywhere: config.json, two weight sets as safetensors, metrics.json, README.md."""
+"""Model folders, which look the same everywhere: config.json, two weight sets as safetensors, metrics.json,
+README.md."""
 
 import dataclasses
 import json
@@ -19,18 +20,18 @@ from srgan.files import write_whole
 from srgan.models import LARGEST, SCALE, Generator, Upsampling
 
 WEIGHTS = {"detail": "model.safetensors", "fidelity": "fidelity.safetensors"}
-"""File of each weight set; the first must be there."""
+"""The file of each weight set. The first is required."""
 
 LARGEST_JSON = 8_000_000
-"""Bytes of a config.json or metrics.json; one epoch's row takes about 400."""
+"""Size limit in bytes of config.json and metrics.json. The row of an epoch takes about 400."""
 
 LARGEST_HEADER = 1_000_000
-"""Bytes of a safetensors file beside its tensors; one tensor's entry takes about 100."""
+"""Size limit in bytes of a safetensors file without its tensors. The entry of a tensor takes about 100."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What config.json holds: everything the network is built from, and where its weights come from."""
+    """The content of config.json: everything that the network is built from, and the origin of its weights."""
 
     channels: int = 64
     blocks: int = 16
@@ -39,7 +40,7 @@ class ModelConfig:
     value_range: tuple[int, int] = (-1, 1)
     recipe: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """settings, photos, terms, versions, hardware: for the reader, not for the loader"""
+    """facts about the training, for readers; the loader does not use them"""
 
     def __post_init__(self) -> None:
         for name, largest in LARGEST.items():
@@ -54,19 +55,20 @@ class ModelConfig:
             raise ValueError("recipe is no text or training no table")
 
     def crop(self) -> int:
-        """Side in pixels of the photos that the model was trained on; 128 where config.json does not say."""
+        """Side in pixels of the training crops; 128 if config.json does not say."""
         settings = self.training.get("settings")
         side = settings.get("crop") if isinstance(settings, dict) else None
         return side if isinstance(side, int) and side > 0 else 128
 
     def commit(self) -> str:
-        """The git commit of the program that trained the model; "" where config.json does not say."""
+        """The git commit of the program that trained the model; "" if config.json does not say."""
         versions = self.training.get("versions")
         commit = versions.get("commit") if isinstance(versions, dict) else None
         return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit) else ""
 
     def seen(self) -> tuple[int, float]:
-        """Photos and hours of the training, with those of the model it started from; what is not stated counts 0."""
+        """Photos and hours of the training, including those of the model that it started from. What is not stated
+        counts as 0."""
         data, hours, before = (self.training.get(name) for name in ("data", "hours", "started_from"))
         photos = data.get("seen") if isinstance(data, dict) else None
         before = before if isinstance(before, dict) else {}
@@ -76,14 +78,14 @@ class ModelConfig:
         return Generator(self.channels, self.blocks, self.upsampling)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor of the network; nothing is allocated."""
+        """The shape of every tensor of the network, without allocating any."""
         with torch.device("meta"):
             network = self.network()
         return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def total(table: object) -> float:
-    """Of the numbers in a table from a file that may hold anything."""
+    """The sum of the numbers in a table that comes from a file and may hold anything."""
     values = table.values() if isinstance(table, dict) else ()
     return sum(value for value in values if isinstance(value, int | float) and math.isfinite(value))
 
@@ -92,12 +94,12 @@ def total(table: object) -> float:
 class Model:
     config: ModelConfig
     weights: dict[str, dict[str, Tensor]]
-    """by the keys of WEIGHTS: always "detail", mostly "fidelity"; float32 on the CPU"""
+    """the weight sets by the keys of WEIGHTS: always "detail", usually "fidelity"; float32 on the CPU"""
     metrics: Mapping[str, Any]
 
 
 CHECKPOINTS = "checkpoints"
-"""In a run's folder: the model folders of the epochs that `--checkpoint-every` names, such as detail-020."""
+"""Subfolder of a run with the model folders of kept epochs (`--checkpoint-every`), such as detail-020."""
 
 
 def checkpoint_folders(run: Path, stage: str = "") -> list[Path]:
@@ -106,8 +108,11 @@ def checkpoint_folders(run: Path, stage: str = "") -> list[Path]:
 
 
 def save_model(folder: Path, model: Model, card: str) -> None:
-    """Writes the folder's files, each whole or not at all, and deletes a weight set that the model there before had
-    and this one has not. Raises UserError when the disk refuses."""
+    """Writes the folder's files, each completely or not at all. A weight set of the previous model that this one lacks
+    is deleted.
+
+    Raises UserError if the disk refuses.
+    """
     for kind, weights in model.weights.items():
         tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
         write_whole(folder / WEIGHTS[kind], lambda path, tensors=tensors: path.write_bytes(save(tensors)))
@@ -123,10 +128,10 @@ def save_model(folder: Path, model: Model, card: str) -> None:
 
 
 def load_model(folder: str | Path) -> Model:
-    """Reads a model folder. Raises UserError unless every tensor is there, with its shape and finite, and no other."""
+    """Reads a model folder. Raises UserError unless it holds exactly the expected tensors, with finite values."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such model folder.")
+        raise UserError(f"{folder}: there is no such model folder.")
     config = read_config(folder / "config.json")
     weights = {
         kind: read_weights(folder / file, config.shapes())
@@ -145,13 +150,14 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def brief(error: object) -> str:
-    """At most 120 printable characters: what a stranger's file says does not fill the screen or steer the terminal."""
+    """Shortens a text from a file to 120 printable characters, so that it cannot fill the screen or control the
+    terminal."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(error)[:200])
     return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """What `save_model` has written there: the page draws it, so another shape is refused like broken weights."""
+    """Reads metrics.json. The page draws its content, so a file of another form is refused with UserError."""
     metrics = read_json(path)
     figures, history = metrics.get("figures", {}), metrics.get("history", [])
     numbers = [metrics.get("photos", 0)]
@@ -181,15 +187,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def largest_weights(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Bytes that a weights file of these shapes may take, at 8 bytes a number."""
+    """Size limit in bytes of a weights file with these shapes, at 8 bytes for each number."""
     return 8 * sum(math.prod(shape) for shape in shapes.values()) + LARGEST_HEADER
 
 
 def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The file's size is checked before it is opened, and the shapes, from its header, before any tensor is read."""
+    """Reads a weights file. Its size is checked before it is opened, and the shapes in its header before any tensor
+    is read."""
     try:
         if path.stat().st_size > largest_weights(shapes):
-            raise UserError(f"{path} is larger than weights of its config.json can be.")
+            raise UserError(f"{path} is larger than the weights described by its config.json can be.")
         with path.open("rb") as file:
             if (header := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
                 raise ValueError(f"its header claims {header:,} bytes")
@@ -205,7 +212,7 @@ def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is corrupt or no safetensors file ({brief(error)}).") from None
+        raise UserError(f"{path} is damaged or no safetensors file ({brief(error)}).") from None
     if not all(value.isfinite().all() for value in weights.values()):
         raise UserError(f"{path} holds weights that are not finite numbers.")
     return weights

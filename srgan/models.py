@@ -11,11 +11,14 @@ SCALE = 4
 """Enlargement factor of the generator."""
 
 Upsampling = Literal["stepwise", "direct"]
-"""How features become pixels. "stepwise", the paper's way: two sub-pixel convolutions of 2 each, then a 9x9
-convolution. "direct": one 3x3 sub-pixel convolution of 4, which leaves the compute to the residual blocks."""
+"""The way from features to pixels.
+
+"stepwise", as in the paper: two sub-pixel convolutions that double the size, then a 9x9 convolution. "direct": one 3x3
+sub-pixel convolution that enlarges 4 times, which leaves the compute to the residual blocks.
+"""
 
 LARGEST = {"channels": 256, "blocks": 64}
-"""Beyond this (300 MB of weights) a setting or a config.json is taken for a mistake or an attack, and refused."""
+"""Settings and config.json files beyond these limits (300 MB of weights) are refused as a mistake or an attack."""
 
 
 class ResidualBlock(nn.Module):
@@ -66,9 +69,10 @@ class Generator(nn.Module):
         return self.to_image(self.to_features(low))
 
     def to_features(self, low: Tensor, watch: Callable[[float], object] | None = None) -> Tensor:
-        """The part at low resolution: [N, 3, H, W] -> [N, channels, H, W].
+        """The part of the network at low resolution: [N, 3, H, W] -> [N, channels, H, W].
 
-        watch: called ahead of each block with the share of the work that is done; what it raises ends the work.
+        watch: called before each block with the share of the work that is done. An exception that it raises ends the
+        work.
         """
         features = deep = self.head(low)
         for number, block in enumerate(self.body):
@@ -78,7 +82,7 @@ class Generator(nn.Module):
         return features + deep
 
     def to_image(self, features: Tensor) -> Tensor:
-        """The part that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
+        """The part of the network that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
         if isinstance(self.tail, nn.Sequential):  # direct
             return torch.tanh(self.tail(features))
         first, last = self.upsample

@@ -28,7 +28,7 @@ One that dies is noticed at once, by its closed connection."""
 STEP_PATIENCE = datetime.timedelta(minutes=10)
 """How long a GPU waits for another's gradients: `together` sees to it that all ranks come to a step within seconds."""
 
-LOST = "another process of this run has ended: the last saved state is kept; go on with --resume."
+LOST = "another process of this run has ended; the last saved state is kept: continue with --resume."
 
 STARTED_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -62,7 +62,7 @@ def join() -> None:
         by_nccl = torch.cuda.is_available() and dist.is_nccl_available()
         group = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if by_nccl else None
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of this run do not find each other ({error}).") from None
+        raise UserError(f"the processes of this run cannot connect to each other ({error}).") from None
     gpus = group if isinstance(group, dist.ProcessGroup) else None
     _place = Place(rank, count, int(os.environ["LOCAL_RANK"]), store, gpus)
     if rank:

@@ -264,7 +264,9 @@ class Upscaler:
                     raise
             # Outside of the handler, which keeps what the tile has allocated.
             if box.side <= LEAST_TILE:
-                raise UserError(f"{self.device} has no memory even for a tile of {box.side} pixels: free some of it.")
+                raise UserError(
+                    f"{self.device} has not enough memory even for a tile of {box.side} pixels: free some of it."
+                )
             free_memory(self.device)
             self.tile, self._fitted = box.side // 2, 0
             waiting.append(box)
@@ -279,7 +281,7 @@ class Upscaler:
         if not 0 <= detail <= 1:
             raise UserError(f"detail is {detail}; it must be between 0 (most faithful) and 1 (most detailed).")
         if detail != 1 and not self.can_blend:
-            raise UserError(f"{self.name} holds one weight set only, so detail cannot be chosen: leave it at 1.")
+            raise UserError(f"{self.name} holds only one weight set, so detail cannot be chosen: leave it at 1.")
         return round(detail, 3)
 
     def generator(self, detail: float = 1.0, dtype: torch.dtype | None = None) -> Generator:

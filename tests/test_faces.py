@@ -238,5 +238,5 @@ def test_without_its_file_the_detector_says_so_in_a_sentence(
 def test_without_opencv_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     faces.detector.cache_clear()
-    with pytest.raises(UserError, match=r"^Faces are found by OpenCV: pip install opencv-python-headless"):
+    with pytest.raises(UserError, match=r"^Finding faces needs OpenCV: pip install opencv-python-headless"):
         find_faces(textured(0))

@@ -1,4 +1,4 @@
-"""Command lines: a parser that refuses in one sentence, and a flag for each training setting."""
+"""Builds command lines: a parser that reports errors in one sentence, and a flag for each training setting."""
 
 import argparse
 import dataclasses
@@ -17,14 +17,14 @@ EVERYDAY = frozenset(
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Refuses in one sentence and with exit code 2, without the usage text."""
+    """Reports wrong usage in one sentence and ends with exit code 2, without printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def build_parser(prog: str, description: str) -> OneLineParser:
-    """A parser with a flag for each setting. Settings that are not given are absent from its result."""
+    """Makes a parser with a flag for each setting. Settings that are not given are absent from its result."""
     parser = OneLineParser(
         prog=prog, usage=f"{prog} --data PHOTOS [settings]",
         description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS,

@@ -21,11 +21,12 @@ PROGRAMS = {
     "train": "train a model on your own photos; also python train.py",
     "demo": "serve the page on this computer; also python app.py",
 }
-"""Commands with a command line of their own, which import what they need."""
+"""Commands that have command lines of their own and import what they need."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: stopped, or some pictures failed and were named, or the Hub did not do it; 2: wrong usage."""
+    """Runs a command. Returns 0 if it is done; 1 if it was stopped, if some pictures failed, or if the Hub refused; 2
+    for wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in PROGRAMS:
         return importlib.import_module(f"srgan.commands.{words[0]}").main(words[1:])
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"srgan {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"srgan {arguments.command}: stopped; run it again to complete it.", file=sys.stderr)
+        print(f"srgan {arguments.command}: stopped; run the same command again to complete the work.", file=sys.stderr)
         return 1
 
 
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     upscaling = commands.add_parser(
-        "upscale", help="enlarge a picture, or a folder of them, four times", allow_abbrev=False
+        "upscale", help="enlarge pictures, four times or to another size", allow_abbrev=False
     )
     upscale.add_arguments(upscaling)
     upscaling.set_defaults(run=upscale.run)
@@ -66,26 +67,31 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (measuring, exporting):
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
-            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the one that ships)",
+            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the model "
+                 "for faces that ships)",
         )  # fmt: skip
     for command in (upscaling, measuring):
         add_chip(command)
 
     publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
     publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
-    publish.add_argument("repository", metavar="USER/NAME", help="made where it is not there")
-    publish.add_argument("--license", default="", help="another licence of the model, as the Hub spells it: mit, ...")
-    publish.add_argument("--terms", default="", help="other terms of the training photos, one sentence")
+    publish.add_argument("repository", metavar="USER/NAME", help="repository; created if it does not exist")
+    publish.add_argument("--license", default="", help="change the model's licence; spelled as on the Hub: mit, ...")
+    publish.add_argument("--terms", default="", help="change the terms of the training photos, one sentence")
     publish.set_defaults(run=run_push)
 
-    space = commands.add_parser("space", help="make or update a Hugging Face Space with the page", allow_abbrev=False)
-    space.add_argument("space", metavar="USER/NAME", help="made where it is not there")
+    space = commands.add_parser("space", help="create or update a Hugging Face Space with the page", allow_abbrev=False)
+    space.add_argument("space", metavar="USER/NAME", help="the Space; created if it does not exist")
     space.add_argument(
         "--model", default="", metavar="USER/MODEL",
-        help="model of the Hub to show, or a model's folder, which is uploaded too (default: those that ship)",
+        help="model on the Hub, or a model folder, which is uploaded too (default: the models that ship)",
     )  # fmt: skip
-    space.add_argument("--hardware", default="", help="as the Hub spells it: cpu-basic, zero-a10g, t4-small, ...")
-    space.add_argument("--replace", action="store_true", help="delete what another program has in this Space")
+    space.add_argument(
+        "--hardware", default="", help="hardware, spelled as on the Hub: cpu-basic, zero-a10g, t4-small, ..."
+    )
+    space.add_argument(
+        "--replace", action="store_true", help="take over a Space of another program and delete its files"
+    )
     space.set_defaults(run=run_space)
 
     checking = commands.add_parser(
@@ -95,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_chip(checking)
 
     for command in (publish, space):
-        command.add_argument("--private", action="store_true", help="for you alone to see")
+        command.add_argument("--private", action="store_true", help="create it visible only to you")
     for name, text in PROGRAMS.items():  # for --help: `main` does not come here with them
         commands.add_parser(name, help=text, add_help=False)
     return parser

@@ -1,6 +1,7 @@
-"""What a program does before all else: nothing that it prints can end it, and a missing package is said in a sentence.
+"""Prepares a program's output, so that no failure to print ends the program and a missing package is named in one
+sentence.
 
-Takes nothing but Python's own library, so it works where no package is installed.
+This module imports only Python's own library and srgan.errors, so it works before any package is installed.
 """
 
 import errno
@@ -22,8 +23,11 @@ SET_UP = (
 
 
 class Console(io.TextIOWrapper):
-    """An output whose failure does not end the work: letters that it does not have are written as escapes, and when
-    nobody reads it any more, or its disk is full, what is printed from then on is dropped."""
+    """An output stream whose failures do not end the program.
+
+    Characters that it cannot encode are written as escapes. If its reader is gone or its disk is full, it drops the
+    text.
+    """
 
     before: io.TextIOWrapper
 
@@ -41,16 +45,17 @@ class Console(io.TextIOWrapper):
             self.give_up(error)
 
     def give_up(self, error: OSError) -> None:
-        """Leads the output, with what still waits in it, to nowhere; says so unless its reader has gone of itself."""
+        """Redirects the output, including what is still buffered, to the null device. Tells the user, unless the reader
+        has closed it."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
         if error.errno not in (errno.EPIPE, errno.EINVAL) and self is not sys.stderr:  # EINVAL: Windows' closed pipe
-            print(f"The output cannot be written ({error.strerror}): the rest of it is lost.", file=sys.stderr)
+            print(f"The output cannot be written ({error.strerror}); the rest of it is lost.", file=sys.stderr)
 
 
 def prepare(program: str) -> None:
-    """To be called first by the program of that name, before it imports any package."""
+    """Sets up output and error messages. Call it before importing any package. program: its name in messages."""
     sys.stdout, sys.stderr = safe(sys.stdout), safe(sys.stderr)
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -65,7 +70,7 @@ def prepare(program: str) -> None:
 
 
 def as_typed() -> list[str]:
-    """The words that started this program: for a command that the reader is to type again."""
+    """The command that started this program, in the form in which the reader can type it again."""
     program, *words = sys.argv
     path = Path(program)
     if path.name == "__main__.py":
@@ -78,7 +83,7 @@ def is_ours(module: str) -> bool:
 
 
 def safe(stream: T) -> "T | Console":
-    """The same output as a Console. None, and what is no file (in a notebook, say), stay as they are."""
+    """Wraps an output in a Console. None, and outputs that are not files (in a notebook), are returned unchanged."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()

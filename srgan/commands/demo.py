@@ -1,7 +1,7 @@
-"""Open the Gradio page, as a Hugging Face Space runs it.
+"""Open the page in a browser, as a Hugging Face Space runs it.
 
-GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens. Other programs can call its /compare, /enlarge and
-/batch, and ask /health whether it is up; with --mcp, language models have these three as tools.
+The variables GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set its address. Other programs can call /compare, /enlarge and
+/batch, and GET /health tells whether the page is up. With --mcp, language models can use the three calls as tools.
 """
 
 import argparse
@@ -41,11 +41,12 @@ few may stay in its memory until others come.</small>"""
 
 MOST_WAITING = 64
 KEPT_SESSIONS = 256
-"""Gradio holds a copy of the page's state for each, a tenth of a megabyte, and every call by HTTP alone is one."""
+"""Sessions whose state Gradio keeps, a tenth of a megabyte each. Every call over HTTP is a session of its own."""
 
 
 def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> gr.Blocks:
-    """The page. `notice`: what its visitors should know of the model; `epochs`: those that they may compare."""
+    """Builds the page. notice: a sentence about the model for visitors; epochs: models of single epochs that visitors
+    can compare."""
     with gr.Blocks(title="Faces from a few pixels", analytics_enabled=False) as demo:
         gr.Markdown(INTRO)
         if notice:
@@ -63,7 +64,7 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
 
 
 def health(demo: gr.Blocks, models: list[str]) -> Route:
-    """GET /health, for a load balancer: answered beside the queue, however long that is."""
+    """The route GET /health for load balancers. It answers at once, however long the queue is."""
 
     def answer(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "models": models, "waiting": waiting(demo)})
@@ -72,28 +73,28 @@ def health(demo: gr.Blocks, models: list[str]) -> Route:
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
-    """Serves the page until it is stopped. 0: stopped; 2: wrong usage. program: as messages name it."""
+    """Serves the page until it is stopped. Returns 0 when stopped, 2 for wrong usage. program: its name in messages."""
     parser = OneLineParser(prog=program, description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model", default=os.environ.get("SRGAN_MODEL", ""),
         help="model folder, or USER/NAME[@REVISION] on the Hugging Face Hub "
-        "(default: the environment's SRGAN_MODEL, else what ships)",
+        "(default: $SRGAN_MODEL, else the models that ship)",
     )  # fmt: skip
     parser.add_argument(
         "--lpips", metavar="FILE", default=os.environ.get("SRGAN_LPIPS", ""),
-        help="LPIPS v0.1 Alex weights, .safetensors: adds that figure (default: the environment's SRGAN_LPIPS)",
+        help="LPIPS v0.1 AlexNet weights, .safetensors: also show LPIPS (default: $SRGAN_LPIPS)",
     )  # fmt: skip
     parser.add_argument(
         "--mcp", action="store_true", default=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
-        help="serve the calls to language models too, as tools (default: the environment's GRADIO_MCP_SERVER)",
+        help="also offer the calls to language models as tools (default: $GRADIO_MCP_SERVER)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     for note in proxies.NOTES:
         print(f"{program}: {note}", file=sys.stderr)
     share_memory()  # the network runs in whichever of Gradio's 40 threads is free
     if arguments.mcp and not find_spec("mcp"):
-        print(f"{program}: --mcp takes the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
+        print(f"{program}: --mcp needs the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
         return 2
     try:
         models, notice = load_models(arguments.model, arguments.lpips)

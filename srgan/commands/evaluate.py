@@ -1,4 +1,4 @@
-"""python -m srgan evaluate: a model's figures, and bicubic's, on a folder of pictures."""
+"""python -m srgan evaluate: measures a model and bicubic on a folder of pictures."""
 
 import argparse
 import json
@@ -22,24 +22,33 @@ from srgan.upscaler import Upscaler
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True,
-        help="folder of photos, of which the middle square is used; or of pairs, HR/ and LR_bicubic_X4/, used in full",
+        help="folder of photos, cropped to their middle square; or of pairs in HR/ and LR_bicubic_X4/, used in full",
     )  # fmt: skip
-    parser.add_argument("--whole", action="store_true", help="use photos in full, not their middle square alone")
+    parser.add_argument("--whole", action="store_true", help="use whole photos, not only their middle square")
     parser.add_argument(
         "--detail", type=detail_list, metavar="D,D,...",
-        help="settings to measure (default: 0,0.5,1, or 1 for a model of one weight set)",
+        help="detail settings to measure (default: 0,0.5,1; 1 for a model with one weight set)",
     )  # fmt: skip
     parser.add_argument(
-        "--last", type=int, metavar="N", help="only the last N photos by name, as --held-out of train.py has it"
+        "--last",
+        type=int,
+        metavar="N",
+        help="use only the last N photos by name, which --held-out N of train.py keeps for testing",
     )
     parser.add_argument(
         "--degrade", choices=KINDS, default="clean",
         help="how the low-resolution copies are worn before they are restored: jpeg75: through JPEG of that quality; "
         "web: blur, noise and JPEG; old: grey, with more of all three; box: reduced by areas (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--lpips", default="", metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the means and every photo's figures there")
-    parser.add_argument("--save-images", type=Path, metavar="DIR", help="save what was restored there, as PNG")
+    parser.add_argument(
+        "--lpips", default="", metavar="FILE", help="LPIPS v0.1 AlexNet weights, .safetensors: also measure LPIPS"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the mean figures and those of each photo to this file"
+    )
+    parser.add_argument(
+        "--save-images", type=Path, metavar="DIR", help="save the restored photos in this folder, as PNG"
+    )
 
 
 def detail_list(text: str) -> list[float]:
@@ -47,7 +56,7 @@ def detail_list(text: str) -> list[float]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: done; 1: some pictures could not be measured and were named."""
+    """Returns 0 if all is measured, 1 if some pictures could not be measured and were named."""
     upscaler = Upscaler.load(arguments.model, arguments.device, arguments.precision)
     systems = BICUBIC | blends(upscaler, arguments.detail)
     lpips = LPIPS.load(arguments.lpips).to(upscaler.device) if arguments.lpips else None
@@ -75,16 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def copies_made(given: str, degrade: str) -> str:
-    """How the small copies came to be; `given` says it of those before they were worn."""
+    """Describes how the small copies were made. given: the description before wear is applied."""
     if "filter" in KINDS[degrade]:
         return f"made by {degrade} from the originals, rounded to 8 bits"
     return given if degrade == "clean" else f"{given}, then worn: {degrade}"
 
 
 def keeper(folder: Path, data: Path, names: list[str]) -> Keep:
-    """Saves what is restored as FOLDER/<system>/<photo>.png, named as `with_ending` does."""
+    """Returns a function that saves restored pictures as FOLDER/<system>/<photo>.png, named by `with_ending`."""
     if lies_in(folder, data):
-        raise UserError(f"--save-images {folder} lies in {data}: what is saved there would pass for photos next time.")
+        raise UserError(
+            f"--save-images {folder} lies inside {data}: the next run would measure the saved pictures as photos."
+        )
     places = dict(zip(names, with_ending([Path(name) for name in names], "png"), strict=True))
 
     def keep(system: str, photos: list[str], restored: Tensor) -> None:

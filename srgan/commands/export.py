@@ -1,4 +1,4 @@
-"""python -m srgan export: the network as an ONNX file, for programs without PyTorch."""
+"""python -m srgan export: writes the network as an ONNX file, for programs without PyTorch."""
 
 import argparse
 import contextlib
@@ -18,11 +18,11 @@ from srgan.pictures.images import keep_flat
 from srgan.upscaler import Upscaler
 
 OPSET = 18
-"""Of ONNX, December 2022: what newer programs read too."""
+"""ONNX operator set of December 2022, which newer programs read too."""
 
 
 class FromZeroToOne(nn.Module):
-    """RGB in [0, 1], as programs for ONNX files have it: [N, 3, H, W] -> [N, 3, 4H, 4W]."""
+    """The generator with RGB in [0, 1], the usual range of ONNX programs: [N, 3, H, W] -> [N, 3, 4H, 4W]."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -40,23 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix.lower() != ".onnx":
-        raise UserError(f"{arguments.output}: name it .onnx, which is what it will be.")
+        raise UserError(f"{arguments.output}: the file is written as ONNX, so its name must end in .onnx.")
     upscaler = Upscaler.load(arguments.model, "cpu", "fp32")
     export_onnx(upscaler, arguments.output, arguments.detail)
     print(
-        f"{upscaler.name} at detail {arguments.detail:g} is in {arguments.output}: "
+        f"{upscaler.name} at detail {arguments.detail:g} was written to {arguments.output}: "
         f"low, RGB in [0, 1], [batch, 3, height, width] -> high, {SCALE} times as high and wide."
     )
     return 0
 
 
 def export_onnx(upscaler: Upscaler, path: Path, detail: float = 1.0) -> None:
-    """Writes the network for any batch, height and width. Raises UserError where the packages for it are missing."""
+    """Writes the network for any batch size, height and width. Raises UserError if the packages for it are missing."""
     try:
         import onnx  # noqa: F401 - PyTorch needs both
         import onnxscript  # noqa: F401
     except ImportError:
-        raise UserError("export takes two more packages: pip install onnx onnxscript.") from None
+        raise UserError("export needs two more packages: pip install onnx onnxscript.") from None
     network = FromZeroToOne(upscaler.generator(upscaler.check_detail(detail))).eval()
     sizes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     with quiet():
@@ -75,7 +75,7 @@ def export_onnx(upscaler: Upscaler, path: Path, detail: float = 1.0) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """PyTorch's exporter tells of its inner steps."""
+    """Hides the messages of PyTorch's exporter about its inner steps."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

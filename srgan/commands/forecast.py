@@ -1,4 +1,4 @@
-"""What `srgan upscale` is about to make, and how long that takes here: said ahead of long work."""
+"""Announces what `srgan upscale` will make and how long it will take, before long work begins."""
 
 import sys
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import Upscaler
 
 LONG_SECONDS = 30
-"""From there on the work is worth a sentence ahead of it."""
+"""Work that takes longer than this is announced."""
 
 LARGE_PIXELS = 100_000_000
-"""Of a result: beyond it, whoever sits at the terminal is asked."""
+"""Results with more pixels than this are made only after the user has agreed, if there is a terminal."""
 
 TRIAL_SIDE = 128
-"""Of the picture that the network is timed with."""
+"""Side in pixels of the picture with which the network's speed is measured."""
 
 OVERLAP = 1.2
 """Times a small picture's time a pixel: what tiles overlap."""
@@ -46,7 +46,7 @@ def sizes_of(photos: Sequence[Path]) -> list[tuple[int, int]]:
 
 
 def seconds_a_pixel(upscaler: Upscaler, detail: float) -> float:
-    """Of a picture: tried with a small one."""
+    """Measures the network's time per pixel with a small picture."""
     picture = Image.effect_noise((TRIAL_SIDE, TRIAL_SIDE), 50).convert("RGB")
     return OVERLAP * min(upscaler.enlarge_timed(picture, detail)[1] for _ in range(2)) / 1000 / TRIAL_SIDE**2
 

@@ -1,4 +1,4 @@
-"""Which pictures `srgan upscale` is given, and where the result of each goes."""
+"""Finds the pictures that `srgan upscale` is given, and decides where each result goes."""
 
 import glob
 import os
@@ -27,7 +27,7 @@ class Naming:
     suffix: str | None
     """between name and ending; None: only where the result lies beside its picture"""
     label: str
-    """of the size, for that: "x4" """
+    """the size as a word for file names, such as "x4" """
 
     @property
     def beside(self) -> str:
@@ -47,18 +47,19 @@ class Naming:
 class Places:
     pairs: list[Pair]
     where: str
-    """for people: the file or folder, or how the results are named"""
+    """the place of the results, in words for the user"""
     is_one: bool = False
-    """of one picture that was named with its result: it is written even where it is there"""
+    """whether one picture was named with its result, which is then written even if it exists"""
     left_out: Sequence[Path] = ()
     """given pictures that are results of others that were given"""
 
 
 def find_places(words: Sequence[str], naming: Naming) -> Places:
-    """From the words of the command line: pictures, folders or patterns, and perhaps the result's place at the end.
+    """Reads the words of the command line: pictures, folders or patterns, and optionally the place for the results at
+    the end.
 
-    Raises UserError where there is nothing, where several results would be one file, or where one would be written over
-    a picture.
+    Raises UserError if there is nothing to enlarge, if several results would be one file, or if one would overwrite a
+    picture.
     """
     check_suffix(naming.suffix)
     given, last = split(words)
@@ -79,8 +80,8 @@ def check_suffix(suffix: str | None) -> None:
 
 
 def split(words: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """What is given, and the result's place where the last word is one: of two words it is; of more, unless it is a
-    file that is there."""
+    """Separates the pictures from the place for results. Of two words the second is the place; of more, the last is,
+    unless it is an existing file."""
     last = words[-1]
     if len(words) == 1 or is_pattern(last) or (len(words) > 2 and Path(last).is_file()):
         return words, None
@@ -163,7 +164,7 @@ def into_folder(inputs: Sequence[Path], target: Path, naming: Naming) -> Places:
 
 
 def beside(inputs: Sequence[Path], naming: Naming) -> Places:
-    """Beside each picture, under another name; those of a folder in a folder beside it."""
+    """Places results beside their pictures under another name. Those of a folder go into a folder beside it."""
     if not naming.beside and naming.format == SAME:
         raise UserError("Without OUT and with an empty --suffix, results would be written over their pictures.")
     folders = [of_folder(path, None, naming) for path in inputs if path.is_dir()]

@@ -1,4 +1,4 @@
-"""How far `srgan upscale` is: pictures, shares of them, time left and the name of the one at work."""
+"""Shows the progress of `srgan upscale`: pictures done, shares of pictures, time left, and the current picture."""
 
 import sys
 from threading import Lock
@@ -32,7 +32,7 @@ class Bar(tqdm):
 
 
 class Progress:
-    """For several threads. Shows nothing where the work is short, nor in any but the first process."""
+    """A progress display for several threads. Short work, and all processes but the first, show nothing."""
 
     def __init__(self, pictures: int) -> None:
         many = pictures > 1
@@ -52,7 +52,7 @@ class Progress:
         self._bar.close()
 
     def watch(self, name: str) -> Watch:
-        """For the network that enlarges the picture of that name."""
+        """Returns the Watch for the network while it enlarges the picture of that name."""
 
         def watch(share: float) -> None:
             with self._lock:
@@ -62,7 +62,7 @@ class Progress:
         return watch
 
     def done(self, name: str) -> None:
-        """Whatever has become of the picture."""
+        """Counts a picture as finished, whether it was enlarged or failed."""
         with self._lock:
             self._tell(name, 1.0)
             del self._shares[name]

@@ -39,20 +39,22 @@ from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int:
-    """Trains a model. 0: done or stopped; 1: failed on the way or not published; 2: wrong usage.
+    """Trains a model. Returns 0 when done or stopped; 1 if it failed during training or publishing; 2 for wrong usage.
 
-    program: as messages name it.
+    program: its name in messages.
     """
     parser = build_parser(program, __doc__ or "")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out from its last saved state")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--push", nargs="?", const="", metavar="USER/NAME",
-        help="publish the model when it is trained (without a name: <user>/srgan-<data folder>)",
+        help="publish the model after training (without a name: as <user>/srgan-<data folder>)",
     )  # fmt: skip
-    parser.add_argument("--tensorboard", action="store_true", help="losses, figures and photos for TensorBoard as well")
-    parser.add_argument("--private", action="store_true", help="with --push: for you alone to see")
-    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: publish every N epochs as well")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write losses, figures and photos for TensorBoard"
+    )
+    parser.add_argument("--private", action="store_true", help="with --push: create the repository visible only to you")
+    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: also publish every N epochs")
     given = parse(argv, parser)
     own = {
         name: given.pop(name, None) for name in ("resume", "dry_run", "tensorboard", "push", "private", "push_every")
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
         finally:
             publisher.wait()
         ranks.leave()
-        print(run.finish() if trained else f"Saved. Go on with: {resume_command()}")
+        print(run.finish() if trained else f"Saved. Continue with: {resume_command()}")
     except UserError as error:
         say_last(program, str(error))
         return code
@@ -112,10 +114,10 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
 
 
 def refuse_new_terms(given: dict[str, Any], config: Config) -> None:
-    """The card of a finished run is written: what would have gone into it is not dropped without a word."""
+    """Raises UserError if licence or terms are given for a finished run, whose card is already written."""
     if names := [flag(name) for name in ("license", "data_terms") if name in given]:
         raise UserError(
-            f"{config.run_folder()} is finished, and {' and '.join(names)} would change nothing: "
+            f"{config.run_folder()} is finished, so {' and '.join(names)} would change nothing: "
             "python -m srgan push takes --license and --terms."
         )
 
@@ -126,21 +128,22 @@ def say_last(program: str, text: str) -> None:
 
 
 def check_publishing(own: dict[str, Any], config: Config) -> str:
-    """USER/NAME to publish to, where the Hub has taken everything that it will judge; "" without --push."""
+    """Returns USER/NAME to publish to, after checking everything that the Hub may refuse; "" without --push."""
     if own["push"] is None:
         if own["private"] or own["push_every"]:
-            raise UserError("--private and --push-every say how to publish: give --push too.")
+            raise UserError("--private and --push-every need --push.")
         return ""
     if own["push_every"] is not None and own["push_every"] < 1:
         raise UserError(f"--push-every is {own['push_every']}; it must be at least 1.")
     card = draft_card(config)
     repository = check_push(own["push"], config.data, bool(own["private"]), card, make=not own["dry_run"])
-    print(f"to be published as {repository}")
+    print(f"will be published as {repository}")
     return repository
 
 
 def publish(program: str, config: Config, repository: str, private: bool) -> int:
-    """Whatever happens here, the run folder is whole, and how to publish it later is said."""
+    """Publishes the run. If that fails or is stopped, the run folder is complete, and the message tells how to publish
+    it later."""
     folder = config.run_folder()
     try:
         push(folder, repository)
@@ -148,7 +151,10 @@ def publish(program: str, config: Config, repository: str, private: bool) -> int
         options = ["--private"] if private else []
         later = shlex.join(["python", "-m", "srgan", "push", str(folder), repository, *options])
         reason = str(error) or "stopped."
-        print(f"{program}: trained, but not published: {reason} Publish it later with: {later}", file=sys.stderr)
+        print(
+            f"{program}: the model is trained but not published: {reason} Publish it later with: {later}",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
@@ -170,7 +176,7 @@ def decided(config: Config) -> Config:
 
 
 def photos(config: Config) -> tuple[Photos, Crops]:
-    """The photos to train on and the crops held out; says which photos are left out."""
+    """Returns the photos to train on and the held-out crops. Reports which photos are left out."""
     faces = config.crop_at == "faces"
     if is_stream(config.data) and not faces:
         train, held_out = open_stream(config)
@@ -203,7 +209,8 @@ def tell_skipped(skipped: dict[str, str]) -> None:
 
 
 def stop_on_signals(run: Run) -> None:
-    """Ctrl-C and SIGTERM finish the step, save and stop; a second one stops at once, with the last saved state."""
+    """Makes Ctrl-C and SIGTERM finish the step, save and stop. A second signal ends the program at once; the last saved
+    state remains."""
 
     def stop(number: int, _: object) -> None:
         if ranks.world_size() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
@@ -215,7 +222,7 @@ def stop_on_signals(run: Run) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """From here on nothing would look at a request to stop: they raise KeyboardInterrupt."""
+    """Makes signals raise KeyboardInterrupt again, because nothing checks for a request to stop from here on."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 

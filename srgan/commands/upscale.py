@@ -1,4 +1,4 @@
-"""python -m srgan upscale: pictures, or folders of them, enlarged into files."""
+"""python -m srgan upscale: enlarges pictures, or folders of them, into files."""
 
 import argparse
 import os
@@ -41,7 +41,7 @@ WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 JOBS = min(4, os.cpu_count() or 1)
 
 GROUP = 1000
-"""Pictures that are handed to the threads together: a folder may hold millions."""
+"""Number of pictures that are handed to the threads at once, because a folder may hold millions."""
 
 Read = Callable[[Path], tuple[Image.Image, list[str]]]
 """Gives a file's picture, and sentences on what of the file is not in it."""
@@ -56,7 +56,7 @@ Save = Callable[[Image.Image, Pair], list[str]]
 
 @dataclass(frozen=True)
 class Way:
-    """How pictures are enlarged."""
+    """A way to enlarge pictures."""
 
     enlarge: Enlarge
     upscaler: Upscaler
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --model: the model for clean faces draws the faces that are found",
     )
     parser.add_argument(
-        "--best", action="store_true", help="take the mean with what the mirrored picture gives: twice the time"
+        "--best", action="store_true", help="average the result with that of the mirrored picture, which takes twice the time"
     )
     parser.add_argument(
         "--tileable", action="store_true", help="for textures: keep the seams closed when results are laid side by side"
@@ -107,7 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1 to 100, of results in JPEG, WebP, AVIF, HEIC or JPEG XL (default: 95; 90 for AVIF and HEIC)",
     )  # fmt: skip
     parser.add_argument(
-        "--keep-location", action="store_true", help="keep where a photo was taken, which is left out otherwise"
+        "--keep-location",
+        action="store_true",
+        help="keep the place where a photo was taken, which is otherwise removed",
     )
     parser.add_argument(
         "--keep-metadata", action="store_true",
@@ -116,8 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--damaged", action="store_true", help="enlarge what can be read of a picture that is damaged or cut short"
     )
-    parser.add_argument("--overwrite", action="store_true", help="enlarge again what is there already")
-    parser.add_argument("--yes", action="store_true", help="ask nothing, however large the results become")
+    parser.add_argument("--overwrite", action="store_true", help="enlarge pictures again whose results exist already")
+    parser.add_argument("--yes", action="store_true", help="do not ask, however large the results become")
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N",
         help="pictures at work at once: read, enlarged one after the other, written; each takes up to 80 bytes of "
@@ -126,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def with_suffix_joined(words: Sequence[str]) -> list[str]:
-    """`--suffix -big` as `--suffix=-big`: argparse takes what begins with a dash for an option of its own."""
+    """Turns `--suffix -big` into `--suffix=-big`: argparse would take a value that begins with a dash for an option."""
     joined: list[str] = []
     for word in words:
         if joined and joined[-1] == "--suffix":
@@ -145,7 +147,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--width", type=int, metavar="PIXELS")
     size.add_argument("--height", type=int, metavar="PIXELS")
     size.add_argument("--megapixels", type=float, metavar="M", help="millions of pixels")
-    size.add_argument("--fit", metavar="WxH", help="as large as fits into so many pixels, 1920x1080 say")
+    size.add_argument("--fit", metavar="WxH", help="as large as fits into this width and height, for example 1920x1080")
 
 
 def target_size(arguments: argparse.Namespace) -> TargetSize:
@@ -158,7 +160,7 @@ def target_size(arguments: argparse.Namespace) -> TargetSize:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: done; 1: some of several pictures failed and were named."""
+    """Returns 0 if all is done, 1 if some of several pictures failed and were named."""
     # Pillow's threshold lies a little below MAX_PIXELS, beyond which we refuse.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     if arguments.jobs < 1:
@@ -167,7 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = target_size(arguments)
     places = find_places(arguments.paths, Naming(arguments.format, arguments.suffix, target.label))
     for path in places.left_out:
-        print(f"srgan upscale: {path} is the result of another of these pictures: left out.", file=sys.stderr)
+        print(f"srgan upscale: {path} is the result of another of these pictures, so it is left out.", file=sys.stderr)
     if places.is_one and ranks.is_first():
         check_overwriting(places.pairs[0][1], arguments)
     assumed: Counter[str] = Counter()
@@ -185,7 +187,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_overwriting(place: Path, arguments: argparse.Namespace) -> None:
-    """A shell makes two words of a pattern that two pictures fit, and the second looks like the place of a result."""
+    """Asks before an existing file is overwritten, unless --overwrite or --yes is given.
+
+    A shell turns a pattern that two pictures fit into two words, and the second then looks like the place for the
+    result.
+    """
     if place.is_file() and not (arguments.overwrite or arguments.yes):
         ask_at_terminal(f"{place} is there already. Write over it?")
 
@@ -202,7 +208,7 @@ def choose_saving(arguments: argparse.Namespace) -> Save:
 
 
 def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: argparse.Namespace) -> None:
-    """Says what long work will make, and asks where a result becomes very large. Raises UserError for a no."""
+    """Announces long work, and asks before a result becomes very large. Raises UserError if the answer is no."""
     sizes = sizes_of([photo for photo, _ in pairs])
     sentence = forecast(sizes, target, way.upscaler, arguments.detail, times=2 if arguments.best else 1)
     if sentence:
@@ -214,7 +220,7 @@ def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: arg
 def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
     """assumed: counts pictures by what they were taken to be, where they decide. say_why: of each picture."""
     if arguments.model and arguments.wear:
-        raise UserError("--wear chooses between the models that ship: leave it out with --model.")
+        raise UserError("--wear chooses between the models that ship, so it cannot be combined with --model.")
     if arguments.faces:
         return with_faces(arguments, target)
     if arguments.model or arguments.wear in WEAR:
@@ -260,7 +266,7 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
-        raise UserError("--faces goes with --model: the models that ship draw faces themselves.")
+        raise UserError("--faces needs --model: the models that ship draw faces by themselves.")
     detector()  # better missed now than after the first picture
     best, tileable = arguments.best, arguments.tileable
     whole = plainly(arguments, target).upscaler
@@ -299,7 +305,9 @@ def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], argu
     try:
         report = work.enlarge_files(missing, arguments.jobs)
     except KeyboardInterrupt:
-        print("srgan upscale: stopped; the same command goes on with what is missing.", file=sys.stderr)
+        print(
+            "srgan upscale: stopped; run the same command again to continue with the missing pictures.", file=sys.stderr
+        )
         return 1
     for line in report.lines():
         print(f"srgan upscale: {line}", file=sys.stderr)
@@ -310,10 +318,10 @@ def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], argu
     pictures = f"{done} of {done + failed} pictures" if len(places.pairs) > 1 else f"{done} picture"
     print(
         f"{pictures} enlarged to {places.where}"
-        + (f"; {there} were there already (--overwrite does them again)." if there else ".")
+        + (f"; {there} existed already (--overwrite enlarges them again)." if there else ".")
     )
     if clean + worn > 1:
-        print(f"Taken as clean: {clean}, as worn: {worn}; --wear clean or --wear worn takes all of them as one.")
+        print(f"Looked clean: {clean}; looked worn: {worn}. --wear clean or --wear worn decides for all of them.")
     code = 1 if failed else 0
     ranks.leave(code)
     return code
@@ -338,11 +346,11 @@ class Report:
 
 
 decoding = Lock()
-"""Held where Pillow's switch for damaged pictures may be on, which is one for all threads."""
+"""Held while Pillow's switch for damaged pictures is on, which affects all threads."""
 
 
 def read_whole(photo: Path) -> tuple[Image.Image, list[str]]:
-    """`open_picture`, which refuses what is damaged; says what to do then."""
+    """Opens a picture and refuses a damaged one, with advice."""
     try:
         return open_picture(photo)
     except BrokenPicture as error:
@@ -350,7 +358,7 @@ def read_whole(photo: Path) -> tuple[Image.Image, list[str]]:
 
 
 def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
-    """As far as the picture can be read. Raises UserError where nothing of it can."""
+    """Reads as much of a damaged picture as possible. Raises UserError if nothing can be read."""
     with decoding:
         try:
             return open_picture(photo)
@@ -363,7 +371,7 @@ def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
 
 
 Turn = Callable[[Enlarge, Image.Image, Watch], tuple[Image.Image, list[str]]]
-"""Has a picture enlarged, when the network is free."""
+"""Enlarges a picture as soon as the network is free."""
 
 
 def at_once(enlarge: Enlarge, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
@@ -372,7 +380,7 @@ def at_once(enlarge: Enlarge, picture: Image.Image, watch: Watch) -> tuple[Image
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every picture."""
+    """The steps that are done with every picture."""
 
     read: Read
     way: Way
@@ -381,7 +389,7 @@ class Work:
     quality: int | None = None
 
     def enlarge_file(self, pair: Pair, progress: Progress, turn: Turn = at_once) -> list[str]:
-        """Gives a sentence for everything that is not kept, and what else is to be said. Raises UserError."""
+        """Enlarges one file. Returns a sentence for everything that is not kept or worth knowing. Raises UserError."""
         photo, place = pair
         try:
             if format_of(place).name in ANIMATED and (animation := read_animation(photo)):
@@ -392,7 +400,7 @@ class Work:
             del picture  # a large one leaves its memory to the writing
             return left_out + notes + self.save(enlarged, pair)
         except MemoryError:
-            raise UserError(f"{photo}: there is not enough memory for it.") from None
+            raise UserError(f"{photo}: there is not enough memory to enlarge it.") from None
         finally:
             progress.done(str(photo))
 
@@ -413,10 +421,9 @@ class Work:
         return [*said, *notes]
 
     def enlarge_files(self, pairs: Sequence[Pair], jobs: int) -> Report:
-        """A picture that fails is reported, and the others are done.
+        """Enlarges pictures and reports those that fail.
 
-        `jobs` threads read and write. The network has one thread to itself: it is as fast with one picture as with
-        several.
+        `jobs` threads read and write. One thread runs the network, which is as fast with one picture as with several.
         """
         report = Report()
         with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool, Progress(len(pairs)) as progress:

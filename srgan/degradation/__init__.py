@@ -1,1 +1,1 @@
-"""Worn small copies: blur, noise and JPEG as real pictures have them."""
+"""Degraded small copies: blur, noise and JPEG as in real pictures."""

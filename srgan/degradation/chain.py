@@ -1,7 +1,8 @@
-"""How small photos come to look as people have them: reduced, blurred, noised, compressed. On the images' device.
+"""Makes small copies that look like real small photos: reduced, blurred, noisy and compressed.
 
-`draw` picks the amounts for each photo of a batch from a preset's ranges, `fixed` gives all of them the same amounts,
-and `small_copy` applies them. benchmarks/degradations.md has the ranges beside those of other systems.
+Everything is computed on the images' device. `draw` draws the amounts for each photo of a batch from the ranges of a
+preset, `fixed` gives all photos the same amounts, and `small_copy` applies them. benchmarks/degradations.md compares
+the ranges with those of other systems.
 """
 
 from collections.abc import Mapping
@@ -23,39 +24,39 @@ Range = tuple[float, float]
 BICUBIC = NAMES.index("bicubic")
 
 BLUR_REACH = 4
-"""Pixels to each side that a blur looks at: 2.5 deviations of the widest."""
+"""Radius of the blur kernel in pixels: 2.5 standard deviations of the widest blur."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wear:
-    """Ranges from which each photo's amounts are drawn, and chances (0 to 1) that a step happens at all.
+    """Ranges from which the amounts of each photo are drawn, and probabilities (0 to 1) of each step.
 
-    Lengths are in pixels of the small copy, noise is in grey levels of 256.
+    Lengths are in pixels of the small copy; noise is in grey levels of 256.
     """
 
     any_filter: float = 0.0
-    """chance of box, bilinear, bicubic or Lanczos, all alike, instead of bicubic"""
+    """probability of box, bilinear, bicubic or Lanczos, equally likely, instead of bicubic"""
     detour: float = 0.0
-    """chance of an intermediate size"""
+    """probability of an intermediate size"""
     detour_size: Range = (1.0, 1.0)
-    """that size over the small copy's"""
+    """range of the intermediate size, relative to the small copy's"""
     blur: float = 0.0
     blur_deviation: Range = (0.0, 0.0)
     noise: float = 0.0
     noise_deviation: Range = (0.0, 0.0)
     shot: float = 0.0
-    """chance that noise grows with brightness, as photon noise does"""
+    """probability that noise grows with brightness, like photon noise"""
     grey_noise: float = 0.0
-    """chance that noise is the same in the three channels"""
+    """probability that the noise is the same in all three channels"""
     jpeg: float = 0.0
     quality: Range = (95.0, 95.0)
-    """of JPEG, as libjpeg counts it"""
+    """range of the JPEG quality, counted as in libjpeg"""
     halved: float = 0.0
-    """chance that JPEG keeps colour at half the size (4:2:0)"""
+    """probability that JPEG keeps colour at half the size (4:2:0)"""
     twice: float = 0.0
-    """chance of a second JPEG, on a block grid that has moved"""
+    """probability of a second JPEG, on a shifted block grid"""
     grey: float = 0.0
-    """chance that the photo, and what is to be restored, is grey"""
+    """probability that the small copy and the photo to restore are grey"""
 
 
 WEARS = {
@@ -80,32 +81,32 @@ PRESETS: dict[str, Mapping[str, float]] = {
     "old": {"old": 1.0},
     "any": {"clean": 0.1, "copy": 0.1, "web": 0.65, "old": 0.15},
 }
-"""What `--degrade` can be: shares of photos that are worn in each way."""
+"""The choices of `--degrade`: the kinds of wear and the share of photos that gets each."""
 
 
 class Amounts(NamedTuple):
-    """What happens to each photo of a batch: tensors [N]."""
+    """The amount of each step for each photo of a batch, as tensors [N]."""
 
     filter: Tensor
     """place in resampling.NAMES"""
     detour: Tensor
-    """intermediate size over the small copy's, 0: none"""
+    """intermediate size relative to the small copy's; 0: none"""
     blur: Tensor
-    """larger deviation of a Gaussian in pixels of the small copy, 0: none"""
+    """larger standard deviation of a Gaussian, in pixels of the small copy; 0: no blur"""
     flatness: Tensor
-    """smaller deviation over the larger"""
+    """smaller standard deviation relative to the larger"""
     angle: Tensor
-    """of the larger deviation, in radians"""
+    """direction of the larger standard deviation, in radians"""
     noise: Tensor
-    """deviation in grey levels, 0: none"""
+    """standard deviation in grey levels; 0: no noise"""
     shot: Tensor
     """bool: noise grows with the square root of brightness; the deviation is that at the middle of the range"""
     grey_noise: Tensor
     """bool"""
     quality: Tensor
-    """of JPEG, 0: none"""
+    """JPEG quality; 0: no JPEG"""
     second_quality: Tensor
-    """of a second JPEG, 0: none"""
+    """quality of a second JPEG; 0: none"""
     halved: Tensor
     """bool: colour at half the size"""
     down: Tensor
@@ -127,21 +128,21 @@ KINDS: dict[str, dict[str, float]] = {
     "old": {"grey": True, "blur": 1.0, "noise": 8, "quality": 60},
     "box": {"filter": NAMES.index("box")},
 }
-"""Small copies that are all made alike, for measuring and for showing; colour in JPEG is kept at half the size."""
+"""Fixed kinds of wear, the same for every photo, for measuring and showing. JPEG keeps colour at half the size."""
 
 DRAWS = 21
-"""Random numbers that `draw` needs for each photo."""
+"""Number of random numbers that `draw` needs for each photo."""
 
 
 def draw(preset: str, draws: Tensor) -> Amounts:
-    """Amounts for each photo, from a preset of PRESETS. draws: [DRAWS, N], uniform in [0, 1); all on the CPU."""
+    """Draws the amounts for each photo from a preset of PRESETS. draws: [DRAWS, N], uniform in [0, 1), on the CPU."""
     numbers = iter(draws)
     kinds = [WEARS[name] for name in PRESETS[preset]]
     ends = torch.tensor(list(PRESETS[preset].values())).cumsum(0)
     kind = torch.bucketize(next(numbers), ends, right=True).clamp_max(len(kinds) - 1)
 
     def of(name: str) -> Tensor:
-        """A field's value for each photo's kind of wear: [N], or [2, N] of a range."""
+        """Returns a field's value for each photo's kind of wear: [N], or [2, N] for a range."""
         return torch.tensor([getattr(one, name) for one in kinds])[kind].movedim(0, -1)
 
     def happens(name: str) -> Tensor:
@@ -165,7 +166,7 @@ def draw(preset: str, draws: Tensor) -> Amounts:
 
 
 def fixed(kind: str, count: int, device: torch.device) -> Amounts:
-    """The amounts of a kind of KINDS, the same for each of `count` photos."""
+    """Returns the amounts of a kind of KINDS, the same for each of `count` photos."""
     values: dict[str, float] = dict.fromkeys(Amounts._fields, 0.0)
     values |= {"filter": BICUBIC, "flatness": 1.0, "halved": True} | KINDS[kind]
     kinds = {"filter": torch.long, "down": torch.long, "right": torch.long}
@@ -177,9 +178,9 @@ def fixed(kind: str, count: int, device: torch.device) -> Amounts:
 
 
 def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What `small_copy` gives by a kind of KINDS, the same each time.
+    """Makes small copies by a kind of KINDS, with the same random numbers each time.
 
-    low: bicubic copies, 8-bit levels, where somebody has made them already.
+    low: bicubic copies in 8-bit levels, if they exist already.
     """
     count, _, height, width = high.shape
     amounts = fixed(kind, count, high.device)
@@ -196,17 +197,19 @@ def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Te
 
 
 def small_copy(high: Tensor, amounts: Amounts, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """(small copies [N, 3, H, W] on 8-bit levels, the photos that they are to become again [N, 3, 4H, 4W]) in [-1, 1].
+    """Makes the small copies [N, 3, H, W], in 8-bit levels, and the photos to restore from them [N, 3, 4H, 4W]; all in
+    [-1, 1].
 
-    The chain of Wang et al. 2021 (Real-ESRGAN, section 3.1) in the order in which it happens to a photo. high: photos
-    [N, 3, 4H, 4W] in [-1, 1]. noise: normal numbers [N, 3, H, W]. Photos that are made grey are to stay so.
+    The steps follow Wang et al. 2021 (Real-ESRGAN, section 3.1), in the order in which they happen to a real photo.
+    high: photos [N, 3, 4H, 4W] in [-1, 1]. noise: normal random numbers [N, 3, H, W]. If a small copy is made grey, the
+    photo to restore is grey too.
     """
     high = torch.where(image_wise(amounts.grey), greyed(high), high)
     return worn(reduced(high, amounts), amounts, noise), high
 
 
 def worn(low: Tensor, amounts: Amounts, noise: Tensor) -> Tensor:
-    """What happens to small copies [N, 3, H, W] after they were reduced: blur, noise, and JPEG once or twice."""
+    """Applies blur, noise, and JPEG once or twice, to reduced copies [N, 3, H, W]."""
     blurred = torch.where(image_wise(amounts.blur > 0), blur(low, amounts), low)
     shot = (blurred + 1).clamp_min(0).sqrt()
     strength = image_wise(amounts.noise) / 127.5 * torch.where(image_wise(amounts.shot), shot, torch.ones_like(shot))
@@ -218,14 +221,15 @@ def worn(low: Tensor, amounts: Amounts, noise: Tensor) -> Tensor:
 
 
 def image_wise(values: Tensor) -> Tensor:
-    """[N] -> [N, 1, 1, 1]."""
+    """Reshapes [N] to [N, 1, 1, 1]."""
     return values.view(-1, 1, 1, 1)
 
 
 def reduced(high: Tensor, amounts: Amounts) -> Tensor:
-    """A quarter of the photos' width and height, by each one's filter and through its intermediate size, 8-bit levels.
+    """Reduces photos to a quarter of their width and height, each by its own filter and intermediate size; 8-bit
+    levels.
 
-    Photos reduced by bicubic alone are those of `images.reduce`, to the bit.
+    Photos that are reduced by bicubic alone are identical to those of `images.reduce`.
     """
     sides = [reduction(length, amounts) for length in high.shape[-2:]]
     low = round_to_8_bits(sides[0] @ high @ sides[1].transpose(-1, -2))
@@ -234,7 +238,7 @@ def reduced(high: Tensor, amounts: Amounts) -> Tensor:
 
 
 def reduction(length: int, amounts: Amounts) -> Tensor:
-    """The matrices [N, 1, length / 4, length] that reduce one axis."""
+    """Returns the matrices [N, 1, length / 4, length] that reduce one axis."""
     small = length // SCALE
     direct = amounts.detour == 0
     between = torch.where(direct, small, (amounts.detour * small).round().long().clamp(1, length))
@@ -244,7 +248,8 @@ def reduction(length: int, amounts: Amounts) -> Tensor:
 
 
 def blur(images: Tensor, amounts: Amounts) -> Tensor:
-    """Each image [N, C, H, W] by its own Gaussian, longer in one direction; borders repeat their last pixel."""
+    """Blurs each image [N, C, H, W] with its own Gaussian, which is wider in one direction. Borders repeat their
+    last pixel."""
     count, channels = images.shape[:2]
     steps = torch.arange(-BLUR_REACH, BLUR_REACH + 1.0, device=images.device)
     down, right = (values.unsqueeze(-1) for values in torch.meshgrid(steps, steps, indexing="ij"))
@@ -259,7 +264,7 @@ def blur(images: Tensor, amounts: Amounts) -> Tensor:
 
 
 def compressed(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
-    """Each image through JPEG of its own quality; as it was where that is 0."""
+    """Compresses each image with its own JPEG quality. Images with quality 0 stay unchanged."""
     hit = image_wise(quality > 0)
     found = jpeg(
         images, image_wise(torch.where(quality > 0, quality, torch.full_like(quality, 95))), image_wise(halved)
@@ -274,7 +279,7 @@ class Shift:
         self.offsets, self.size = (down, right), size
 
     def there(self, images: Tensor) -> Tensor:
-        """7 pixels are added to each axis; borders repeat their last pixel."""
+        """Moves the images. Each axis grows by 7 pixels; borders repeat their last pixel."""
         return self.gather(images, [length + 7 for length in self.size], -1)
 
     def back(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a photo looks like after JPEG: libjpeg's arithmetic as tensor operations, on the images' device."""
+"""JPEG compression as tensor operations on the images' device, with libjpeg's arithmetic."""
 
 import torch
 import torch.nn.functional as F

@@ -23,7 +23,7 @@ def cubic(x: Tensor) -> Tensor:
 
 
 def lanczos(x: Tensor) -> Tensor:
-    """Of three lobes."""
+    """The Lanczos kernel with three lobes."""
     return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), torch.zeros_like(x))
 
 

@@ -1,1 +1,1 @@
-"""How good a restoration is: metrics, pairs of pictures, comparisons."""
+"""Measures restorations: metrics, pairs of pictures, comparisons."""

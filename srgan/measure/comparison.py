@@ -1,4 +1,4 @@
-"""A photo, its low-resolution copy, both enlargements of that, and how close they come."""
+"""Compares the two enlargements of a photo's low-resolution copy with the photo."""
 
 import math
 from collections.abc import Callable
@@ -15,17 +15,18 @@ from srgan.models import SCALE
 from srgan.pictures.images import enlarge, normalize, to_picture, to_pixels, to_tensor
 
 LEAST_SIDE = 32
-"""Pixels on each side that a photo needs to be compared: less leaves nothing to see, and SSIM no window."""
+"""Smallest width and height in pixels of a photo that can be compared. SSIM has no window in smaller ones."""
 
 
 Figures = dict[str, float | None]
-"""psnr_y [dB; None where nothing differs], ssim_y and, where its network was given, lpips."""
+"""psnr_y in dB (None if the pictures are identical), ssim_y and, with its network, lpips."""
 
 Enlarge = Callable[[Image.Image, float], tuple[Image.Image, int]]
-"""(picture, detail) -> its enlargement, and the milliseconds that it took: `Upscaler.enlarge_timed`, say."""
+"""Maps (picture, detail) to its enlargement and the milliseconds that it took; for example `Upscaler.enlarge_timed`."""
 
 KEPT_TRIALS = 4
-"""So many photos: who moves Detail has the rest of the work done. LPIPS keeps 43 MB of each at 1024 px."""
+"""Number of photos whose Trial is kept, so that moving the Detail slider only runs the network. LPIPS keeps 43 MB
+for each photo of 1024 pixels."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,26 @@ class Comparison:
     original: Image.Image
     """the photo, reduced to fit and trimmed to multiples of 4"""
     low: Image.Image
-    """a quarter of its width and height: all that both enlargements are made from"""
+    """the small copy, a quarter as wide and high, from which both enlargements are made"""
     bicubic: Image.Image
     restored: Image.Image
     figures: dict[str, Figures]
-    """of "bicubic" and "restored" """
+    """the figures of "bicubic" and "restored" """
     milliseconds: int
-    """that restoring it took"""
+    """time for restoring it"""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a photo sets for every model: the small copy, and the enlargement to beat."""
+    """The part of a comparison that is the same for every model: the small copy and the bicubic enlargement."""
 
     original: Image.Image
     low: Image.Image
     bicubic: Image.Image
     figures: Figures
-    """of the bicubic"""
+    """the figures of the bicubic enlargement"""
     measure: Callable[[Tensor], Figures]
-    """of uint8 [1, 3, H, W], against the photo"""
+    """compares uint8 [1, 3, H, W] with the photo"""
 
 
 def compare(
@@ -63,8 +64,10 @@ def compare(
     lpips: LPIPS | None = None,
     degrade: str = "clean",
 ) -> Comparison:
-    """`photo` is RGB; `size` is the original's long side in pixels, at most; `degrade`, of `degradation.KINDS`, how
-    the small copy is worn. Raises UserError for a photo too small.
+    """Compares the enlargements of an RGB photo.
+
+    size: longest side of the original in pixels; degrade: the kind of wear of the small copy, from `degradation.KINDS`.
+    Raises UserError if the photo is too small.
     """
     fitted = fit(photo, size)
     trial = prepare(fitted.size, fitted.tobytes(), lpips, degrade)
@@ -75,7 +78,7 @@ def compare(
 
 @lru_cache(maxsize=KEPT_TRIALS)
 def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
-    """size, pixels: of an RGB picture whose sides are multiples of 4. LPIPS is taken where its network is."""
+    """Makes the Trial of an RGB picture whose sides are multiples of 4. LPIPS is measured if its network is given."""
     photo = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
     low, original = copies_alike(degrade, normalize(photo))
     target = to_pixels(original)  # grey where the small copy is
@@ -93,7 +96,7 @@ def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: 
 
 
 def fit(photo: Image.Image, size: int) -> Image.Image:
-    """The photo, reduced to `size` pixels on its long side where it is larger, and trimmed to multiples of 4."""
+    """Reduces the photo to at most `size` pixels on its long side, and trims it to multiples of 4."""
     ratio = min(1.0, size / max(photo.size))
     width, height = (max(1, round(side * ratio)) for side in photo.size)
     if min(width, height) < LEAST_SIDE:
@@ -107,6 +110,6 @@ def fit(photo: Image.Image, size: int) -> Image.Image:
 
 
 def measure(pixels: Tensor, target: Tensor) -> Figures:
-    """PSNR is None where the two are identical: JSON has no infinity."""
+    """The figures of one picture. PSNR is None if the pictures are identical, because JSON has no infinity."""
     psnr, ssim = float(psnr_y(pixels, target)), float(ssim_y(pixels, target))
     return {"psnr_y": round(psnr, 2) if math.isfinite(psnr) else None, "ssim_y": round(ssim, 4)}

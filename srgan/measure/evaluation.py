@@ -1,4 +1,4 @@
-"""Figures of one or more ways to enlarge, all on the same pictures."""
+"""Measures one or more ways to enlarge, all on the same pictures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
@@ -16,16 +16,17 @@ Restore = Callable[[Tensor], Tensor]
 """Low-resolution floats [N, 3, H, W] in [-1, 1] -> restored [N, 3, 4H, 4W] in [-1, 1]."""
 
 Keep = Callable[[str, list[str], Tensor], object]
-"""Is handed a system's name, the pictures' names, and what was restored, uint8 [N, 3, 4H, 4W]."""
+"""Called with a system's name, the pictures' names, and the restored pictures, uint8 [N, 3, 4H, 4W]."""
 
 Row = dict[str, float]
-"""psnr_y [dB], ssim_y, psnr_rgb [dB] and, where its network was given, lpips."""
+"""psnr_y in dB, ssim_y, psnr_rgb in dB and, with its network, lpips."""
 
 BICUBIC: dict[str, Restore] = {"bicubic": enlarge}
 
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
-    """The model at each detail setting; without any named at both ends and the middle, as far as it has them."""
+    """The model at each detail setting. The default is both ends and the middle, or 1 for a model with one weight
+    set."""
     if details is None:
         details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
     settings = [upscaler.check_detail(detail) for detail in details]
@@ -41,12 +42,11 @@ def evaluate(
     keep: Keep | None = None,
     degrade: str = "clean",
 ) -> dict[str, dict[str, Row]]:
-    """For each system, each picture's figures by its name.
+    """Returns each picture's figures by its name, for each system.
 
-    The low-resolution copy, where it is not given, is the picture reduced by 4 and rounded to 8 bits; then it is worn
-    as the kind `degrade` of `degradation.KINDS` says. What is restored
-    is rounded to 8 bits too, as a file would be, and handed to `keep`. A picture that comes out exact, of one colour
-    say, counts with 100 dB.
+    If the low-resolution copy is not given, the picture is reduced by 4 and rounded to 8 bits. Then it is worn as
+    `degrade`, a kind of `degradation.KINDS`, says. Restored pictures are rounded to 8 bits too, as a file would be, and
+    passed to `keep`. An exact restoration, for example of a single colour, counts as 100 dB.
     """
     rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
     for pairs in pictures:
@@ -76,7 +76,7 @@ def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str
 
 
 def means(rows: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
-    """For each system the means over the pictures; none where there are none."""
+    """The means over the pictures for each system; empty if there are no pictures."""
     figures = {system: next(iter(of.values()), {}).keys() for system, of in rows.items()}
     return {s: {name: fmean(row[name] for row in of.values()) for name in figures[s]} for s, of in rows.items()}
 

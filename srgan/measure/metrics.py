@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS, each with its protocol in its name. RGB images [N, 3, H, W] in, one figure per image out."""
+"""PSNR, SSIM and LPIPS. They take RGB images [N, 3, H, W] and give one figure for each image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ from srgan.models import SCALE
 
 
 class Figure(NamedTuple):
-    """How a figure is named and written."""
+    """The name, unit and format of a figure."""
 
     title: str
     unit: str
     digits: int
     kind: str
-    """what the Hub calls it"""
+    """the Hub's name of the metric"""
     protocol: str
 
     def heading(self) -> str:
@@ -47,25 +47,27 @@ def luma(pixels: Tensor) -> Tensor:
 
 
 def inner_luma(pixels: Tensor) -> Tensor:
-    """Luma without the outer 4 pixels, which published figures leave out at x4."""
+    """The luma without the outer 4 pixels, which published figures for 4x also leave out."""
     return luma(pixels)[..., SCALE:-SCALE, SCALE:-SCALE]
 
 
 def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Peak signal to noise ratio of the luma in dB, peak 255, 4 px cut from each border. uint8 -> float64 [N]."""
+    """Peak signal-to-noise ratio of the luma in dB, with peak 255 and without 4 pixels at each border. uint8 ->
+    float64 [N]."""
     error = (inner_luma(restored) - inner_luma(original)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
 
 
 def psnr_rgb(restored: Tensor, original: Tensor) -> Tensor:
-    """The same over the three channels together. It lies 1 to 2 dB below PSNR-Y: the two must not be compared."""
+    """The same over all three channels. It is 1 to 2 dB lower than PSNR-Y, so the two must not be compared."""
     inner = (images.double()[..., SCALE:-SCALE, SCALE:-SCALE] for images in (restored, original))
     error = (next(inner) - next(inner)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
 
 
 def ssim_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of the luma, 4 px cut from each border. uint8, 19 px or more a side -> float64 [N]."""
+    """Structural similarity of the luma, without 4 pixels at each border. uint8, sides of at least 19 -> float64
+    [N]."""
     return structural_similarity(inner_luma(restored), inner_luma(original))
 
 
@@ -116,7 +118,7 @@ class LPIPS(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "LPIPS":
-        """From a .safetensors file with torchvision's AlexNet `features.*` and the heads `lin*.model.1.weight`."""
+        """Loads a .safetensors file with torchvision's AlexNet `features.*` and the heads `lin*.model.1.weight`."""
         try:
             weights = load_file(path)
             network = cls()
@@ -141,7 +143,7 @@ class LPIPS(nn.Module):
         return found
 
     def against(self, original: Tensor) -> Callable[[Tensor], Tensor]:
-        """`forward` for many pictures restored of one original, which is looked at once."""
+        """Prepares `forward` for many restorations of one original, whose features are computed once."""
         seen = self.activations(original)
 
         def distance(restored: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model is measured on: pictures in high resolution, with their low-resolution copies where those are given."""
+"""Pictures to measure a model on: high-resolution pictures, with their low-resolution copies if these are given."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from srgan.photos.finding import find_photos, is_of_the_system, is_picture
 from srgan.pictures.images import open_rgb, to_tensor
 
 SMALLEST = 32
-"""Pixels a side below which a picture cannot be measured: LPIPS needs that many."""
+"""Smallest width and height in pixels of a picture that can be measured; LPIPS needs that many."""
 
 MADE_HERE = "made by the bicubic, rounded to 8 bits"
 
@@ -47,11 +47,11 @@ class CropPictures:
 
 
 class WholePictures:
-    """A folder's pictures in full, less the last rows and columns beyond a multiple of 4.
+    """A folder's pictures in full, without the last rows and columns beyond a multiple of 4.
 
-    Where there is an HR folder in it, they are those in there, and ready copies are taken from the LR folder beside it:
-    LR, LR_bicubic_X4, DIV2K_valid_LR_bicubic/X4 and the like. A copy has the picture's name, with or without "x4".
-    Pictures that cannot be used are named in `left_out` on the way. Raises UserError where two folders could be meant.
+    If the folder contains an HR folder, the pictures are those in it, and ready copies come from the LR folder beside
+    it: LR, LR_bicubic_X4, DIV2K_valid_LR_bicubic/X4 and the like. A copy has the picture's name, with or without "x4".
+    Unusable pictures are added to `left_out` during the iteration. Raises UserError if two folders are possible.
     """
 
     what = "whole"
@@ -101,7 +101,8 @@ Pictures = CropPictures | WholePictures
 
 
 def open_pictures(folder: Path, side: int, whole: bool = False, last: int | None = None) -> Pictures:
-    """A folder of pairs, or with `whole` any, in full; of another the middle `side` pixels of each photo."""
+    """Opens a folder of pairs, or with `whole` any folder, in full; otherwise the middle `side` pixels of each
+    photo."""
     if whole or high_folder(folder):
         return WholePictures(folder, last)
     crops = load_crops(folder, side)
@@ -120,7 +121,7 @@ def key(path: Path, folder: Path) -> str:
 
 
 def high_folder(folder: Path) -> Path | None:
-    """HR, DIV2K_valid_HR or the like in a folder of pairs; None where there is none."""
+    """The folder HR, DIV2K_valid_HR or the like in a folder of pairs; None if there is none."""
     return matching(folder, r"(.*_)?HR")
 
 
@@ -129,12 +130,12 @@ def low_folder(folder: Path) -> Path | None:
 
 
 def matching(folder: Path, pattern: str) -> Path | None:
-    """The folder one or two levels below that has such a path and pictures of its own."""
+    """The folder one or two levels below with such a path, if it holds pictures."""
     below = [path for level in ("*", "*/*") for path in sorted(folder.glob(level)) if path.is_dir()]
     below = [path for path in below if not any(map(is_of_the_system, path.relative_to(folder).parts))]
     named = [path for path in below if re.fullmatch(pattern, path.relative_to(folder).as_posix(), re.I)]
     found = [path for path in named if any(file.is_file() and is_picture(file.name) for file in path.iterdir())]
     if len(found) > 1:
         names = " and ".join(path.relative_to(folder).as_posix() for path in found)
-        raise UserError(f"{folder} holds both {names}: leave there the one to be measured with.")
+        raise UserError(f"{folder} holds both {names}: leave only the one that should be used.")
     return found[0] if found else None

@@ -79,7 +79,8 @@ def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, An
         make_room(place, limit)
     except OSError as error:
         raise UserError(
-            f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a folder with room."
+            f"the photo cache cannot be written to {place.parent} ({error}): set SRGAN_CACHE to a "
+            "folder with enough free space."
         ) from None
     if found is None:
         raise UserError(f"the photo cache in {place} was changed while it was written: start again.")

@@ -53,7 +53,7 @@ def find_photos(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder.")
+        raise UserError(f"{folder}: there is no such folder.")
     found = search(folder)
     tell(folder, len(found.photos), found.left_out)
     return sorted(found.photos)

@@ -67,7 +67,7 @@ class TarShards:
         self.identity = expand_braces(pattern)
         for shard in self.identity:
             if "://" not in shard and not Path(shard).is_file():
-                raise UserError(f"--data {pattern}: {shard} is not there.")
+                raise UserError(f"--data {pattern}: {shard} does not exist.")
 
     def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
         shards = self.identity
@@ -83,7 +83,7 @@ def expand_braces(pattern: str) -> list[str]:
     try:
         return list(braceexpand(pattern))
     except UnbalancedBracesError:
-        raise UserError(f"--data {pattern}: a brace has no partner.") from None
+        raise UserError(f"--data {pattern}: a brace is not closed or not opened.") from None
 
 
 def read_tars(shards: Iterable[str]) -> Iterator[File]:
@@ -146,7 +146,9 @@ class HubDataset:
                     name = f"{number:06}-{Path(row['path'] or 'photo').name}"
                     yield name, row["bytes"] if row["bytes"] is not None else read_whole(row["path"])
         except Exception as error:
-            raise UserError(f"{self.identity[0]} broke off ({type(error).__name__}: {one_line(error)}).") from None
+            raise UserError(
+                f"{self.identity[0]} could not be read to the end ({type(error).__name__}: {one_line(error)})."
+            ) from None
 
 
 def read_whole(path: str) -> bytes:
@@ -238,7 +240,9 @@ class Stream:
                 raise UserError(item)
             pixels, skipped = item
             if skipped and not self.told:
-                tqdm.write(f"Photos are left out: {first_reasons(skipped)}. Further ones are not named.")
+                tqdm.write(
+                    f"Photos are left out: {first_reasons(skipped)}. Others that are left out later are not named."
+                )
                 self.told = True
             yield from pixels
 
@@ -257,7 +261,7 @@ class Stream:
             if not waiting:
                 raise UserError(
                     f"a share of {self.source.identity[0]} holds no usable photo: "
-                    f"{first_reasons(skipped) or 'it is empty'}; lower --workers, or take another source."
+                    f"{first_reasons(skipped) or 'it is empty'}; lower --workers, or choose another source."
                 )
             yield from (waiting[index] for index in random.permutation(len(waiting)))
 

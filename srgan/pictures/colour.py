@@ -1,4 +1,4 @@
-"""What levels mean: from the colours of a profile, or of a gamma, to sRGB."""
+"""Converts colours to sRGB, from those of a profile or a gamma."""
 
 import io
 
@@ -7,10 +7,11 @@ from PIL import Image, ImageCms
 
 
 def to_srgb(picture: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A picture of `formats.standard`'s modes -> its colours in sRGB, without a profile, and a sentence for each loss.
+    """Converts a picture of `formats.standard`'s modes to sRGB, without a profile. Also returns a sentence for each
+    loss.
 
-    The mode and alpha stay; only 16-bit greys that have a profile become L. Without a profile the picture itself comes
-    back.
+    Mode and alpha stay, except that 16-bit greys with a profile become L. A picture without a profile is returned
+    itself.
     """
     profile = picture.info.get("icc_profile")
     if not profile:
@@ -30,7 +31,8 @@ def to_srgb(picture: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def through(picture: Image.Image, profile: bytes) -> Image.Image:
-    """L, LA, RGB or RGBA from a profile's colours to sRGB. Raises OSError or PyCMSError for a broken profile."""
+    """Converts L, LA, RGB or RGBA from a profile's colours to sRGB. Raises OSError or PyCMSError for a broken
+    profile."""
     grey = picture.mode.startswith("L")
     colour = picture.convert("L" if grey and space_of(profile) == b"GRAY" else "RGB")
     converted = inks_to_srgb(colour, profile).convert("L" if grey else "RGB")
@@ -40,7 +42,7 @@ def through(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def inks_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """A picture in the profile's own mode -> RGB. Raises OSError or PyCMSError for a profile that is broken."""
+    """Converts a picture in the profile's own mode to RGB. Raises OSError or PyCMSError for a broken profile."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return converted(picture, source)
 
@@ -63,7 +65,7 @@ def space_of(profile: bytes) -> bytes:
 
 
 def fits(profile: bytes, mode: str) -> bool:
-    """Whether a colour profile is one for pictures of a mode of `formats.standard`."""
+    """Whether a colour profile belongs to pictures of this mode, one of `formats.standard`'s."""
     return space_of(profile) == (b"RGB " if mode.startswith("RGB") else b"GRAY")
 
 

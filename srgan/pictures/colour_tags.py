@@ -1,4 +1,4 @@
-"""What picture files say of their colours that is not honoured."""
+"""Finds the statements about colours in picture files that this program does not honour."""
 
 import contextlib
 import io
@@ -11,26 +11,26 @@ from PIL import Image
 from srgan.pictures.colour import is_honoured
 
 HEADER_BYTES = 1 << 20
-"""So much is looked at of the box that describes an AVIF or HEIF picture: it is a few kilobytes long."""
+"""Number of bytes that are read of the box that describes an AVIF or HEIF picture; it takes a few kilobytes."""
 
 SRGB_CHROMATICITY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 """x and y of white, red, green and blue, in the order of PNG's cHRM."""
 
 PRIMARIES = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 CURVES = {8: "linear", 16: "PQ (HDR)", 18: "HLG (HDR)"}
-"""By their numbers in ITU-T H.273, which cICP and nclx use."""
+"""Names of the transfer curves by their numbers in ITU-T H.273, which cICP and nclx use."""
 
 PLAIN_PRIMARIES, PLAIN_CURVES = frozenset({1, 2}), frozenset({1, 2, 6, 13, 14, 15})
 """Those of sRGB, of video that is shown as sRGB, and "unspecified"."""
 
 GAIN_MAPS = (b"hdrgm:Version", b"urn:iso:std:iso:ts:21496", b"HDRGainMap", b"hdrgainmap", b"tmap")
-"""What Adobe, ISO, Apple and AVIF call it in a file."""
+"""The names of gain maps in files by Adobe, ISO, Apple and in AVIF."""
 
 
 def unheeded(file: Image.Image, source: BinaryIO) -> list[str]:
-    """A sentence for each thing that an opened file says of its colours and that is not honoured.
+    """Returns a sentence for each statement about colours in an opened file that is not honoured.
 
-    source: the file's bytes. It is left at the place where it was.
+    source: the file's bytes. Its position is restored.
     """
     place = source.tell()
     notes = list(said_beside_pixels(file, source))
@@ -56,7 +56,7 @@ def said_beside_pixels(file: Image.Image, source: BinaryIO) -> Iterator[str]:
 
 
 def tag_of(file: Image.Image, source: BinaryIO, described: bytes) -> str:
-    """What a file without a profile names as its colours; "" where that is sRGB, or nothing."""
+    """The colours that a file without a profile names; "" if that is sRGB or nothing."""
     if file.format == "PNG":
         tagged = next((content for name, content in png_chunks(source) if name == b"cICP"), b"")
         if len(tagged) == 4:

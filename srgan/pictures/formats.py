@@ -1,4 +1,4 @@
-"""Picture files: what may be read, what is kept of it, and what each format can hold."""
+"""Picture files: which formats are read, what is kept of a file, and what each format can hold."""
 
 import contextlib
 import io
@@ -19,16 +19,17 @@ from srgan.pictures.colour_tags import unheeded
 from srgan.pictures.metadata import NO_METADATA, ORIENTATION, Metadata, add_to_tiff, metadata_of, options_for
 
 COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-"""What people send, by Pillow's names. Strangers' files are opened as one of these only: every decoder is a risk."""
+"""The formats that people usually send, by Pillow's names. Files from strangers are opened only as one of these,
+because every decoder is a risk."""
 
 PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258
 """Numbers of TIFF tags."""
 
 STANDARD_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Of `standard`."""
+"""The modes of pictures that `standard` returns."""
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are refused from their header, before they are decoded."""
+"""Pictures with more pixels are refused after reading the header, before they are decoded."""
 
 
 HEIF_PACKAGE, JXL_PACKAGE = "pillow-heif", "pillow-jxl-plugin"
@@ -36,16 +37,16 @@ HEIF_PACKAGE, JXL_PACKAGE = "pillow-heif", "pillow-jxl-plugin"
 
 @dataclass(frozen=True)
 class Format:
-    """A format that results are written in, and what of a result it can hold."""
+    """A format in which results are written, and what it can hold."""
 
     name: str
-    """as Pillow has it"""
+    """Pillow's name of the format"""
     modes: tuple[str, ...]
     largest_side: int
     options: dict[str, object]
-    """for Image.save; "quality" among them where it can be chosen"""
+    """arguments for Image.save, with "quality" if it can be chosen"""
     package: str = ""
-    """of PyPI, which reads and writes it; "" for Pillow itself"""
+    """the package on PyPI that reads and writes the format; "" for Pillow itself"""
     profiles: bool = True
     """whether what writes it writes colour profiles"""
 
@@ -60,7 +61,7 @@ FORMATS = {
     "heic": Format("HEIF", ("RGB", "RGBA"), 16_384, {"quality": 90, "chroma": 444}, HEIF_PACKAGE),
     "jxl": Format("JXL", ("L", "LA", "RGB", "RGBA"), 2**30 - 1, {"quality": 95}, JXL_PACKAGE, profiles=False),
 }  # fmt: skip
-"""By the ending that files get. PNG and TIFF keep every pixel as it is."""
+"""The output formats by the ending of their files. PNG and TIFF keep every pixel unchanged."""
 
 ENDINGS = {
     ".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".gif": "gif",
@@ -73,27 +74,27 @@ RAW_ENDINGS = frozenset(
         ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
     }
 )  # fmt: skip
-"""Of what a camera's sensor has seen. Many are TIFF files of which Pillow reads a preview."""
+"""Endings of cameras' raw files. Many of them are TIFF files in which Pillow finds only a preview."""
 
 
 class BrokenPicture(UserError):
-    """A picture file of which a part is damaged or missing."""
+    """A picture file that is partly damaged or missing."""
 
 
 def open_picture(
     path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()
 ) -> tuple[Image.Image, list[str]]:
-    """The picture in a file as `standard` makes it, and a sentence for everything of the file that is not in it.
+    """Opens a picture file. Returns the picture in `standard`'s form, and a sentence for everything of the file that it
+    lacks.
 
-    Of an animation or several pages, the first. Raises UserError when it cannot be read, BrokenPicture
-    when it is damaged or cut short.
-
-    data: the file's bytes, where they are at hand; `path` then only names it. formats: Pillow's names of those that are
-    tried, `COMMON_FORMATS` for files of strangers; all that are `readable` where none is given.
+    Of an animation or several pages, the first one is taken. Raises UserError if the file cannot be read, BrokenPicture
+    if it is damaged or cut short. data: the file's bytes, if they are already read; `path` then only names it. formats:
+    Pillow's names of the formats to try, `COMMON_FORMATS` for files from strangers; by default all `readable` ones.
     """
     if Path(path).suffix.lower() in RAW_ENDINGS:
         raise UserError(
-            f"{path}: a camera's raw file, which is no picture yet: develop it to TIFF or JPEG first, with darktable, "
+            f"{path}: a camera's raw file, which is not a picture yet: develop it to TIFF or JPEG "
+            "first, with darktable, "
             "RawTherapee or the program of the camera's maker."
         )
     try:
@@ -110,7 +111,7 @@ def open_picture(
             notes = left_out(file) + unheeded(file, source)  # first: decoding forgets how the file was laid out
             return standard(file), notes + out_of_range(file)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
+        raise UserError(f"{path}: there is no such file.") from None
     except Image.DecompressionBombError:  # Pillow's own limit, which it applies before ours
         raise UserError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels.") from None
     except UserError:
@@ -139,21 +140,21 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")
 
 
 def is_heif(header: bytes) -> bool:
-    """Whether a file of that beginning is a HEIF picture, iPhones' HEIC above all."""
+    """Whether a file that begins with these bytes is a HEIF picture, such as iPhones' HEIC."""
     return header[4:8] == b"ftyp" and any(brand in header for brand in HEIF_BRANDS)
 
 
 def is_jxl(header: bytes) -> bool:
-    """Whether a file of that beginning is a JPEG XL picture, bare or in a container."""
+    """Whether a file that begins with these bytes is a JPEG XL picture, bare or in a container."""
     return header[:2] == b"\xff\x0a" or header[4:12] == b"JXL \r\n\x87\n"
 
 
 @cache
 def readable() -> list[str]:
-    """Pillow's names of the formats that are read, HEIF and JPEG XL among them where their packages are installed.
+    """Pillow's names of the formats that are read, including HEIF and JPEG XL if their packages are installed.
 
-    Not those that Pillow hands to another program or library: EPS, for which it would start Ghostscript, and those
-    that it can only recognise.
+    EPS is excluded, because Pillow would start Ghostscript for it, and so are formats that Pillow recognises but cannot
+    decode.
     """
     Image.preinit()  # first: they are tried in the order of their arrival
     Image.init()
@@ -182,14 +183,14 @@ ALIKE = frozenset({"MPO"})
 
 
 def read_metadata(path: Path, location: bool = False, everything: bool = False) -> Metadata:
-    """What is kept of a file's metadata (see `metadata_of`); none of a file that cannot be read."""
+    """Returns the metadata of a file that are kept (see `metadata_of`), or none if the file cannot be read."""
     with contextlib.suppress(Exception), Image.open(path, formats=readable()) as file:
         return metadata_of(file, location, everything)
     return NO_METADATA
 
 
 def left_out(file: Image.Image) -> list[str]:
-    """What Pillow or `standard` do not take from an opened file, a sentence each."""
+    """Returns a sentence for everything of an opened file that Pillow or `standard` leaves out."""
     notes = []
     if getattr(file, "is_animated", False) and file.format != "MPO":  # `unheeded` tells what an MPO holds
         notes.append("It holds several frames or pages, and the first is taken.")
@@ -203,7 +204,7 @@ def left_out(file: Image.Image) -> list[str]:
 
 
 def out_of_range(file: Image.Image) -> list[str]:
-    """What becomes of levels that 16 bits do not hold, a sentence each. Of a file that is decoded."""
+    """Returns a sentence for each change of levels that do not fit into 16 bits. The file must be decoded."""
     if file.mode not in ("I", "F"):
         return []
     notes = []
@@ -224,7 +225,7 @@ def extremes(band: Image.Image) -> tuple[float, float]:
 
 
 def is_deep(mode: str) -> bool:
-    """Greys of more than 8 bits."""
+    """Whether a mode holds greys of more than 8 bits."""
     return mode.startswith(("I", "F"))
 
 
@@ -234,11 +235,12 @@ def has_sixteen_bits(file: Image.Image) -> bool:
 
 
 def standard(picture: Image.Image) -> Image.Image:
-    """A copy: upright (EXIF orientation applied), in the mode L, LA, RGB, RGBA or I;16 that holds what it holds.
+    """Returns a copy: upright (EXIF orientation applied), in the mode L, LA, RGB, RGBA or I;16 that can hold its
+    content.
 
-    One bit becomes L, palettes RGB or RGBA, deep greys I;16 (LA where one level is transparent), inks RGB by their
-    profile where they have one; levels that follow a PNG's gAMA become sRGB's. Of `info`, "icc_profile" stays where it
-    fits the mode, and "dpi"; of a JPEG, Pillow's attribute `quantization`, which no further copy has.
+    One bit becomes L, palettes RGB or RGBA, deep greys I;16 (LA if one level is transparent), CMYK RGB by its profile
+    if it has one. Levels that follow a PNG's gAMA become sRGB's. `info` keeps "dpi", and "icc_profile" if it fits the
+    mode. A JPEG keeps Pillow's attribute `quantization`, which further copies lose.
     """
     tables = getattr(picture, "quantization", None)
     tags, halved = getattr(picture, "tag_v2", {}), has_sixteen_bits(picture)
@@ -274,7 +276,7 @@ def standard(picture: Image.Image) -> Image.Image:
 
 
 def as_standard(picture: Image.Image) -> Image.Image:
-    """The picture itself where `standard` would give a mere copy of it, which takes memory; else what that gives."""
+    """Returns the picture itself if it is already in `standard`'s form, which saves memory; otherwise that form."""
     profile = picture.info.get("icc_profile")
     plain = type(picture) is Image.Image and picture.mode in STANDARD_MODES
     told = picture.info.keys() <= {"dpi", "icc_profile"} and (not profile or fits(profile, picture.mode))
@@ -282,15 +284,15 @@ def as_standard(picture: Image.Image) -> Image.Image:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; the decoded picture itself where they say nothing."""
+    """Turns a picture as its EXIF data say. Returns the decoded picture itself if they say nothing."""
     picture.load()
     return ImageOps.exif_transpose(picture) if picture.getexif().get(ORIENTATION, 1) != 1 else picture
 
 
 def to_sixteen_bits(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
-    """Deep greys -> I;16. Integers are taken as they are where they fit; else the largest value becomes white.
+    """Converts deep greys to I;16. Integers that fit keep their values; otherwise the largest value becomes white.
 
-    tags: of a TIFF, by their numbers. Pillow does not heed there that 0 is white, nor that 12 bits are not 16.
+    tags: the tags of a TIFF by number. Pillow ignores there that 0 may mean white, and that 12 bits are not 16.
     """
     levels = np.asarray(picture)
     if levels.dtype.itemsize > 2:
@@ -306,7 +308,7 @@ def to_sixteen_bits(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Imag
 
 
 def with_clear_level(picture: Image.Image, level: int | None) -> Image.Image:
-    """I;16 -> LA where one level stands for what is transparent; as it is for None."""
+    """Converts I;16 to LA if one level means transparent; returns the picture unchanged for None."""
     if level is None:
         return picture
     alpha = Image.fromarray(np.where(np.asarray(picture) == level, 0, 255).astype(np.uint8))
@@ -314,7 +316,8 @@ def with_clear_level(picture: Image.Image, level: int | None) -> Image.Image:
 
 
 def to_rgb_colours(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """CMYK or LAB -> RGB, by the embedded profile; CMYK without a usable one as plain inks."""
+    """Converts CMYK or LAB to RGB, with the embedded profile. CMYK without a usable profile is converted as plain
+    inks."""
     if picture.mode == "LAB":
         return lab_to_srgb(picture)
     try:
@@ -330,7 +333,8 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]]:
-    """The picture in a mode that the format can hold, with its `info`, and a sentence for what that costs."""
+    """Converts the picture to a mode that the format can hold, with its `info`. Also returns a sentence for each
+    loss."""
     notes, info = [], picture.info
     if picture.mode == "I;16" and "I;16" not in format.modes:
         picture = to_eight_bits(picture)
@@ -350,9 +354,9 @@ def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]
 
 
 def format_of(path: Path) -> Format:
-    """By the ending of its name. Raises UserError for one that results are not written in."""
+    """The format for the ending of a file name. Raises UserError if results are not written in it."""
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"{path}: results are written as {', '.join(ENDINGS)}; name it .png, say.")
+        raise UserError(f"{path}: results can be written as {', '.join(ENDINGS)}; choose one of these endings.")
     format = FORMATS[ENDINGS[path.suffix.lower()]]
     if not is_written(format):
         how = (
@@ -365,27 +369,28 @@ def format_of(path: Path) -> Format:
 
 
 def is_written(format: Format) -> bool:
-    """Whether this machine's Pillow, with its packages, can write a format."""
+    """Whether the Pillow and the packages of this machine can write a format."""
     readable()
     return format.name in Image.SAVE
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raises UserError for a picture too large for the format of its file."""
+    """Raises UserError if a picture is too large for the format of its file."""
     format = format_of(path)
     if max(width, height) > format.largest_side:
         raise UserError(
-            f"{path} would be {width}x{height}, and {format.name} holds {format.largest_side} pixels a side: take PNG."
+            f"{path} would be {width}x{height}, and {format.name} holds at most "
+            f"{format.largest_side} pixels a side: choose PNG."
         )
 
 
 def save_picture(
     picture: Image.Image, path: Path, metadata: Metadata = NO_METADATA, quality: int | None = None
 ) -> list[str]:
-    """Writes a picture of `standard`'s modes, whole or not at all, with its profile and DPI (WebP has no DPI).
+    """Writes a picture of `standard`'s modes, completely or not at all, with its profile and DPI (WebP has no DPI).
 
-    Gives a sentence for everything that the format, told by the name's ending, cannot hold. quality: 1 to 100, for
-    formats that have one; None for what `FORMATS` says.
+    Returns a sentence for everything that the format, which follows from the name's ending, cannot hold. quality: 1 to
+    100, for formats that have one; None for the value in `FORMATS`.
     """
     format = format_of(path)
     picture, notes = fitted(picture, format)

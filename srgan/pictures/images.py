@@ -1,4 +1,4 @@
-"""PIL pictures, tensors, and THE bicubic that training, evaluation, the page and the command line share."""
+"""PIL pictures, tensors, and the one bicubic that training, evaluation, the page and the command line share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ WINDOW = 2048
 memory of its pixels."""
 
 FLAT_RADIUS = 2
-"""Pixels around one that have to be like it for a picture to be flat there."""
+"""A pixel counts as flat if all pixels within this distance are like it."""
 
 
 def open_rgb(path: str | Path, data: bytes | None = None, formats: Sequence[str] = ()) -> Image.Image:
-    """The picture in a file, as `to_rgb` makes it. Raises UserError when it cannot be read.
+    """Opens the picture in a file in `to_rgb`'s form. Raises UserError if it cannot be read.
 
     data, formats: as for `open_picture`.
     """
@@ -34,9 +34,9 @@ def open_rgb(path: str | Path, data: bytes | None = None, formats: Sequence[str]
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Upright (EXIF orientation applied), 8-bit RGB, colours in sRGB; what is transparent is laid on white.
+    """Converts a picture to upright 8-bit RGB in sRGB, with transparent parts on white.
 
-    That is what pictures are compared and trained in: levels of two colour spaces cannot be.
+    Pictures are compared and trained in this form, because levels of different colour spaces cannot be compared.
     """
     return flat(to_srgb(standard(picture))[0])
 
@@ -96,10 +96,11 @@ def greyed(images: Tensor) -> Tensor:
 
 
 def opaque(picture: Image.Image) -> Image.Image:
-    """LA or RGBA -> L or RGB, where transparent pixels have the colour of the visible ones around them.
+    """Converts LA or RGBA to L or RGB, and gives transparent pixels the colour of the visible ones around them.
 
-    What a program has left there, mostly black, would come out as a dark fringe. A pixel's own colour counts by its
-    alpha over the largest alpha beside it; the rest comes from coarser and coarser means of what is visible.
+    The colours that programs leave there, mostly black, would come out as a dark fringe. A pixel's own colour is
+    weighted by its alpha over the largest alpha beside it; the rest comes from coarser and coarser means of the visible
+    pixels.
     """
     if picture.width * picture.height > 2 * WINDOW**2:
         return opaque_in_windows(picture)
@@ -121,7 +122,10 @@ def opaque_in_windows(picture: Image.Image) -> Image.Image:
 
 
 def fill(values: Tensor, weight: Tensor) -> Tensor:
-    """[1, 1, H, W] twice: values where the weight is 1, means of the weighty values around where it is 0."""
+    """Keeps values whose weight is 1, and replaces those of weight 0 by weighted means of the values around them.
+
+    values, weight: [1, 1, H, W].
+    """
     height, width = values.shape[-2:]
     if height == width == 1 or bool((weight == 1).all()):
         return values
@@ -132,9 +136,9 @@ def fill(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def bicubic(images: Tensor, height: int, width: int) -> Tensor:
-    """Floats [N, C, H, W] -> [N, C, height, width]: cubic convolution with a = -0.5, widened when reducing.
+    """Resizes floats [N, C, H, W] to [N, C, height, width]: cubic convolution with a = -0.5, widened when reducing.
 
-    That is the filter of Pillow and of MATLAB's imresize (Keys 1981), which published figures are made with.
+    This is the filter of Pillow and of MATLAB's imresize (Keys 1981), which published figures use.
     """
     return F.interpolate(images.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
 
@@ -157,13 +161,13 @@ def enlarge(images: Tensor) -> Tensor:
 
 
 def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
-    """The bilinear enlargement, and how much of the result it is to be: 1 where the picture is flat, else 0.
+    """The bilinear enlargement, and its weight in the result: 1 where the picture is flat, 0 elsewhere.
 
-    Flat are pixels whose neighbours up to FLAT_RADIUS differ by one grey level at most in each channel; from three on,
-    they are not. Nothing is to be restored there, and the network does harm: it sees the zeros around a picture as
-    grey, which draws a frame into other colours, and shifts saturated ones by a few levels.
+    Pixels are flat if their neighbours up to FLAT_RADIUS differ by at most one grey level in each channel; the weight
+    falls to 0 at a difference of three. The network has nothing to restore there and does harm: it takes the zeros
+    around a picture for grey, which draws a frame into other colours, and it shifts saturated colours by a few levels.
 
-    low: floats in [-1, 1], [N, 3, H, W]; level: one step of its levels. Gives [N, 3, 4H, 4W] and [N, 1, 4H, 4W].
+    low: floats in [-1, 1], [N, 3, H, W]; level: one step of its levels. Returns [N, 3, 4H, 4W] and [N, 1, 4H, 4W].
     """
     side = 2 * FLAT_RADIUS + 1
     largest, least = (F.max_pool2d(sign * low, side, 1, FLAT_RADIUS) for sign in (1, -1))
@@ -174,11 +178,13 @@ def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
 
 
 def keep_flat(low: Tensor, high: Tensor) -> Tensor:
-    """A network's enlargement with flat parts as `where_flat` has them. Floats, [N, 3, H, W] and [N, 3, 4H, 4W]."""
+    """A network's enlargement with its flat parts replaced (see `where_flat`). Floats, [N, 3, H, W] and [N, 3, 4H,
+    4W]."""
     return torch.lerp(high, *where_flat(low))
 
 
 def centre_crop(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle of a picture that is at least that large; an odd pixel left over is cut at the right and bottom."""
+    """Cuts out the middle of a picture, which must be at least that large. An odd pixel is cut off at the right and
+    bottom."""
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))

@@ -1,7 +1,5 @@
-"""What a file says of its picture besides the pixels: when, by which camera, where, by whom; and what is kept of it.
-
-docs/enlarge.md states the fields.
-"""
+"""Metadata of picture files: date, camera, place, author; and which of them are kept. docs/enlarge.md lists the
+fields."""
 
 import contextlib
 import io
@@ -52,7 +50,7 @@ NEVER_OF_EXIF = frozenset(
         0x9101, 0x9102, 0xA000, 0xA001, 0xA002, 0xA003, 0xA005,  # about the old file's pixels and colours
     }
 )  # fmt: skip
-"""Of EXIF's own fields, what is kept not even on request, since it is not true of the result."""
+"""EXIF's own fields that are never kept, because they are not true of the result."""
 
 PLACES_OF_IPTC = frozenset({26, 27, 90, 92, 95, 100, 101})
 """Datasets of IPTC's record 2 that name a place: city, province, country and the like."""
@@ -69,7 +67,7 @@ XMP_TEXT = "XML:com.adobe.xmp"
 """The name of XMP in a PNG's text."""
 
 IPTC_RESOURCE = 0x0404
-"""Of Photoshop, which JPEG holds IPTC in."""
+"""Number of the Photoshop resource in which JPEG files hold IPTC."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,9 @@ NO_METADATA = Metadata()
 
 
 def metadata_of(file: Image.Image, location: bool = False, everything: bool = False) -> Metadata:
-    """What is kept of an opened file's metadata. Fields that are damaged are left out.
+    """Returns the metadata of an opened file that are kept. Damaged fields are left out.
 
-    location: with where it was taken. everything: with the rest of EXIF, XMP and IPTC.
+    location: also keep the place; everything: also keep the rest of EXIF, XMP and IPTC.
     """
     exif = xmp = iptc = b""
     with contextlib.suppress(Exception):  # what is damaged can make Pillow raise anything
@@ -164,7 +162,8 @@ def kept_iptc(file: Image.Image, location: bool) -> bytes:
 
 
 def options_for(metadata: Metadata, format: str) -> tuple[dict[str, Any], list[str]]:
-    """What Image.save takes for a format of Pillow's name, and a sentence for all that the format cannot hold."""
+    """Returns the arguments of Image.save for a format of Pillow's name, and a sentence for everything that it
+    cannot hold."""
     exif, xmp, iptc = metadata.exif, metadata.xmp, metadata.iptc
     if format == "GIF":
         return {}, ["GIF cannot hold its metadata, so they are left out."] if xmp or iptc else []

@@ -1,4 +1,4 @@
-"""The one bicubic for parts of pictures: each part of the result is what it would be of the whole."""
+"""The one bicubic for parts of pictures: each part of the result equals that part of the whole result."""
 
 import math
 from dataclasses import dataclass
@@ -21,21 +21,23 @@ class Axis:
 
     @property
     def step(self) -> float:
-        """Inputs for each output."""
+        """Number of inputs for each output."""
         return self.inputs / self.outputs
 
     @property
     def support(self) -> float:
-        """Inputs to each side of an output's middle that have a weight: more of them where it becomes shorter."""
+        """Number of inputs on each side of an output's middle that have a weight. It grows if the axis becomes
+        shorter."""
         return 2 * max(self.step, 1.0)
 
     def place(self, start: int, end: int, per: int) -> tuple[int, int]:
-        """Outputs whose middles lie between two edges, counted in `per` inputs; each lies in one of two neighbours."""
+        """Outputs whose middles lie between two edges, which are counted in `per` inputs. Neighbours share no
+        output."""
         first, last = (-((self.inputs - 2 * edge * per * self.outputs) // (2 * self.inputs)) for edge in (start, end))
         return first, last
 
     def weights(self, outputs: tuple[int, int], inputs: tuple[int, int], device: torch.device) -> Tensor:
-        """[outputs, inputs], of float32: what each of the inputs adds to each of the outputs."""
+        """The weight of each input in each output: float32 [outputs, inputs]."""
         # float64 for the places in large pictures; not every device has it
         middles = (torch.arange(*outputs, dtype=torch.float64) + 0.5) * self.step
         places = torch.arange(*inputs, dtype=torch.float64) + 0.5
@@ -44,7 +46,7 @@ class Axis:
 
 
 def cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel."""
+    """The kernel of Keys."""
     x = distance.abs()
     near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
     far = CUBIC * (((x - 5) * x + 8) * x - 4)
@@ -53,7 +55,7 @@ def cubic(distance: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Grid:
-    """A picture's result at another size. `per`: so many inputs of the axes lie in one pixel that boxes count."""
+    """The result of a picture at another size. `per`: number of inputs in one pixel of the boxes."""
 
     columns: Axis
     rows: Axis
@@ -61,31 +63,31 @@ class Grid:
 
     @classmethod
     def between(cls, low: tuple[int, int], size: tuple[int, int], per: int = 1) -> "Grid":
-        """From width and height, enlarged `per` times, to a width and height."""
+        """Makes the Grid from a width and height, enlarged `per` times, to another width and height."""
         return cls(Axis(per * low[0], size[0]), Axis(per * low[1], size[1]), per)
 
     @property
     def is_plain(self) -> bool:
-        """Whether every input is an output."""
+        """Whether the result has the size of the input, so that nothing is resampled."""
         return all(axis.inputs == axis.outputs for axis in (self.columns, self.rows))
 
     @property
     def reach(self) -> int:
-        """Pixels of boxes around a part that its result needs."""
+        """Number of pixels around a part that its result needs."""
         if self.is_plain:
             return 0
         return math.ceil(max(self.columns.support, self.rows.support) / self.per)
 
     def place(self, part: Box) -> Box:
-        """Where a part's result lies in the whole result; it may be empty."""
+        """The place of a part's result in the whole result; it may be empty."""
         left, right = self.columns.place(part.left, part.right, self.per)
         top, bottom = self.rows.place(part.top, part.bottom, self.per)
         return Box(left, top, right, bottom)
 
     def resample(self, images: Tensor, seen: Box, place: Box) -> Tensor:
-        """[N, C, per * h, per * w] of a box that is `reach` larger than a part -> [N, C, h, w] of its place.
+        """Resamples a box that is `reach` larger than a part: [N, C, per * h, per * w] -> [N, C, h, w] of its `place`.
 
-        Floats; where the box ends short of that, as at the edges of the picture, the weights of the rest grow.
+        Floats. Where the box ends earlier, as at the edges of the picture, the other weights grow.
         """
         if self.is_plain:
             return images

@@ -1,4 +1,4 @@
-"""What size a result is to have: parsed, checked and worked out here alone."""
+"""Parses, checks and computes the size of a result."""
 
 import math
 import re
@@ -9,35 +9,35 @@ from srgan.errors import UserError
 from srgan.models import SCALE
 
 MOST_SCALE = SCALE**2
-"""The network is applied twice at most."""
+"""Largest enlargement: the network is applied twice at most."""
 
 FORMS = "x2, 12 MP, width 1600, height 1200 or 1920x1080 (to fit into)"
 
 
 class Steps(NamedTuple):
-    """How a picture comes to its size."""
+    """The way of a picture to its size."""
 
     reduced: tuple[int, int]
-    """what the network sees: the picture's own size, or the result's where that is smaller"""
+    """the size that the network sees: the picture's own, or the result's if that is smaller"""
     passes: tuple[tuple[int, int], ...]
-    """the size after each application of the network: it enlarges by SCALE, and one reduction follows the last"""
+    """the size after each application of the network; the last one is followed by a reduction"""
 
     @property
     def size(self) -> tuple[int, int]:
-        """The result's."""
+        """The size of the result."""
         return self.passes[-1]
 
     @property
     def work(self) -> list[int]:
-        """Pixels that each application of the network takes in: time is proportional to them."""
+        """Pixels that each application of the network reads. Time is proportional to their sum."""
         return [width * height for width, height in (self.reduced, *self.passes[:-1])]
 
 
 @dataclass(frozen=True)
 class TargetSize:
-    """The size of a result: one of these, or none for SCALE times the width and height.
+    """The size of a result: one of the fields, or none for SCALE times the width and height.
 
-    The proportions stay those of the picture. Raises UserError where more than one is given, or a senseless one.
+    The proportions are those of the picture. Raises UserError if more than one field is given, or an impossible value.
     """
 
     scale: float | None = None
@@ -54,14 +54,14 @@ class TargetSize:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in given.items() if value is not None}
         if len(given) > 1:
-            raise UserError(f"The size is given by {' and by '.join(given)}: give one of them.")
+            raise UserError(f"The size is given by {' and by '.join(given)}: give only one of them.")
         for name, value in given.items():
             if not all(math.isfinite(number) and number > 0 for number in (value if name == "fit" else (value,))):
                 raise UserError(f"{name} is {value}; it must be more than 0.")
 
     @classmethod
     def parse(cls, text: str) -> "TargetSize":
-        """From "x2", "2", "12 MP", "width 1600", "height 1200" or "1920x1080"; "" is SCALE times.
+        """Parses "x2", "2", "12 MP", "width 1600", "height 1200" or "1920x1080"; "" means SCALE times.
 
         Raises UserError for anything else.
         """
@@ -83,7 +83,7 @@ class TargetSize:
 
     @property
     def label(self) -> str:
-        """For file names: "x4", "x1.5", "1600w", "1200h", "12mp" or "1920x1080"."""
+        """The size for a file name: "x4", "x1.5", "1600w", "1200h", "12mp" or "1920x1080"."""
         if self.width:
             return f"{self.width}w"
         if self.height:
@@ -93,7 +93,7 @@ class TargetSize:
         return f"{self.fit[0]}x{self.fit[1]}" if self.fit else f"x{self.scale or SCALE:g}"
 
     def of(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the result of a picture. Raises UserError for more than MOST_SCALE times its own."""
+        """Width and height of a picture's result. Raises UserError for more than MOST_SCALE times the picture's own."""
         scale = self.scale or SCALE
         if self.width:
             scale = self.width / width
@@ -105,12 +105,13 @@ class TargetSize:
             scale = min(self.fit[0] / width, self.fit[1] / height)
         if scale > MOST_SCALE * (1 + 1e-9):
             raise UserError(
-                f"{width}x{height} would become {scale:.3g} times as wide and high; at most {MOST_SCALE} times is done."
+                f"{width}x{height} would become {scale:.3g} times as wide and high; at most "
+                f"{MOST_SCALE} times is possible."
             )
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def steps(self, width: int, height: int) -> Steps:
-        """How a picture comes to the size `of` it. Raises UserError as `of` does."""
+        """The steps of a picture to the size `of` its result. Raises UserError like `of`."""
         size = self.of(width, height)
         if size[0] * size[1] < width * height:
             return Steps(size, (size,))
@@ -120,4 +121,4 @@ class TargetSize:
 
 
 FOUR_TIMES = TargetSize()
-"""What the network does by itself."""
+"""The size that one application of the network gives."""

@@ -24,7 +24,7 @@ class Publisher:
         if not self.every or epoch % self.every:
             return
         if self.thread is not None and self.thread.is_alive():
-            tqdm.write(f"Epoch {epoch} is not pushed: the push before it is still under way.")
+            tqdm.write(f"Epoch {epoch} is not published, because the previous upload is still running.")
             return
         with self.told():
             self.thread = threading.Thread(target=self.push, args=(self.write(),))
@@ -40,7 +40,7 @@ class Publisher:
         try:
             yield
         except UserError as error:
-            tqdm.write(f"Not pushed, and training goes on: {error}")
+            tqdm.write(f"Not published; training continues: {error}")
 
     def wait(self) -> None:
         if self.thread is not None:

@@ -1,4 +1,4 @@
-"""The model card of a run: what it is, how to use it, how it was trained, how good it is, and its limits."""
+"""The model card of a run: what the model is, how to use it, how it was trained, how good it is, and its limits."""
 
 import json
 import math
@@ -19,23 +19,23 @@ from srgan.training.config import Config
 from srgan.training.records import Measured, Origin, TrainingFacts
 
 PROTOCOL = (
-    "Centre {crop}x{crop} crops, reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
-    "PSNR-Y and SSIM-Y: BT.601 luma, 4 px cut from each border, which PSNR-RGB has cut too; LPIPS: v0.1, AlexNet. "
-    "Means over photos."
+    "Crops of {crop}x{crop} pixels were reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
+    "PSNR-Y and SSIM-Y are measured on the BT.601 luma. PSNR-Y, SSIM-Y and PSNR-RGB leave out 4 pixels at each border. "
+    "LPIPS is version 0.1 with AlexNet. The figures are means over {photos} photos that were not used for training."
 )
 
 
 PEERS_FILE, CURVE_PICTURE, FAILURES_FILE = "peers.json", "peers.png", "failures.md"
-"""What `add_to_card` puts into the card where it lies in the model folder: the first two come from
-benchmarks/quality.py, the third is for the model's owner to write."""
+"""Files in the model folder that `add_to_card` puts into the card. benchmarks/quality.py writes the first two; the
+model's owner writes the third."""
 
 
 TERMS_LINE = "- Terms of the photos:"
-"""What the line of a card begins with that tells them."""
+"""The beginning of the card's line with the terms of the training photos."""
 
 
 def add_to_card(folder: Path) -> None:
-    """Puts into a finished model folder's card what was laid beside it; all else stays as its owner has edited it."""
+    """Adds PEERS_FILE and FAILURES_FILE to the card of a model folder. The rest of the card stays as it is."""
     place, peers, failures = (folder / name for name in ("README.md", PEERS_FILE, FAILURES_FILE))
     card = place.read_text(encoding="utf-8")
     if peers.exists():
@@ -47,7 +47,7 @@ def add_to_card(folder: Path) -> None:
 
 
 def insert(card: str, title: str, text: str, before: str) -> str:
-    """The card with a section of that title, in place of any that it had, before another one or at the end."""
+    """Inserts a section before the section `before`, or at the end. It replaces a section of the same title."""
     card = re.sub(rf"^## {title}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL)
     head, anchor, tail = card.partition(f"\n## {before}\n")
     return f"{head.rstrip()}\n\n## {title}\n\n{text.strip()}\n{anchor}{tail}"
@@ -57,13 +57,13 @@ def peers_text(peers: dict[str, Any]) -> str:
     pictures = f"{peers['photos']} pictures of {peers['data']} ({peers['pictures']})"
     return f"""{figures_table(peers["figures"])}
 
-{pictures}, the same for all, {peers["date"]}; low-resolution copies: {peers["low_resolution"]}.
+Measured on {pictures}, the same for all systems, on {peers["date"]}. Low-resolution copies: {peers["low_resolution"]}.
 
 ![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
 
 def named(text: str, model: str) -> str:
-    """The card with the name in it that its reader is to load."""
+    """Replaces the model's name in the card's example code, so that its reader loads this model."""
     return re.sub(r'Upscaler\.load\("(\\.|[^"\\])*"\)', lambda _: load_code(model), text)
 
 
@@ -72,15 +72,15 @@ def load_code(model: str) -> str:
 
 
 def use_text(model: str, blends: bool) -> str:
-    """How the model is used, in Python; blends: whether it has both weight sets."""
+    """Explains how to use the model in Python. blends: whether it has both weight sets."""
     enlarge, sets = (
-        ('enlarge(Image.open("small.png"), detail=0.8)', "`model.safetensors` is the detailed end of the range, "
-         "`fidelity.safetensors` the faithful one; `detail` blends them.")
+        ('enlarge(Image.open("small.png"), detail=0.8)', "`model.safetensors` holds the detailed weights, "
+         "`fidelity.safetensors` the faithful ones; `detail` blends them.")
         if blends
-        else ('enlarge(Image.open("small.png"))', "`model.safetensors` is its only set of weights, so `detail` cannot "
+        else ('enlarge(Image.open("small.png"))', "`model.safetensors` holds the only weight set, so `detail` cannot "
               "be chosen.")
     )  # fmt: skip
-    return f"""In a copy of the program that trained it:
+    return f"""Run this where the program that trained the model is installed:
 
 ```python
 from PIL import Image
@@ -93,15 +93,15 @@ from srgan import Upscaler
 
 
 def shown_files(card: str) -> set[str]:
-    """The files that the card's links and pictures lead to, by their paths beside it."""
+    """Paths of the files that the card links to or shows, relative to the card."""
     targets = re.findall(r"""\]\(\s*<?([^)>"]+?)>?\s*(?:"[^"]*"\s*)?\)|\bsrc=["']([^"']+)["']""", card)
     return {unquote(markdown or html).removeprefix("./") for markdown, html in targets}
 
 
 def restated(card: str, license: str, terms: str) -> str:
-    """The card with another licence and other terms of the training photos; "" leaves what it says.
+    """Changes the card's licence and terms of the training photos. An empty string leaves them unchanged.
 
-    Raises UserError where its owner has rewritten the line that held the terms.
+    Raises UserError if the card has no line with the terms.
     """
     if license:
         changed = ModelCard(card, ignore_metadata_errors=True)
@@ -111,13 +111,15 @@ def restated(card: str, license: str, terms: str) -> str:
         line = f"{TERMS_LINE} {' '.join(terms.split())}"
         card, found = re.subn(rf"^{re.escape(TERMS_LINE)} .*$", lambda _: line, card, flags=re.MULTILINE)
         if not found:
-            raise UserError(f"the card has no line {TERMS_LINE!r} to change: write the terms into it by hand.")
+            raise UserError(f"the card has no line {TERMS_LINE!r} to change: add the terms by hand.")
     return card
 
 
 def restate(folder: Path, card: str, license: str, terms: str) -> None:
-    """Writes the `restated` card ("" for none), and the licence and the terms into a model folder's config.json. For
-    the model of a run: also into the run's settings, from which a resumed run writes its card, and its checkpoints."""
+    """Writes the card ("" writes none), and puts licence and terms into the model folder's config.json.
+
+    If the model belongs to a run, its settings, from which a resumed run writes its card, and its checkpoints follow.
+    """
     if card:
         write_file(folder / "README.md", card)
     settings = {name: value for name, value in (("license", license), ("data_terms", terms)) if value}
@@ -141,7 +143,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def draft_card(config: Config) -> str:
-    """The metadata of the card that a run will have, for the Hub to judge before there are figures: all are 0."""
+    """The metadata of the future card with figures of 0, so that the Hub can check it before the training."""
     figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
     measured: Measured = {"photos": 1, "figures": figures}
     metadata = card_data(config.run_folder().name, told_data(config), told_settings(config), measured)
@@ -149,9 +151,10 @@ def draft_card(config: Config) -> str:
 
 
 def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: list[str], blends: bool = True) -> str:
-    """Markdown with the Hub's metadata on top. `pictures` are paths inside the model folder.
+    """The card as Markdown, with the Hub's metadata on top.
 
-    blends: whether the model has both weight sets, so that its user may choose `detail`.
+    pictures: paths inside the model folder; blends: whether the model has both weight sets, so that `detail` can be
+    chosen.
     """
     data, settings = training["data"], training["settings"]
     windows = settings.get("crop_at") == "random"
@@ -165,8 +168,8 @@ def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: 
 ---
 # {name}
 
-Enlarges {"photos" if windows else "face photos"} four times: an SRGAN generator of {settings["blocks"]} residual blocks
-and {settings["channels"]} channels, without batch normalisation.
+This model enlarges {"photos" if windows else "face photos"} four times in width and height. It is an SRGAN generator
+with {settings["blocks"]} residual blocks and {settings["channels"]} channels, without batch normalisation.
 
 {shown}
 
@@ -178,13 +181,14 @@ and {settings["channels"]} channels, without batch normalisation.
 
 {figures_table(metrics["figures"])}
 
-{PROTOCOL.format(crop=settings["crop"])} {metrics["photos"]} photos that training has not seen.
+{PROTOCOL.format(crop=settings["crop"], photos=metrics["photos"])}
 
 ## Training
 
     {training["command"]}
 
-- Photos: {data["name"]}, {data["train"]:,} {counted(settings)}, {data["held_out"]:,} photos held out. Seen: {photos}.
+- Photos: {data["name"]}, {data["train"]:,} {counted(settings)}, {data["held_out"]:,} held out for testing.
+- Photos seen: {photos}.
 {origin}{TERMS_LINE} {data["terms"] or "not stated"}
 - Time: {hours}, on {training["hardware"]}, {training["date"]}.
 - Versions: {versions}.
@@ -193,29 +197,29 @@ and {settings["channels"]} channels, without batch normalisation.
 
 ## Limits
 
-- It invents plausible detail: what it shows is not evidence of what was there, and a face can come out as somebody
-  else's. Lower `detail` where that matters.
+- It invents plausible detail. The result is no evidence of what was there, and a face can become that of another
+  person. Lower `detail` where that matters.
 - It was trained on {learned_from(settings)}
-- It knows what its training photos show, and in the pose in which they show it.
+- It works best on pictures like its training photos, with the same subjects in the same poses.
 """
 
 
 LEARNED_WEAR = {
-    "copy": "reduced by any of four filters, half of them by bicubic, and otherwise clean",
-    "web": "other filters, blur, noise and JPEG as on web sites and in messengers",
-    "old": "strong blur, noise and JPEG as in scans of old photos, many of them grey",
-    "any": "clean, as on web sites and in messengers, and as in scans of old photos",
+    "copy": "clean copies, half of them reduced by bicubic, the others by one of four filters",
+    "web": "copies with blur, noise and JPEG as on web sites and in messengers, reduced by one of four filters",
+    "old": "copies with strong blur, noise and JPEG as in scans of old photos, many of them grey",
+    "any": "a mix of clean copies, copies as on web sites and in messengers, and copies like scans of old photos",
 }
-"""What each `--degrade` but clean has shown to a model."""
+"""The small pictures that a model learns from with each `--degrade` except clean."""
 
 
 def learned_from(settings: Mapping[str, Any]) -> str:
-    """Which small pictures the model can be expected to restore."""
+    """Describes the small pictures of the training, which are those that the model can restore."""
     crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
     worn = settings.get("degrade") or "clean"
     if worn == "clean":
-        return f"clean {crops}. Noise, JPEG blocks and blur\n  in a small picture are enlarged with it."
-    return f"{crops},\n  worn as `--degrade {worn}` does it: {LEARNED_WEAR.get(worn, 'blur, noise and JPEG')}."
+        return f"clean {crops}. If a small picture\n  has noise, blur or JPEG blocks, they are enlarged too."
+    return f"{crops},\n  degraded with `--degrade {worn}`: {LEARNED_WEAR.get(worn, 'blur, noise and JPEG')}."
 
 
 def origin_line(origin: Origin | None) -> str:
@@ -248,12 +252,12 @@ def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Mea
 
 
 def dataset_id(name: str) -> str:
-    """USER/NAME of a data set on the Hub as it is; another name in the characters that the Hub takes for one."""
+    """The name as the Hub accepts it: USER/NAME is kept; elsewhere other characters become hyphens."""
     return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
 
 
 def eval_results(data: str, measured: Measured) -> list[EvalResult]:
-    """For the Hub's model-index: each figure of the model's own; bicubic's stay in the table."""
+    """Entries for the Hub's model-index: the figures of the model. Those of bicubic are only in the card's table."""
     return [
         EvalResult(
             task_type="image-to-image",

@@ -1,4 +1,4 @@
-"""What is known of a training: settings, data, command, hardware, versions, hours."""
+"""Facts about a training run for its card: settings, data, command, hardware, versions, hours."""
 
 import datetime
 import platform

@@ -68,9 +68,7 @@ def check_not_anothers(api: HfApi, repo_id: str) -> None:
     """Raises UserError where the repository holds the model of another program, which a push would overwrite."""
     there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
     if there and not is_ours(repo_id, there.get("config.json")):
-        raise UserError(
-            f"{repo_id} holds the model of another program, which would be overwritten: choose another name."
-        )
+        raise UserError(f"{repo_id} holds a model of another program, which would be overwritten: choose another name.")
 
 
 def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
@@ -89,9 +87,9 @@ def check_token() -> str:
     """The user's name. Raises UserError where the token is missing, not valid or may only read."""
     token = get_token()
     if not token:
-        raise UserError(f"pushing needs a Hugging Face token that may write, and there is none: {LOG_IN}.")
+        raise UserError(f"publishing needs a Hugging Face token that may write, and there is none: {LOG_IN}.")
     if not re.fullmatch(r"[!-~]+", token):
-        raise UserError(f"the Hugging Face token holds characters that no token has: {LOG_IN} to a whole one.")
+        raise UserError(f"the Hugging Face token contains characters that no token has: {LOG_IN} again.")
     with told("pushing"):
         me = hub().whoami()
     if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
@@ -133,12 +131,14 @@ def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
     if card := files.pop("README.md", b"").decode():
         card = card_to_push(repo_id, main.card, card)
         if card is None:
-            say("The model card has been edited on the Hub and is left as it is there.")
+            say("The model card was edited on the Hub, so it is left as it is there.")
         else:
             files["README.md"] = card.encode()
     last = (model.metrics.get("history") or [{}])[-1]
     commit = commit_files(api, repo_id, main, files, left_over(main, files), f"{run.resolve().name}: {where(last)}")
-    say(f"{'Already there' if commit == main.head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})")
+    say(
+        f"{'Already published' if commit == main.head else 'Published'}: {api.endpoint}/{repo_id} (commit {commit[:7]})"
+    )
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
     if last.get("stage") == "detail":
         place_tag(api, repo_id, tags, Epoch(last["epoch"], files), lambda: commit, say)
@@ -272,7 +272,7 @@ def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterat
         try:
             number = load_model(folder).metrics["history"][-1]["epoch"]
         except (UserError, LookupError) as error:
-            say(f"{folder} cannot be read ({error}), so its epoch gets no tag.")
+            say(f"{folder} cannot be read ({error}), so its epoch is not tagged.")
             continue
         files = files_of(folder)
         card = named(files["README.md"].decode(), f"{repo_id}@epoch-{number}")

@@ -125,12 +125,15 @@ def make_space(
 def check_names(space: str, model: str) -> None:
     match = HUB_NAME.fullmatch(space)
     if not match or match["revision"]:
-        raise UserError(f"{space} is no name for a Space: give USER/NAME.")
+        raise UserError(f"{space} is not the name of a Space: give USER/NAME.")
     if is_folder(model):
         load_model(model_folder(Path(model)))
     elif model:
         if not (match := HUB_NAME.fullmatch(model)):
-            raise UserError(f"--model {model}: there is no such folder, and USER/NAME[@REVISION] names one on the Hub.")
+            raise UserError(
+                f"--model {model}: there is no such folder, and it is no name of a "
+                "model on the Hub (USER/NAME or USER/NAME@REVISION)."
+            )
         with told(f"--model {model}"):
             hub().model_info(match["repo"], revision=match["revision"], expand=["sha"])
 
@@ -146,7 +149,7 @@ def uploaded_folder(model: str) -> str:
     """Where a model's folder of this machine goes in the Space. Raises UserError where another model lies there."""
     folder = f"weights/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(model).resolve().name).strip('.-') or 'model'}"
     if folder in FILES_OF and (ROOT / folder).resolve() != Path(model).resolve():
-        raise UserError(f"--model {model}: a model that ships has this name: rename the folder.")
+        raise UserError(f"--model {model}: a model that ships has the same folder name: rename the folder.")
     return folder
 
 
@@ -173,9 +176,9 @@ def tracked_files() -> set[str] | None:
     try:
         found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
     except OSError as error:
-        raise UserError(f"git cannot be asked which files belong to {ROOT} ({error.strerror}).") from None
+        raise UserError(f"git cannot be run to list the files of {ROOT} ({error.strerror}).") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"git cannot say which files belong to {ROOT} ({brief(error.stderr.strip())}).") from None
+        raise UserError(f"git cannot list the files of {ROOT} ({brief(error.stderr.strip())}).") from None
     return set(found.stdout.split("\0"))
 
 
@@ -227,7 +230,7 @@ def check_made_here(there: SpaceInfo, replace: bool) -> None:
     empty = names <= {"README.md", ".gitattributes"} and MADE_BY_THE_HUB.fullmatch(text)
     if not (replace or empty or re.search(rf"\b{MARK}\b", metadata)):
         raise UserError(
-            f"{there.id} is a Space that this program has not made: choose another name, or give --replace to delete "
+            f"{there.id} was not created by this program: choose another name, or give --replace to delete "
             "what it holds."
         )
 
@@ -261,7 +264,7 @@ def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool,
     for line in listing(files):
         say(line)
     if missing := [name for name in FILES if name not in files]:
-        say(f"Left out, since this copy of the program does not have them: {', '.join(missing)}")
+        say(f"Left out, because this copy of the program does not have them: {', '.join(missing)}")
     if gone:
         say(f"To be deleted in the Space: {', '.join(gone)}")
     operations = [*(CommitOperationAdd(*file) for file in files.items()), *map(CommitOperationDelete, gone)]
@@ -298,9 +301,9 @@ def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str],
             for line in last_lines(api, space, build=stage == "BUILD_ERROR"):
                 say(line)
             reason = re.sub(r"\s+", " ", runtime.raw.get("errorMessage") or "").strip()[:300]
-            raise HubError(f"{space} does not run, its stage is {stage}{f' ({reason})' if reason else ''}.")
+            raise HubError(f"{space} does not run; its stage is {stage}{f' ({reason})' if reason else ''}.")
         if time.monotonic() > end:
-            raise HubError(f"{space} is still at {stage} after {MINUTES} minutes: look at its page for the log.")
+            raise HubError(f"{space} is still in stage {stage} after {MINUTES} minutes: look at its page for the log.")
         time.sleep(3)
 
 

@@ -54,11 +54,11 @@ class Config:
     held_out_by: Literal["look", "name"] = setting(
         "look",
         "look: photos that look alike, such as a burst's, are held out together or not at all, so that the figures do "
-        "not flatter; name: the last photos alone count (classic)",
+        "not flatter; name: the last photos by name (classic)",
     )
     photos_per_epoch: int | None = setting(
         None,
-        "photos per epoch, for tar shards and hf:// only, where it is required",
+        "photos per epoch, required for tar shards and hf://, which do not tell how much they hold",
     )
     workers: int = setting(4, "processes per GPU that read and decode photos, for tar shards and hf:// only")
     crop: int = setting(128, "side in pixels of the square that is cut from each photo")
@@ -264,19 +264,21 @@ def make_config(given: dict[str, Any]) -> Config:
         raise UserError("--data is missing: name the folder of photos to train on.")
     if is_stream(config.data) and config.photos_per_epoch is None:
         raise UserError(
-            f"--data {config.data} is streamed and does not say how much it holds: give --photos-per-epoch too."
+            f"--data {config.data} is streamed and does not tell how many photos it holds: add --photos-per-epoch."
         )
     if config.photos_per_epoch is not None and not is_stream(config.data):
-        raise UserError("--photos-per-epoch goes with tar shards and hf:// alone: an epoch of a folder is all of it.")
+        raise UserError(
+            "--photos-per-epoch is only for tar shards and hf://: an epoch of a folder is the whole folder."
+        )
     return checked(config)
 
 
 def checked(config: Config) -> Config:
     """The same. Raises UserError where the crops do not go with the photos or with `--reduce`."""
     if config.crop_at == "random" and is_stream(config.data):
-        raise UserError("--crop-at random goes with a folder or a zip alone: streamed photos are cut in the middle.")
+        raise UserError("--crop-at random is only for a folder or a zip: streamed photos are cropped in the middle.")
     if config.reduce not in ("auto", 1.0) and config.crop_at not in ("auto", "random"):
-        raise UserError("--reduce goes with --crop-at random alone: other crops are cut as they are.")
+        raise UserError("--reduce needs --crop-at random: other crops are not reduced.")
     return config
 
 
@@ -309,7 +311,7 @@ def saved_config(folder: Path) -> Config:
         if version == VERSION:
             return Config(**settings)
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no run to resume: leave --resume out to start one.") from None
+        raise UserError(f"{folder} holds no run to resume: leave out --resume to start one.") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
     raise UserError(

@@ -92,7 +92,7 @@ def load_vgg19(path: str = "") -> VGG19:
     if not path:
         return fill_vgg19(VGG19(), download_vgg19(), "torchvision's VGG19 weights")
     if not Path(path).is_file():
-        raise UserError(f"--vgg19 {path}: no such file.")
+        raise UserError(f"--vgg19 {path}: there is no such file.")
     try:
         if Path(path).suffix == ".safetensors":
             with safe_open(path, "pt") as file:

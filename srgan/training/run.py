@@ -113,7 +113,7 @@ def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
 
 def refuse_begun(folder: Path) -> None:
     if (folder / "state.pt").exists():
-        raise UserError(f"{folder} holds a run already: go on with it by --resume, or choose another --out.")
+        raise UserError(f"{folder} holds a run already: continue it with --resume, or choose another --out.")
 
 
 def check_showcase(config: Config) -> None:
@@ -195,7 +195,7 @@ class Run:
                 f"another process is training in {self.folder}: stop it, wait until it ends, or choose another --out."
             ) from None
         except OSError as error:
-            raise UserError(f"--out {self.folder} cannot be made or written to ({error.strerror}).") from None
+            raise UserError(f"--out {self.folder} cannot be created or written to ({error.strerror}).") from None
         if not resume:
             refuse_begun(self.folder)
 

@@ -52,7 +52,7 @@ class Stopped(Exception):
     """The run was asked to stop and has saved its state."""
 
 
-NOT_SAVED = "{} is not there: this run has not saved anything to go on from."
+NOT_SAVED = "{} does not exist: this run has not saved a state from which it could continue."
 
 
 class SavedState(TypedDict):
@@ -77,7 +77,8 @@ class SavedState(TypedDict):
 def check_batch_size(config: Config) -> None:
     if config.batch_size < ranks.world_size():
         raise UserError(
-            f"--batch-size {config.batch_size} is less than the {ranks.world_size()} processes: each needs a photo."
+            f"--batch-size {config.batch_size} is less than the {ranks.world_size()} processes; "
+            "each needs at least one photo."
         )
 
 
@@ -246,11 +247,11 @@ class Trainer:
                 raise
         # Out here the error is gone, and with it what its frames have held.
         fits = self.largest_that_fits(pixels) * ranks.world_size()
-        words = f"{self.device.type} has no memory left for --batch-size {self.config.batch_size}"
+        words = f"{self.device.type} has not enough memory for --batch-size {self.config.batch_size}"
         if not fits:
-            raise UserError(f"{words}, nor for one photo a step: free some, or train a smaller network or --crop.")
+            raise UserError(f"{words}, nor for one photo: free some memory, or train a smaller network or --crop.")
         saved = (self.folder / "state.pt").exists()
-        how = "the last saved state is kept, go on with --resume" if saved else "start again with"
+        how = "the last saved state is kept, continue with --resume" if saved else "start again with"
         raise UserError(f"{words}: {fits} would fit; {how} --batch-size {fits}.")
 
     def largest_that_fits(self, pixels: Tensor) -> int:
@@ -405,12 +406,12 @@ class Trainer:
             raise UserError(NOT_SAVED.format(path)) from None
         except Exception as error:
             raise UserError(
-                f"{path} is damaged or of another run ({type(error).__name__}): start another run "
+                f"{path} is damaged or belongs to another run ({type(error).__name__}): start another run "
                 "from a model in checkpoints/, with --init and another --out."
             ) from None
         if state["photos"] != self.photos_digest():
             raise UserError(
-                f"--data {self.config.data} holds other photos than this run was begun with: restore them, "
+                f"--data {self.config.data} does not hold the photos that this run was started with: restore them, "
                 "or choose another --out."
             )
         self.check_length(state["stages"])
@@ -440,8 +441,9 @@ class Trainer:
         alike = (batch_size, count) == (self.config.batch_size, ranks.world_size()) or count == ranks.world_size() == 1
         if streamed and begun and not alike:
             tqdm.write(
-                "With another --batch-size or number of processes the photos of the running epoch are dealt out anew: "
-                "some come twice in it and others not at all. The next epoch is as it should be."
+                "With another --batch-size or number of processes the photos of the running epoch "
+                "are distributed again: "
+                "some are used twice in it and others not at all. From the next epoch on each is used once."
             )
 
     def photos_digest(self) -> str:

@@ -75,7 +75,7 @@ def test_a_second_run_does_what_is_missing(
     (folder / "below" / "broken.jpg").unlink()
     assert run(folder, out, *settings) == 0
     said = capsys.readouterr().out
-    assert "1 of 1 " in said and "2 were there already" in said and "--overwrite" in said
+    assert "1 of 1 " in said and "2 existed already" in said and "--overwrite" in said
     assert files(out) == {**whole, "a.png": b"kept"}
     assert run(folder, out, "--overwrite", *settings) == 0
     assert files(out) == whole
@@ -319,7 +319,7 @@ def test_faces_without_a_model_or_a_detector_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(folder, tmp_path / "out", "--faces") == 2
-    assert capsys.readouterr().err.startswith("srgan upscale: --faces goes with --model")
+    assert capsys.readouterr().err.startswith("srgan upscale: --faces needs --model")
     detector.cache_clear()
     monkeypatch.setattr("srgan.faces.DETECTOR", tmp_path / "gone.onnx")
     assert run(folder, tmp_path / "out", "--faces", *settings) == 2
@@ -338,7 +338,7 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     photo.save(tmp_path / "in" / "worn.jpg", quality=60)
     clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "photos"))
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
-    assert "Taken as clean: 1, as worn: 1;" in capsys.readouterr().out
+    assert "Looked clean: 1; looked worn: 1." in capsys.readouterr().out
     for name, upscaler, detail in (("clean.png", clean, 1.0), ("worn.jpg", worn, WORN_DETAIL)):
         wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name), detail)
         found = Image.open(tmp_path / "out" / Path(name).with_suffix(".png"))
@@ -547,7 +547,7 @@ def test_several_pictures_without_a_folder_get_their_results_beside_them(
     capsys.readouterr()
     assert run(folder / "*.png", *settings) == 0  # its own results fit the pattern too
     said = capsys.readouterr()
-    assert "0 of 0" in said.out and "2 were there already" in said.out and "a-x4.png is the result" in said.err
+    assert "0 of 0" in said.out and "2 existed already" in said.out and "a-x4.png is the result" in said.err
     assert run(folder, *settings) == 1
     assert (tmp_path / "in-x4" / "below" / "b.png").exists()
     assert {name: data for name, data in files(folder).items() if name in before} == before

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("degrade", "said", "unsaid"),
-    [("clean", "clean bicubic", "--degrade"), ("web", "--degrade web", "enlarged with it")],
+    [("clean", "clean bicubic", "--degrade"), ("web", "--degrade web", "they are enlarged too")],
 )
 def test_the_card_says_which_small_pictures_the_model_can_take(degrade: str, said: str, unsaid: str) -> None:
     training = facts(Config(data="photos", degrade=degrade), {"train": 9, "held_out": 3, "seen": {}}, {}, {})

@@ -104,10 +104,10 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     assert repo.private
     assert "to be published as alice/srgan-my-photos" in result.out
     # During the training: a failure is told, the training goes on. After it: exit code 1, and what to do.
-    assert "Not pushed, and training goes on: alice/srgan-my-photos: the Hub has trouble (HTTP 500)" in result.out
+    assert "Not published; training continues: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in result.out
     assert result.code == 1
     said, _, command = result.err.strip().rpartition(" Publish it later with: ")
-    assert "train.py: trained, but not published: alice/srgan-my-photos: the Hub has trouble (HTTP 500)" in said
+    assert "train.py: trained, but not published: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in said
     assert command == f"python -m srgan push {trained.folder} alice/srgan-my-photos --private"
     assert {"interim: fidelity stage, epoch 1", "interim: detail stage, epoch 1", "run: detail stage, epoch 2"} <= set(
         repo.messages.values()
@@ -238,14 +238,15 @@ def test_a_passing_trouble_is_overcome(desk: Desk, model: Path, case: str) -> No
 
 FAILED = {
     "401": ({"match": "POST .*/commit/", "status": 401, "headers": {"X-Error-Message": "Invalid credentials in "
-             "Authorization header"}}, "the Hugging Face token is not valid, or expired: run `hf auth login`"),
+             "Authorization header"}}, "the Hugging Face token is invalid or expired: run `hf auth login`"),
     "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "3600"}},
-            "the Hub asks for fewer requests: try again in 3600 seconds."),
-    "403": ({"match": "POST .*/commit/", "status": 403}, "the token does not allow this (HTTP 403): run `hf auth"),
+            "the Hub received too many requests: try again in 3600 seconds."),
+    "403": ({"match": "POST .*/commit/", "status": 403}, "the Hugging Face token does not allow "
+                                                         "this (HTTP 403): run `hf auth"),
     "404": ({"match": "POST .*/commit/", "status": 404}, "no such repository on the Hub"),
-    "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has trouble (HTTP 500)"),
-    "500 at the commit": ({"match": "POST .*/commit/", "status": 503}, "the Hub has trouble (HTTP 503)"),
-    "500 at the tag": ({"match": "POST .*/tag/", "status": 500}, "the Hub has trouble (HTTP 500)"),
+    "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has a problem (HTTP 500)"),
+    "500 at the commit": ({"match": "POST .*/commit/", "status": 503}, "the Hub has a problem (HTTP 503)"),
+    "500 at the tag": ({"match": "POST .*/tag/", "status": 500}, "the Hub has a problem (HTTP 500)"),
     "cut": ({"match": "POST .*/commit/", "does": "cut"}, "the Hub cannot be reached"),
 }  # fmt: skip
 
@@ -368,7 +369,7 @@ def test_a_card_edited_on_the_hub_is_kept(desk: Desk, model: Path) -> None:
     repo.put({"README.md": edited})
     (model / "metrics.json").write_text((model / "metrics.json").read_text().replace("\n", " \n"))
     result = desk.push(model)
-    assert result.code == 0 and "The model card has been edited on the Hub" in result.out
+    assert result.code == 0 and "The model card was edited on the Hub" in result.out
     assert repo.files()["README.md"] == edited
     assert repo.files()["metrics.json"] == (model / "metrics.json").read_bytes()
 
@@ -461,7 +462,7 @@ def test_a_download_that_is_always_damaged_is_refused_and_leaves_nothing(desk: D
     desk.push(model)
     desk.hub.fail("GET .*/resolve/.*model.safetensors", does="corrupt")
     refused = (
-        "refused: alice/faces: model.safetensors was damaged on its way here, twice: try again; alice/faces is not"
+        "refused: alice/faces: model.safetensors was damaged during the download, twice: try again; alice/faces is not"
     )
     assert desk.load(REPO) == [f"{refused} in the cache."]
     assert desk.load(REPO, HF_HUB_OFFLINE="1")[0].endswith("alice/faces is not in the cache.")  # not half a model
@@ -470,18 +471,21 @@ def test_a_download_that_is_always_damaged_is_refused_and_leaves_nothing(desk: D
 
 
 NOT_THERE = {
-    "no repository": ("alice/none", {}, "alice/none: no such repository on the Hub, or not for you: check the name"),
+    "no repository": ("alice/none", {}, "alice/none: no such repository on the Hub, or you may not "
+                                        "see it: check the name"),
     "nor without a token": ("alice/none", {"HF_TOKEN": None}, "alice/none: no such repository on the Hub"),
     "no revision": (f"{REPO}@epoch-9", {}, "alice/faces@epoch-9: no such revision on the Hub"),
     "private": ("alice/secret", {"HF_TOKEN": None}, "if it is private, run `hf auth login`, or set HF_TOKEN."),
-    "token not valid": (REPO, {"HF_TOKEN": "hf_x"}, "alice/faces: the Hugging Face token is not valid, or expired"),
-    "offline": (REPO, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, so the Hub is not asked: unset it to reach it; "
+    "token not valid": (REPO, {"HF_TOKEN": "hf_x"}, "alice/faces: the Hugging Face token is invalid or expired"),
+    "offline": (REPO, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, so the Hub is not used: "
+                                               "unset it to use the Hub; "
                 "alice/faces is not in the cache."),
     "no network": (REPO, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "alice/faces: the Hub cannot be reached ([Errno 111] "
                    "Connection refused): check the connection; alice/faces is not in the cache."),
     "no model": (REPO, {}, "alice/faces holds no model of this program: config.json is not there."),
-    "no name": ("../alice/faces", {}, "../alice/faces: no such model folder, and no model of the Hub: USER/NAME"),
-    "a way out": ("alice/faces@../../x", {}, "no such model folder, and no model of the Hub"),
+    "no name": ("../alice/faces", {}, "../alice/faces: there is no such model folder, and it is no "
+                                      "name of a model on the Hub (USER/NAME"),
+    "a way out": ("alice/faces@../../x", {}, "there is no such model folder, and it is no name of a model on the Hub"),
 }  # fmt: skip
 
 
@@ -494,12 +498,12 @@ def test_a_model_that_is_not_there_is_said_in_a_sentence(desk: Desk, case: str) 
 
 
 NOT_HAD = {
-    "401": ({"status": 401}, "the Hugging Face token is not valid, or expired: run `hf auth login`"),
+    "401": ({"status": 401}, "the Hugging Face token is invalid or expired: run `hf auth login`"),
     "403": ({"status": 403}, "the token does not allow this (HTTP 403): run `hf auth login`"),
-    "gated": ({"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, "its owner grants access one by one: ask for"),
+    "gated": ({"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, "its owner grants access on request: ask for"),
     "404": ({"status": 404}, "no such repository on the Hub"),
-    "429": ({"status": 429, "headers": {"Retry-After": "7"}}, "the Hub asks for fewer requests: try again in 7 s"),
-    "500": ({"status": 500}, "the Hub has trouble (HTTP 500): try again later"),
+    "429": ({"status": 429, "headers": {"Retry-After": "7"}}, "the Hub received too many requests: try again in 7 s"),
+    "500": ({"status": 500}, "the Hub has a problem (HTTP 500): try again later"),
     "cut": ({"does": "cut"}, "the Hub cannot be reached"),
 }  # fmt: skip
 
@@ -603,9 +607,9 @@ HOSTILE = {
     "another tensor": "is missing, unknown or of another shape.",
     "not finite": "model.safetensors holds weights that are not finite numbers.",
     "huge header": "corrupt or no safetensors file (its header claims 53,687,091,200 bytes).",
-    "pickle": "model.safetensors is corrupt or no safetensors file",
-    "torch pickle": "model.safetensors is corrupt or no safetensors file",
-    "empty": "model.safetensors is corrupt or no safetensors file",
+    "pickle": "model.safetensors is damaged or no safetensors file",
+    "torch pickle": "model.safetensors is damaged or no safetensors file",
+    "empty": "model.safetensors is damaged or no safetensors file",
     "fidelity": "fidelity.safetensors holds weights that are not finite numbers.",
     "metrics": "metrics.json cannot be read (maximum recursion depth exceeded",
 }

@@ -183,18 +183,18 @@ def test_a_build_that_fails_is_shown_with_its_log(desk: Desk, repository: Path) 
     result = desk.run("-c", PROGRAM, repository, SPACE)
     assert result.code == 1
     assert result.err.endswith(
-        f"srgan space: {SPACE} does not run, its stage is BUILD_ERROR (no matching distribution).\n"
+        f"srgan space: {SPACE} does not run; its stage is BUILD_ERROR (no matching distribution).\n"
     )
     assert "build: step 99" in result.out and "build: step 50" not in result.out
 
 
 REFUSED = {
-    "no token": ([], {"HF_TOKEN": None}, 2, "pushing needs a Hugging Face token that may write, and there is none"),
-    "no name": (["page"], {}, 2, "page is no name for a Space: give USER/NAME."),
+    "no token": ([], {"HF_TOKEN": None}, 2, "publishing needs a Hugging Face token that may write, and there is none"),
+    "no name": (["page"], {}, 2, "page is not the name of a Space: give USER/NAME."),
     "no model": ([SPACE, "--model", "alice/none"], {}, 1, "--model alice/none: no such repository on the Hub"),
     "no folder": ([SPACE, "--model", "./model"], {}, 2, "--model ./model: there is no such folder"),
     "no model's folder": ([SPACE, "--model", "."], {}, 2, ". holds no model yet"),
-    "not allowed": (["bob/page"], {}, 1, "bob/page: the token does not allow this (HTTP 403)"),
+    "not allowed": (["bob/page"], {}, 1, "bob/page: the Hugging Face token does not allow this (HTTP 403)"),
 }
 
 
@@ -213,9 +213,9 @@ def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path
 
 
 INTERRUPTED = {
-    "409": ({"match": "POST .*/commit/", "status": 409}, "somebody else has changed it in the same moment (HTTP 409)"),
+    "409": ({"match": "POST .*/commit/", "status": 409}, "somebody else changed it at the same time (HTTP 409)"),
     "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "7"}}, "the Hub asks for fewer"),
-    "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has trouble (HTTP 500)"),
+    "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has a problem (HTTP 500)"),
     "cut": ({"match": "POST .*/commit/", "does": "cut"}, "the Hub cannot be reached"),
     "cut while it builds": ({"match": "GET .*/runtime", "does": "cut"}, "the Hub cannot be reached"),
 }  # fmt: skip
@@ -237,7 +237,7 @@ def test_ctrl_c_while_it_builds_is_one_sentence(desk: Desk, repository: Path) ->
     stop = "import time\ndef stop(_): raise KeyboardInterrupt\ntime.sleep = stop\n"
     result = desk.run("-c", stop + PROGRAM, repository, SPACE)
     assert result.code == 1
-    assert result.err.splitlines()[-1] == "srgan space: stopped; run it again to complete it."
+    assert result.err.splitlines()[-1] == "srgan space: stopped; run the same command again to complete the work."
 
 
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}

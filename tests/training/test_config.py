@@ -217,7 +217,7 @@ def test_a_wrong_command_line_is_refused_in_one_sentence(
 def test_train_py_itself_exits_with_2_and_one_sentence(tmp_path: Path) -> None:
     done = train("--data", tmp_path / "missing", "--epochs", "1")
     assert done.returncode == 2
-    assert is_one_sentence(done.stderr) and "missing: no such folder" in done.stderr
+    assert is_one_sentence(done.stderr) and "missing: there is no such folder" in done.stderr
     assert done.stdout == ""
 
 
