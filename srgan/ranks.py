@@ -1,7 +1,7 @@
-"""The processes ("ranks") that train one model together, as torchrun starts them; alone, a process has all to itself.
+"""The processes ("ranks") that train one model together, as torchrun starts them. A single process is rank 0 of 1.
 
-Every rank holds the same weights and takes every step, on its share of the step's photos. Rank 0 writes the run folder
-and speaks.
+Every rank holds the same weights and takes every step, on its share of the step's photos. Only rank 0 writes the run
+folder and prints.
 """
 
 import datetime
@@ -22,11 +22,11 @@ from srgan.errors import UserError
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(hours=24)
-"""How long a rank waits for one that is alive: reading photos and validating are one rank's work and may take hours.
-One that dies is noticed at once, by its closed connection."""
+"""How long a rank waits for another one. One rank alone reads the photos and validates, which may take hours. The
+end of a process is noticed at once by its closed connection."""
 
 STEP_PATIENCE = datetime.timedelta(minutes=10)
-"""How long a GPU waits for another's gradients: `together` sees to it that all ranks come to a step within seconds."""
+"""How long a GPU waits for the gradients of another one. `together` makes all ranks reach a step within seconds."""
 
 LOST = "another process of this run has ended; the last saved state is kept: continue with --resume."
 
@@ -34,23 +34,23 @@ STARTED_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTE
 
 
 class Place(NamedTuple):
-    """Of this process among those that train together."""
+    """The place of this process among those that train together."""
 
     rank: int = 0
     count: int = 1
     local: int = 0
-    """among those of its machine"""
+    """the rank among the processes of this machine"""
     store: "dist.Store | None" = None
-    """what all can reach, even when one of them has ended"""
+    """a store that all ranks can reach, even after one of them has ended"""
     gpus: "dist.ProcessGroup | None" = None
-    """of NCCL, by which what lies on GPUs travels"""
+    """the NCCL group, which transfers tensors on GPUs"""
 
 
 _place = Place()
 
 
 def join() -> None:
-    """Meets the other ranks, if torchrun or accelerate has started any. From here on only rank 0 prints."""
+    """Connects to the other ranks, if torchrun or accelerate has started any. Afterwards only rank 0 prints."""
     global _place
     if not all(name in os.environ for name in STARTED_BY_TORCHRUN) or int(os.environ["WORLD_SIZE"]) < 2:
         return
@@ -70,14 +70,14 @@ def join() -> None:
 
 
 def take_gpu(number: int) -> None:
-    """Makes it the GPU that this process uses where the code names none, as NCCL does. Nothing where it is not there,
-    which `choose_device` refuses for a run on GPUs."""
+    """Makes this GPU the default of the process, which NCCL uses. Does nothing if it does not exist; then
+    `choose_device` refuses a run on GPUs."""
     if number < torch.cuda.device_count():
         torch.cuda.set_device(number)
 
 
 def leave(code: int = 0) -> None:
-    """Where nothing is left to be done together, and all ranks have come here. All but the first end here."""
+    """Ends the common work, when all ranks have reached this call. All ranks but the first end here."""
     store = _place.store
     if store is None:
         return
@@ -102,35 +102,36 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is the rank that writes and speaks."""
+    """Whether this rank writes files and prints."""
     return rank() == 0
 
 
 def local() -> int:
-    """Number of this rank on its machine, and of its GPU."""
+    """The number of this rank on its machine, and of its GPU."""
     return _place.local
 
 
 class Share(NamedTuple):
-    """A rank's part of the photos of a step."""
+    """A rank's share of the photos of a step."""
 
     photos: int
-    """in the whole step"""
+    """number of photos in the whole step"""
     part: slice
-    """those of this rank"""
+    """the photos of this rank"""
     weight: float
-    """share of the step's photos, by which means over them are weighted"""
+    """this rank's share of the photos, with which its means are weighted"""
 
 
 def share(photos: int) -> Share:
-    """Parts that differ by one photo at most. A rank for which there is none takes the first one, with weight 0."""
+    """Divides photos into shares that differ by at most one. A rank without a photo takes the first one, with weight
+    0."""
     start, stop = (photos * rank // _place.count for rank in (_place.rank, _place.rank + 1))
     part = slice(start, stop) if start < stop else slice(0, 1)
     return Share(photos, part, (stop - start) / photos)
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum over the ranks, in place. Every rank must come here, and does so in the same order."""
+    """Sums over the ranks, in place. All ranks must call this, and in the same order."""
     if world_size() > 1:
         with watched():
             dist.all_reduce(values, group=_place.gpus if values.is_cuda else None)
@@ -138,7 +139,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
-    """Each tensor becomes its mean over the ranks, in which this one has the given weight."""
+    """Replaces each tensor by its mean over the ranks. weight: this rank's weight in it."""
     if world_size() == 1:
         return
     flat = all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight))
@@ -147,17 +148,17 @@ def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
 
 
 def all_reduce_any(*wishes: bool) -> list[bool]:
-    """What at least one rank wishes: on every rank the same answers, so that all turn off at the same step."""
+    """Whether any rank wishes each of these. All ranks get the same answers, so that they stop at the same step."""
     return all_reduce_sum(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
 
 
 def barrier() -> None:
-    """Until every rank has come here."""
+    """Waits until every rank has reached this call."""
     all_reduce_any(False)
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` gives on rank 0, on every rank; also the UserError that it raises there."""
+    """Runs `make` on rank 0 only, and returns its result on every rank, or raises its UserError there."""
     if world_size() == 1:
         return make()
     found: list[Any] = [None]
@@ -175,14 +176,15 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def together(batches: Iterator[T]) -> Iterator[T]:
-    """The same, as soon as every rank has its first one: a resumed stream reads for long before it comes to that."""
+    """Yields the batches once every rank has its first one, because a resumed stream has to read for long before
+    that."""
     head = list(itertools.islice(batches, 1))
     barrier()
     return itertools.chain(head, batches)
 
 
 def all_alike(text: str) -> bool:
-    """Whether every rank has come with the same text."""
+    """Whether all ranks have passed the same text."""
     if world_size() == 1:
         return True
     found = [""] * world_size()
@@ -193,7 +195,7 @@ def all_alike(text: str) -> bool:
 
 @contextmanager
 def one_a_machine() -> Iterator[None]:
-    """One rank of each machine goes first, and the others find what it has left in a cache."""
+    """Lets one rank of each machine work first, so that the others find its results in a cache."""
     if local():
         barrier()
     yield
@@ -203,7 +205,7 @@ def one_a_machine() -> Iterator[None]:
 
 @contextmanager
 def single_rank() -> Iterator[None]:
-    """Here this rank acts as one alone, and the others wait for it."""
+    """Within this context the rank acts as if it were alone, while the others wait."""
     global _place
     together, _place = _place, Place()
     try:
@@ -221,7 +223,7 @@ def watched() -> Iterator[None]:
 
 
 def may_speak() -> bool:
-    """Whether this rank is to say why it ends: the first that asks. The others end because it does."""
+    """Whether this rank should say why it ends: only the first that asks should. The others end because it does."""
     try:
         return _place.store is None or _place.store.add("spoken", 1) == 1
     except RuntimeError:  # it has ended with its machine

@@ -1,4 +1,5 @@
-"""Where the weights and example pictures that ship lie: beside the package in a checkout, inside it once installed."""
+"""The folders of the weights and example pictures that ship: beside the package in a checkout, inside it once
+installed."""
 
 from pathlib import Path
 

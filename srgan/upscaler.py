@@ -1,4 +1,4 @@
-"""Upscaler: the one object that the page, the command line, evaluation and tests enlarge pictures with."""
+"""The Upscaler, with which the page, the command line, evaluation and tests enlarge pictures."""
 
 import time
 from collections.abc import Callable
@@ -36,43 +36,43 @@ from srgan.shipped import WEIGHTS
 SHIPPED_MODEL = WEIGHTS / "photos"
 
 TILE = {"cpu": 512, "cuda": 1024, "xpu": 1024, "mps": 512}
-"""Largest side of the tiles that the low-resolution part takes: its 64 channels are 128 bytes a pixel in bf16. Smaller
-ones cost time for what they overlap, and larger ones only memory: one at a time fills a device."""
+"""Largest side of the tiles in the low-resolution part, whose 64 channels take 128 bytes for each pixel in bf16.
+Smaller tiles lose time to their overlap; larger ones only take memory, since a single tile keeps a device busy."""
 
 IMAGE_TILES = 4
-"""So many times smaller are the enlarging part's tiles: it takes 24 times as much memory a pixel, but looks only 3
-pixels around."""
+"""The tiles of the enlarging part are smaller by this factor: it takes 24 times as much memory for each pixel, but
+looks only 3 pixels around."""
 
 MOST_DIFFERENCE = EIGHT_BITS / 2
-"""Between a device's float32 and the CPU's, in [-1, 1]: less than one level of a picture."""
+"""Largest accepted difference between a device's float32 and the CPU's, in [-1, 1]: half a level of a picture."""
 
 LEAST_TILE = 32
-"""Where not even such a tile fits, memory is given up on."""
+"""If there is no memory even for a tile of this side, the work fails."""
 
 GROWS_AFTER = 8
-"""Pictures that fitted in smaller tiles than usual, before tiles of twice their side are tried: what filled the memory
-may be gone. A tile that fails costs its own time, which is a small share of that of so many pictures."""
+"""Number of pictures that must fit in reduced tiles before tiles of twice the side are tried again, because the
+memory may be free by then. A failed attempt costs the time of one tile, a small share of so many pictures."""
 
 FEATURES_SHARE = 0.6
-"""Of a tile's time, the low-resolution part's."""
+"""Share of a tile's time that the low-resolution part takes."""
 
 Read = Callable[[Box], Tensor]
-"""What the network is to see of a box: [N, 3, h, w], uint8 or floats in [-1, 1]."""
+"""Returns what the network sees of a box: [N, 3, h, w], uint8 or floats in [-1, 1]."""
 
 Write = Callable[[Box, Tensor], object]
-"""Takes a part of the result from the device: its place there, and [N, 3, h, w], floats in [-1, 1]."""
+"""Takes a part of the result from the device: its place, and [N, 3, h, w], floats in [-1, 1]."""
 
 Watch = Callable[[float], object]
 """Called with the share of the work that is done, from 0 to 1, several times a second, in the thread that works. An
 exception that it raises ends the work."""
 
 Touch = Callable[[Image.Image, Image.Image], Image.Image]
-"""Takes the result of the network's first application and the picture that it saw, opaque both, and gives the result
-that is gone on with."""
+"""Changes the result of the network's first application, given that result and the picture that the network saw,
+both opaque. The work continues with what it returns."""
 
 
 def unwatched(share: float) -> None:
-    """The Watch that lets the work go on."""
+    """A Watch that does nothing."""
 
 
 class Upscaler:
@@ -96,10 +96,11 @@ class Upscaler:
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
-        """From a model folder, from the Hub (USER/NAME or USER/NAME@REVISION), or by default the model that ships.
+        """Loads a model folder, or a model of the Hub (USER/NAME or USER/NAME@REVISION); by default the one for faces
+        that ships.
 
-        A folder that is there wins over a name on the Hub. `name` then holds what to show, with the revision; `commit`
-        the Hub's. Raises UserError when the model is not there, not whole, or not what it should be.
+        An existing folder takes precedence over a name on the Hub. `name` is the model's name to show, with the
+        revision, and `commit` the Hub's commit. Raises UserError if the model is missing, incomplete or invalid.
         """
         source = find_model(model)
         with source.named():
@@ -113,7 +114,8 @@ class Upscaler:
 
     @property
     def revision(self) -> str:
-        """Seven letters of the Hub's commit, or of the program's that trained a folder's model; "" for neither."""
+        """The first seven letters of the Hub's commit, or of the commit of the program that trained the folder's
+        model; "" if neither is known."""
         return (self.commit or self.model.config.commit())[:7]
 
     def enlarge(
@@ -127,21 +129,24 @@ class Upscaler:
         best: bool = False,
         tileable: bool = False,
     ) -> Image.Image:
-        """The picture at 4 times its width and height or at the size asked for, upright, with its colour profile and
-        DPI in `info`.
+        """Enlarges a picture 4 times or to another size. The result is upright, with colour profile and DPI in `info`.
 
-        RGB, RGBA, L, LA and I;16 stay what they are; one bit comes back as L, all else as RGB or RGBA (see
-        `formats.standard`). Of an animation, the frame it stands at. Alpha is enlarged on its own, by the bicubic.
+        RGB, RGBA, L, LA and I;16 keep their mode; one bit becomes L, everything else RGB or RGBA (see
+        `formats.standard`). Of an animation, the current frame is enlarged. Alpha is enlarged separately by the
+        bicubic.
 
-        detail: 0 is closest to the original on average, 1 has the most texture; between them the two weight sets are
-        blended (Wang et al. 2018, ESRGAN section 3.4). size: the network enlarges 4 times, twice where more is asked
-        for, and its last result is reduced once, by the antialiased bicubic; where the result is smaller than the
-        picture, the picture is reduced to its size first, and cleaned up at that size. watch: see `Watch`.
+        detail: 0 is closest to the original on average, 1 has the most texture; values between them blend the two
+        weight sets (Wang et al. 2018, ESRGAN section 3.4).
 
-        best: the mean with what the mirrored picture gives, in twice the time. tileable: beyond each edge the picture
-        goes on with its opposite one, so that the result can be laid beside itself as the picture can.
+        size: the network is applied once, or twice for more than 4 times, and its last result is reduced once by the
+        antialiased bicubic. If the result is smaller than the picture, the picture is reduced to that size first and
+        cleaned up.
 
-        Raises UserError when detail is outside 0 to 1, or the result more than 16 times as wide and high.
+        watch: see `Watch`. best: average the result with that of the mirrored picture, which takes twice the time.
+        tileable: continue the picture beyond each edge with its opposite edge, so that copies of the result can be laid
+        side by side.
+
+        Raises UserError if detail is not between 0 and 1, or if the result is more than 16 times as wide and high.
         """
         picture = as_standard(picture)
         steps = size.steps(*picture.size)
@@ -182,10 +187,10 @@ class Upscaler:
         around: int = 0,
         best: bool = False,
     ) -> Image.Image:
-        """What of a picture's enlargement to a size, at most 4 times its own, lies in a part of it; without alpha.
+        """Returns a part of a picture's enlargement, of at most 4 times its size, without alpha.
 
-        picture: of `formats.standard`'s modes. around: the network sees so many pixels more on each side, where the
-        picture has them.
+        picture: in one of `formats.standard`'s modes. around: number of extra pixels that the network sees on each
+        side, as far as the picture reaches.
         """
         grid = Grid.between(picture.size, size, SCALE)
         seen, corner = part.grown(around, Box(0, 0, *picture.size)), grid.place(part)
@@ -206,7 +211,8 @@ class Upscaler:
     def enlarge_timed(
         self, picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched
     ) -> tuple[Image.Image, int]:
-        """`enlarge`, and the milliseconds that it took once there was a network for this detail, which is kept."""
+        """`enlarge`, and the milliseconds that it took. Making the network for this detail is not counted; it is
+        kept."""
         self.enlarge(picture.crop((0, 0, 1, 1)), detail)
         start = time.perf_counter()
         enlarged = self.enlarge(picture, detail, size, watch)
@@ -238,12 +244,13 @@ class Upscaler:
         watch: Watch = unwatched,
         best: bool = False,
     ) -> None:
-        """Enlarges in tiles, which give what the whole would give: each is read with all that the network looks at.
+        """Enlarges in tiles. The result equals that of the whole picture, because each tile is read with all that the
+        network looks at.
 
-        The picture and the result stay where they are: a device holds one tile of them. A tile for which it has no
-        memory is cut into smaller ones, and so is what comes after it; see GROWS_AFTER.
-
-        area: what is enlarged of `whole`, which is what can be read. deep: of 16 bits. best: as for `enlarge`.
+        The picture and the result stay where they are; a device holds one tile at a time. A tile that does not fit into
+        its memory is cut into smaller ones, and so are the following ones; see GROWS_AFTER. area: the part of `whole`
+        that is enlarged, where `whole` is what can be read. deep: whether the picture has 16 bits. best: as for
+        `enlarge`.
         """
         # bf16 tells no more than 256 levels apart.
         generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
@@ -285,7 +292,8 @@ class Upscaler:
         return round(detail, 3)
 
     def generator(self, detail: float = 1.0, dtype: torch.dtype | None = None) -> Generator:
-        """The network for this detail, on the device; kept for the next call. dtype: bfloat16 or float32."""
+        """Returns the network for this detail on the device, and keeps it for the next call. dtype: bfloat16 or
+        float32."""
         return self._networks(detail, dtype or self.dtype)
 
     def _blend(self, detail: float, dtype: torch.dtype) -> Generator:
@@ -301,11 +309,11 @@ class Upscaler:
 
 @dataclass(frozen=True)
 class Tiles:
-    """What the tiles of a picture have in common."""
+    """The properties that all tiles of a picture share."""
 
     generator: Generator
     whole: Box
-    """what can be read"""
+    """the box that can be read"""
     grid: Grid
     read: Read
     write: Write
@@ -315,8 +323,8 @@ class Tiles:
     best: bool = False
 
     def enlarge(self, box: Box, side: int, watch: Watch) -> None:
-        """Writes `box`, in parts of that side. Whatever lies within reach of an edge that is not the picture's own is
-        cut off."""
+        """Writes `box`, in parts of that side. Everything that is distorted by an edge other than the picture's own
+        is cut off."""
         generator, whole, reach = self.generator, self.whole, self.grid.reach
         kept = box.grown(generator.image_radius + reach, whole)
         seen = kept.grown(generator.features_radius, whole)
@@ -340,7 +348,7 @@ class Tiles:
         watch(1.0)
 
     def features(self, low: Tensor, watch: Watch) -> list[Tensor]:
-        """Of what the network sees; and, where the best is asked for, of its mirror image, turned back."""
+        """Returns the features of what the network sees and, for `best`, those of its mirror image, turned back."""
         share = FEATURES_SHARE / 2 if self.best else FEATURES_SHARE
         found = [self.generator.to_features(low, partial(tell_part, watch, 0.0, share))]
         if self.best:
@@ -391,16 +399,17 @@ class Source:
 
 
 def tell_part(watch: Watch, before: float, part: float, share: float) -> None:
-    """Tells the watch of the whole that, after what was done before, a share of a part of it is done."""
+    """Calls the watch of the whole work after a share of a part is done."""
     watch(before + part * share)
 
 
 def load_or_shipped(
     model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto"
 ) -> tuple[Upscaler, str]:
-    """The model, and ""; or where the Hub's cannot be had, the one that ships, and a sentence that says so and why.
+    """Loads the model and returns it with ""; or, if the Hub's cannot be had, the model that ships, with a sentence
+    that says why.
 
-    A folder that is not whole raises UserError: whoever named it is there to mend it.
+    An incomplete folder raises UserError, because the user who named it can repair it.
     """
     try:
         return Upscaler.load(model, device, precision), ""
@@ -411,7 +420,7 @@ def load_or_shipped(
 
 
 def reduced(picture: Image.Image, size: tuple[int, int], tileable: bool = False) -> Image.Image:
-    """L, RGB or I;16 by the one bicubic; the picture itself where it has that size."""
+    """Reduces L, RGB or I;16 by the one bicubic. A picture of that size is returned itself."""
     if picture.size == size:
         return picture
     small, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)

@@ -22,45 +22,47 @@ from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 CLEAN_MODEL = WEIGHTS / "celeba-faces"
-"""For pictures that nothing has worn; a Space may leave it out."""
+"""The model for pictures that nothing has worn. A Space may leave it out."""
 
 WORN_MODEL = SHIPPED_MODEL
-"""For pictures in any state."""
+"""The model for pictures in any state."""
 
 WORN_DETAIL = 0.7
-"""Times the detail that was asked for, in worn pictures: more of it draws rings into small eyes and mouths."""
+"""Worn pictures are restored with the requested detail times this: more of it draws rings into small eyes and
+mouths."""
 
 WORN_QUALITY = 90
-"""JPEG of this quality, as libjpeg counts it, and of any below is worn: see benchmarks/wear.md."""
+"""A JPEG of this quality or lower, counted as in libjpeg, is worn: see benchmarks/wear.md."""
 
 WORN_SHARE = 0.15
-"""From this `worn_share` on a picture is worn: see benchmarks/wear.md."""
+"""A picture with this `worn_share` or more is worn: see benchmarks/wear.md."""
 
 WORN_BLOCKS = 0.35
-"""From this `block_share` on a picture is worn: see benchmarks/wear.md."""
+"""A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
 
 FINE = 5
-"""From this sum of its two frequencies on, of 14, a coefficient of a JPEG's block counts as fine detail."""
+"""A coefficient of a JPEG block counts as fine detail if the sum of its two frequencies, at most 14, is this or
+more."""
 
 LEVEL = 127.5
-"""Grey levels of 256 in 1 of [-1, 1]."""
+"""Number of grey levels in a difference of 1 in the range [-1, 1]."""
 
 WINDOW = 64
-"""Side in pixels of the four parts that are looked at, where the picture has more pixels than they have."""
+"""Side in pixels of the four parts that are examined in a larger picture."""
 
 
 RESTORED = f"restored with the model for worn photos, with {WORN_DETAIL:g} times the detail."
 
 
 class Choice(NamedTuple):
-    """What is assumed of a picture."""
+    """The judgement of a picture."""
 
     worn: bool
     why: str
-    """a sentence for whoever looks at the result"""
+    """a sentence that explains the choice to the user"""
 
     def detail(self, asked: float) -> float:
-        """The detail to restore with, where `asked` was asked for."""
+        """The detail to restore with, if the user asked for `asked`."""
         return asked * WORN_DETAIL if self.worn else asked
 
 
@@ -77,26 +79,26 @@ class Automatic:
 
     @classmethod
     def load(cls, device: str = "auto", precision: str = "auto") -> "Automatic":
-        """The two models that ship. Raises UserError when one of them is not there or not whole."""
+        """Loads the two models that ship. Raises UserError if one of them is missing or incomplete."""
         return cls(Upscaler.load(CLEAN_MODEL, device, precision), Upscaler.load(WORN_MODEL, device, precision))
 
     def choose(self, picture: Image.Image) -> tuple[Upscaler, Choice]:
-        """The model for this picture, of any mode and size, and what was assumed of the picture."""
+        """Returns the model for this picture, of any mode and size, and the judgement of the picture."""
         choice = judge(picture, self.worn)
         return (self.worn if choice.worn else self.clean), choice
 
     def enlarge(self, picture: Image.Image, detail: float = 1.0, *size: Any, **how: Any) -> Image.Image:
-        """`Upscaler.enlarge` by the model that `choose` gives, with WORN_DETAIL times the detail for worn pictures; all
-        else as it takes it.
+        """Enlarges with the model that `choose` returns, and with WORN_DETAIL times the detail for worn pictures.
 
-        Raises UserError when detail is outside 0 to 1.
+        Raises UserError if detail is not between 0 and 1.
         """
         upscaler, choice = self.choose(picture)
         return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
-    """Whether a picture of any mode and size is worn. worn_model: for `worn_share`; not run where JPEG tells."""
+    """Judges whether a picture of any mode and size is worn. worn_model: for `worn_share`; it is not run if JPEG's
+    signs suffice."""
     quality = jpeg_quality(picture)
     if quality and quality <= WORN_QUALITY:
         return Choice(True, f"Looks worn (JPEG quality {quality}): {RESTORED}")
@@ -108,10 +110,10 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:
-    """1 to 100 as libjpeg counts it, of a picture that `Image.open` has read from a JPEG file, or of `standard`'s copy
-    of it; None for any other picture.
+    """The quality, 1 to 100 as in libjpeg, of a picture that `Image.open` has read from a JPEG file, or of `standard`'s
+    copy of it; None for other pictures.
 
-    Tables that libjpeg does not make (of cameras, of Photoshop) have the quality whose table is nearest.
+    Tables that libjpeg does not make, such as those of cameras and Photoshop, get the quality with the nearest table.
     """
     tables = getattr(picture, "quantization", None) or {}
     if 0 not in tables:
@@ -123,11 +125,12 @@ def jpeg_quality(picture: Image.Image) -> int | None:
 
 
 def block_share(picture: Image.Image) -> float:
-    """How much more often fine detail is exactly none in the blocks of some 8x8 grid than in those of others: 0 to 1.
+    """Measures JPEG blocks: how much more often fine detail is exactly zero in the blocks of one 8x8 grid than in other
+    grids. 0 to 1.
 
-    JPEG rounds most of the fine coefficients of its blocks to 0, and in blocks that lie across its own they are not 0
-    again. The share of those below one grey level is taken for each of the 64 grids, and the median from the largest.
-    0 for pictures of less than two blocks a side.
+    JPEG rounds most of the fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. The
+    share of coefficients below one grey level is computed for each of the 64 grids; the result is the largest share
+    minus the median. It is 0 for pictures with a side of less than two blocks.
     """
     grey = LEVEL * greyed(sample(picture))[:, :1]
     if min(grey.shape[-2:]) < 2 * BLOCK:
@@ -142,11 +145,11 @@ def block_share(picture: Image.Image) -> float:
 
 
 def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
-    """How much of a picture's fine detail the model for worn pictures does not believe: near 0 for clean ones.
+    """Measures how much of a picture's fine detail the model for worn pictures removes: near 0 for clean pictures.
 
-    The faithful weights restore it, and the reduction of that is compared with the picture: blur, noise and blocks
-    are gone from it. The deviation of the difference is divided by that of the picture's Laplacian plus one grey
-    level: detail that is hard to restore makes both large, and a flat picture neither.
+    The faithful weights restore the picture, the result is reduced again and compared with the picture: blur, noise and
+    blocks are gone from it. The deviation of the difference is divided by that of the picture's Laplacian plus one grey
+    level. Detail that is hard to restore makes both large; a flat picture makes neither large.
     """
     low = sample(picture)
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
@@ -155,8 +158,11 @@ def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
 
 
 def sample(picture: Image.Image) -> Tensor:
-    """A picture of any mode -> in [-1, 1], [1, 3, H, W] where that is small, else four windows from around its middle
-    [4, 3, h, w], whole blocks of a JPEG apart."""
+    """Returns a small picture of any mode whole, [1, 3, H, W], and four windows around the middle of a larger one, [4,
+    3, h, w]; in [-1, 1].
+
+    The windows are whole JPEG blocks apart.
+    """
     picture = as_standard(picture)
     width, height = picture.size
     if height * width <= 4 * WINDOW**2:
@@ -170,7 +176,7 @@ def sample(picture: Image.Image) -> Tensor:
 
 
 def laplacian(images: Tensor) -> Tensor:
-    """[N, 1, H, W] -> the same; borders repeat their last pixel."""
+    """The Laplacian of [N, 1, H, W], of the same size. Borders repeat their last pixel."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     beside = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1] + padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]
     return 4 * images - beside

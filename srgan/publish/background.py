@@ -1,4 +1,4 @@
-"""Pushes a run while it trains, from a thread of its own."""
+"""Publishes a run while it trains, in a thread of its own."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,10 +13,11 @@ from srgan.publish.push import push
 
 
 class Publisher:
-    """Pushes a run every so many epochs from a thread of its own. What fails is told, and the training goes on."""
+    """Publishes a run every few epochs in a thread of its own. If that fails, it says so and the training continues."""
 
     def __init__(self, repo_id: str, every: int, write: Callable[[], Path]) -> None:
-        """every: epochs, 0 for never; write: gives a model folder as it is now, which stays so until the next call."""
+        """every: epochs, 0 for never; write: returns a model folder with the current model, which stays unchanged
+        until the next call."""
         self.repo_id, self.every, self.write = repo_id, every, write
         self.thread: threading.Thread | None = None
 

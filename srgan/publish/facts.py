@@ -18,11 +18,11 @@ from srgan.training.config import RECIPES, Config, flag
 from srgan.training.records import PhotoCounts, TrainingFacts
 
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
-"""Settings that name a place on the machine: of them the last part is told, the rest is nobody's business."""
+"""Settings that name a place on the machine. Only the last part of the path is published."""
 
 
 def told_settings(config: Config) -> dict[str, Any]:
-    """The settings as they may be published."""
+    """The settings in the form in which they may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
     public = {"init"} if is_hub_name(config.init) else set()
     public |= {"data"} if hub_dataset(config.data) else set()
@@ -30,12 +30,12 @@ def told_settings(config: Config) -> dict[str, Any]:
 
 
 def told_data(config: Config) -> str:
-    """What the training photos are called: USER/NAME of a data set of the Hub, else the last part of their place."""
+    """The name of the training photos: USER/NAME for a data set of the Hub, otherwise the last part of their path."""
     return hub_dataset(config.data) or data_name(config.data)
 
 
 def command_line(config: Config) -> str:
-    """The command that repeats a run, without what is at its default."""
+    """The command that repeats a run, without settings at their defaults."""
     usual = asdict(Config()) | RECIPES[config.recipe]
     parts = ["python", "train.py"]
     for name, value in told_settings(config).items():
@@ -45,7 +45,7 @@ def command_line(config: Config) -> str:
 
 
 def hardware() -> str:
-    """The chip in use, as its maker names it."""
+    """The name of the GPU or CPU."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
@@ -57,7 +57,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def commit() -> str:
-    """The program's git commit, with "-dirty" where files differ from it, or "" outside a clone."""
+    """The program's git commit, with "-dirty" if files differ from it; "" outside a clone."""
     command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     try:
         found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
@@ -67,7 +67,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the program that runs: to be asked when it starts, since a clone may move on while it trains."""
+    """The versions of the running program. Ask when it starts, because a clone may change during the training."""
     return {
         "srgan": srgan.__version__,
         "commit": commit(),
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 def facts(config: Config, photos: PhotoCounts, seconds: dict[str, float], versions: dict[str, str]) -> TrainingFacts:
-    """What config.json says of the training, and the card is written from."""
+    """The facts about the training for config.json and the card."""
     return {
         "settings": told_settings(config),
         "data": {"name": told_data(config), "terms": config.data_terms, **photos},
@@ -94,7 +94,7 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def counted(settings: Mapping[str, Any]) -> str:
-    """What the length of a run's training photos is a number of."""
+    """The words that follow the number of training photos."""
     if settings.get("photos_per_epoch") and settings.get("crop_at") != "faces":
         return "photos an epoch, streamed"
     kinds = {"random": "windows of the photos an epoch", "faces": "faces to train on"}

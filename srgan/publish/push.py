@@ -1,4 +1,4 @@
-"""Push a run to the Hugging Face Hub: its model folder as one commit, and a tag for each kept epoch."""
+"""Publishes a run on the Hugging Face Hub: its model folder as one commit, and a tag for each kept epoch."""
 
 import hashlib
 import re
@@ -19,19 +19,20 @@ from srgan.photos.names import data_name
 from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files
 
 BRANCH = "checkpoints"
-"""Earlier epochs are committed there, so that `main` never holds anything but the latest model."""
+"""Earlier epochs are committed on this branch, so that `main` only ever holds the latest model."""
 
 FILES = ("config.json", "metrics.json", "curves.png", PEERS_FILE, CURVE_PICTURE, *WEIGHTS.values())
-"""What a push brings beside the card and the pictures that it shows, where the model folder has it; so where the model
-on the Hub has one of these that the folder has not, it is of an earlier model."""
+"""The files of a model folder that are published beside the card and its pictures, if they exist. A file of this
+list that only the Hub has belongs to an earlier model."""
 
 CREDITS = "credits.csv"
-"""Who is to be named for the training photos. It comes along, and is never deleted: an owner may have added one."""
+"""The authors of the training photos. The file is published with the model and never deleted, because an owner may
+have added one."""
 
 TRIES = 3
 
 LONGEST_WAIT = 300.0
-"""Seconds; a Hub that asks for more is left alone."""
+"""Longest pause in seconds before a new attempt. If the Hub asks for more, the attempt is given up."""
 
 SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as it is -->\s*\Z")
 
@@ -40,10 +41,10 @@ SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as 
 
 
 def check_push(name: str, data: str, private: bool, card: str, make: bool = True) -> str:
-    """USER/NAME, once it is sure that the Hub will take a push there; the repository is made where there is none.
+    """Checks that the Hub will accept the model, and returns USER/NAME. Creates the repository if there is none.
 
-    name: USER/NAME; NAME alone or "" are completed from the user and the data folder. card: the model card as far as
-    it is known, "" for none. make: False only looks. Raises UserError with the cure.
+    name: USER/NAME; NAME alone or "" is completed from the user and the data folder. card: as much of the model card as
+    is known, "" for none. make: False only checks. Raises UserError with advice.
     """
     user = check_token()
     repo_id = name if "/" in name else f"{user}/{name or default_name(data)}"
@@ -65,14 +66,14 @@ def check_push(name: str, data: str, private: bool, card: str, make: bool = True
 
 
 def check_not_anothers(api: HfApi, repo_id: str) -> None:
-    """Raises UserError where the repository holds the model of another program, which a push would overwrite."""
+    """Raises UserError if the repository holds a model of another program, which would be overwritten."""
     there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
     if there and not is_ours(repo_id, there.get("config.json")):
         raise UserError(f"{repo_id} holds a model of another program, which would be overwritten: choose another name.")
 
 
 def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
-    """Whether a config.json on the Hub is one of this program's."""
+    """Whether a config.json on the Hub belongs to this program."""
     if not isinstance(config, RepoFile) or config.size > LARGEST_JSON:
         return False
     path = Path(hf_hub_download(repo_id, config.path))
@@ -84,7 +85,7 @@ def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
 
 
 def check_token() -> str:
-    """The user's name. Raises UserError where the token is missing, not valid or may only read."""
+    """Returns the user's name. Raises UserError if the token is missing, invalid, or may only read."""
     token = get_token()
     if not token:
         raise UserError(f"publishing needs a Hugging Face token that may write, and there is none: {LOG_IN}.")
@@ -98,7 +99,7 @@ def check_token() -> str:
 
 
 def default_name(data: str) -> str:
-    """ "srgan-" and the data folder's name, of the characters that the Hub takes."""
+    """ "srgan-" and the data folder's name, in characters that the Hub accepts."""
     name = re.sub(r"[^A-Za-z0-9_]+", "-", data_name(data)).strip("-")
     return f"srgan-{name}"[:90].strip("-")
 
@@ -107,9 +108,9 @@ def default_name(data: str) -> str:
 
 
 def push(run: Path, repo_id: str, say: Callable[[str], object] = print) -> None:
-    """Publishes a run folder, or a model folder. Doing it again completes what is missing, and changes nothing else.
+    """Publishes a run folder or a model folder. Repeating it only adds what is missing.
 
-    Raises HubError after a few tries where the Hub does not take it, UserError where there is no model to push.
+    Raises HubError if the Hub refuses after several attempts, UserError if there is no model.
     """
     for left in reversed(range(TRIES)):
         try:
@@ -148,7 +149,7 @@ def push_once(run: Path, repo_id: str, say: Callable[[str], object]) -> None:
 
 
 def model_folder(run: Path) -> Path:
-    """A run's model folder; a model folder itself."""
+    """Returns the model folder of a run, or the folder itself if it is a model folder."""
     folder = run if (run / "config.json").exists() else run / "model"
     if not folder.is_dir():
         raise UserError(f"{run} holds no model yet: finish its training with train.py --resume.")
@@ -160,7 +161,8 @@ def where(row: dict[str, Any]) -> str:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """A model folder's own files by their paths in it, of its samples those that the card shows; nothing else there."""
+    """Reads the model folder's own files by their relative paths, with the samples that the card shows; no other
+    files."""
     card = folder / "README.md"
     samples = samples_in(card.read_text(encoding="utf-8")) if card.is_file() else set()
     paths = (folder / name for name in (*FILES, CREDITS, card.name, *sorted(samples)))
@@ -173,7 +175,7 @@ def samples_in(card: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch of the repository as it was when it was looked at."""
+    """A branch of the repository at the time when it was read."""
 
     name: str
     head: str
@@ -193,9 +195,10 @@ def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
 
 
 def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] = ()) -> list[str]:
-    """What an earlier push has left on the branch and this one does not bring: it would be taken for this model's.
+    """Lists the files of an earlier model on the branch that would be taken for parts of this one.
 
-    Never what an owner has added, nor a picture that an edited card shows. brought: other names that a push has used.
+    Files that an owner has added, and pictures that an edited card shows, are not among them. brought: other names that
+    have been published.
     """
     own, card = {*FILES, *brought}, branch.card
     if is_signed(card):
@@ -209,7 +212,8 @@ def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] 
 def commit_files(
     api: HfApi, repo_id: str, branch: Branch, files: dict[str, bytes], deleted: list[str], message: str
 ) -> str:
-    """One commit on the branch, which must be as it was; gives its hash, or the branch's where nothing has changed."""
+    """Makes one commit on the branch, which must not have changed. Returns its hash, or the branch's if nothing
+    changes."""
     operations: list[Any] = [CommitOperationAdd(name, content) for name, content in files.items()]
     operations += [CommitOperationDelete(name) for name in deleted]
     return api.create_commit(
@@ -221,9 +225,9 @@ def commit_files(
 
 
 def card_to_push(repo_id: str, there: str, text: str) -> str | None:
-    """The card with the repository's name in it, signed; None where its owner has edited the one that is there.
+    """Returns the card with the repository's name, signed; None if the owner has edited the card that is there.
 
-    The signature is a checksum of the text above it: a card that does not match its own is somebody's work.
+    The signature is a checksum of the text above it. A card that does not match its signature was edited.
     """
     text = named(text, repo_id)
     if not there or is_signed(there):
@@ -256,7 +260,7 @@ def checksum(text: str) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A model folder's files as they were after an epoch of the detail stage."""
+    """The files of a model folder after an epoch of the detail stage."""
 
     number: int
     files: dict[str, bytes]
@@ -267,7 +271,7 @@ class Epoch:
 
 
 def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterator[Epoch]:
-    """The model folders of the run's checkpoints of the detail stage, in order."""
+    """The model folders of the run's checkpoints in the detail stage, in order."""
     for folder in checkpoint_folders(run, "detail"):
         try:
             number = load_model(folder).metrics["history"][-1]["epoch"]
@@ -280,7 +284,8 @@ def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterat
 
 
 def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str, on_main: Collection[str]) -> str:
-    """Its folder as one commit on the branch of the checkpoints, which begins at `main`, where `on_main` was pushed."""
+    """Commits the epoch's folder on the branch of the checkpoints, which starts at `main`, where `on_main` was
+    published."""
     api.create_branch(repo_id, branch=BRANCH, revision=main, exist_ok=True)
     branch = look_at(api, repo_id, BRANCH)
     deleted = left_over(branch, epoch.files, on_main)
@@ -295,7 +300,7 @@ def place_tag(
     commit: Callable[[], str],
     say: Callable[[str], object],
 ) -> None:
-    """Tags the epoch's commit, which is made if there is need. A tag of other weights, an earlier run's, is moved."""
+    """Tags the epoch's commit, and makes that if needed. A tag of an earlier run, with other weights, is moved."""
     before = tags.get(epoch.tag)
     if before and has_weights(api, repo_id, before, epoch.files):
         return
@@ -307,7 +312,7 @@ def place_tag(
 
 
 def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) -> bool:
-    """Whether the weights of a commit are these, and no others."""
+    """Whether a commit holds exactly these weights."""
     found = api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)
     there = {file.path: file for file in found if isinstance(file, RepoFile)}
     names = files.keys() & set(WEIGHTS.values())

@@ -1,4 +1,4 @@
-"""Publish the page as a Hugging Face Space: upload what it needs, and wait until it runs."""
+"""Publishes the page as a Hugging Face Space: uploads the files and waits until it runs."""
 
 import re
 import subprocess
@@ -64,29 +64,29 @@ FILES_OF = {
     ),
     "weights/photos/samples": "biden.png cat.png coffee.png collins.png obama.png",
 }  # fmt: skip
-"""What a Space is made of, by folder. Names, not patterns: whatever else lies in these folders may be private."""
+"""The files of a Space by folder. They are listed by name, because other files in these folders may be private."""
 
 FILES = tuple(f"{folder}/{name}".lstrip("/") for folder, names in FILES_OF.items() for name in names.split())
 
 MARK = "srgan-page"
-"""The tag, in a Space's README.md, by which `srgan space` knows a Space that it has made."""
+"""The tag in a Space's README.md that marks it as created by this program."""
 
 FRONT_MATTER = re.compile(r"---\n(.*?)\n---(?:\n(.*))?", re.DOTALL)
 
 VARIABLE = "SRGAN_MODEL"
-"""The Space's variable that names its model to app.py."""
+"""The Space's variable that tells app.py its model."""
 
 MADE_BY_THE_HUB = re.compile(r"\s*(Check out the configuration reference at https://huggingface.co/docs/hub/\S+\s*)?")
-"""All that the text of the README.md says which the Hub lays into a new Space."""
+"""The whole text of the README.md that the Hub puts into a new Space."""
 
 ON_ZERO_GPU = {"torch": "2.11.0", "torchvision": "0.26.0"}
-"""ZeroGPU refuses a torch that it has not been made for. Its documentation names this one; torchvision goes with it."""
+"""The versions for ZeroGPU, which accepts only certain versions of torch. Its documentation names this one."""
 
 RUNNING = "RUNNING"
 ON_THE_WAY = ("BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING")
 
 MINUTES = 30
-"""The Hub itself gives up on a Space that has not started by then."""
+"""Time limit for a Space to start, which is also the Hub's own."""
 
 LOG_LINES = 30
 
@@ -99,11 +99,11 @@ def make_space(
     replace: bool = False,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Creates the Space, or brings one up to date that this program has made, and waits until it runs.
+    """Creates a Space, or updates one that this program has created, and waits until it runs.
 
-    model: USER/NAME[@REVISION] of the Hub, or a model's folder, which is uploaded too. replace: take over a Space of
-    another program and delete its files. Raises HubError with the end of the log where it does not come up, UserError
-    for what is wrong from the start.
+    model: USER/NAME[@REVISION] on the Hub, or a model folder, which is uploaded too. replace: take over a Space of
+    another program and delete its files. Raises HubError with the end of the log if it does not start, UserError for
+    wrong arguments.
     """
     check_token()
     check_names(space, model)
@@ -146,7 +146,7 @@ def is_folder(model: str) -> bool:
 
 
 def uploaded_folder(model: str) -> str:
-    """Where a model's folder of this machine goes in the Space. Raises UserError where another model lies there."""
+    """The folder in the Space for a local model folder. Raises UserError if another model has that folder."""
     folder = f"weights/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(model).resolve().name).strip('.-') or 'model'}"
     if folder in FILES_OF and (ROOT / folder).resolve() != Path(model).resolve():
         raise UserError(f"--model {model}: a model that ships has the same folder name: rename the folder.")
@@ -154,8 +154,8 @@ def uploaded_folder(model: str) -> str:
 
 
 def local_files(model: str = "") -> dict[str, bytes]:
-    """What lies on this machine of what is uploaded, by the paths in the Space. Raises UserError where the program
-    itself is not there."""
+    """Reads the local files to upload, by their paths in the Space. Raises UserError if the program's own files are
+    missing."""
     tracked = tracked_files()
     names = [name for name in FILES if (ROOT / name).is_file() and (tracked is None or name in tracked)]
     files = {name: (ROOT / name).read_bytes() for name in names}
@@ -169,7 +169,7 @@ def local_files(model: str = "") -> dict[str, bytes]:
 
 
 def tracked_files() -> set[str] | None:
-    """The files that git knows of a clone; None outside one."""
+    """The files that git tracks in a clone; None outside one."""
     if not (ROOT / ".git").exists():
         return None
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may be another user's
@@ -183,7 +183,7 @@ def tracked_files() -> set[str] | None:
 
 
 def for_a_space(files: dict[str, bytes], address: str, model: str = "", hardware: str = "") -> dict[str, bytes]:
-    """The same files, of which README.md and requirements.txt say what a Space of this model and hardware needs."""
+    """Adapts README.md and requirements.txt to the Space's model and hardware."""
     changed = {"README.md": readme(files["README.md"].decode(), address, "" if is_folder(model) else model).encode()}
     if hardware.startswith("zero-"):
         changed["requirements.txt"] = for_zero_gpu(files["requirements.txt"].decode()).encode()
@@ -191,7 +191,7 @@ def for_a_space(files: dict[str, bytes], address: str, model: str = "", hardware
 
 
 def readme(text: str, address: str, model: str) -> str:
-    """The repository's own README.md, whose metadata names the model as well, and as thumbnail its first picture."""
+    """The repository's README.md with metadata for the model, and with its first picture as the thumbnail."""
     card = RepoCard(text)
     card.data["tags"] = [*card.data.get("tags", []), MARK]
     if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
@@ -205,7 +205,7 @@ def readme(text: str, address: str, model: str) -> str:
 
 
 def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> bool:
-    """Whether it is made now; False: it is there already."""
+    """Creates the Space. Returns False if it exists already."""
     variables = [{"key": VARIABLE, "value": model}] if model else []
     try:
         api.create_repo(
@@ -221,7 +221,8 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
 
 
 def check_made_here(there: SpaceInfo, replace: bool) -> None:
-    """Raises UserError where the Space holds another program. What the Hub itself puts into a new one is nothing."""
+    """Raises UserError if the Space holds another program. Files that the Hub itself puts into a new Space do not
+    count."""
     names, metadata, text = names_in(there), "", ""
     if "README.md" in names:
         path = Path(hf_hub_download(there.id, "README.md", repo_type="space", revision=there.sha))
@@ -240,7 +241,7 @@ def names_in(there: SpaceInfo) -> set[str]:
 
 
 def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: bool) -> str:
-    """Gives the Space that is there its model and hardware; says which hardware it has."""
+    """Sets the model and hardware of an existing Space. Returns its hardware."""
     if private and not there.private:
         raise UserError(f"{there.id} is public on the Hub: make it private in its settings, or leave out --private.")
     if model:
@@ -252,9 +253,9 @@ def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: boo
 
 
 def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool, say: Callable[[str], object]) -> str:
-    """One commit with these files; none where they are there already. Gives the Space's commit.
+    """Commits these files, unless the Space has them already. Returns the Space's commit.
 
-    Deleted are files of the program that it has no more, and with `replace` all others.
+    Files that the program no longer has are deleted, and with `replace` all other files.
     """
     gone = sorted(
         name for name in names_in(there) - files.keys() - {".gitattributes"}
@@ -274,13 +275,13 @@ def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool,
 
 
 def listing(files: Iterable[str]) -> Iterator[str]:
-    """One line for each folder."""
+    """Yields one line for each folder."""
     for folder, names in groupby(sorted(files, key=lambda name: name.rpartition("/")), lambda n: n.rpartition("/")[0]):
         yield f"  {folder or '.'}: {' '.join(name.rpartition('/')[2] for name in names)}"
 
 
 def for_zero_gpu(requirements: str) -> str:
-    """The same requirements, with the versions that ZeroGPU takes."""
+    """The requirements with the versions that ZeroGPU accepts."""
     for package, version in ON_ZERO_GPU.items():
         requirements = re.sub(rf"^{package}[>=].*$", f"{package}=={version}", requirements, flags=re.MULTILINE)
     return requirements
@@ -308,7 +309,7 @@ def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str],
 
 
 def last_lines(api: HfApi, space: str, build: bool) -> Iterator[str]:
-    """The end of the Space's log; nothing where it cannot be had."""
+    """The last lines of the Space's log, or nothing if it is not available."""
     try:
         lines = [line.rstrip() for line in islice(api.fetch_space_logs(space, build=build), 10_000)]
     except (AttributeError, OSError, ValueError):  # AttributeError: huggingface_hub before this method

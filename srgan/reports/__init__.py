@@ -1,1 +1,1 @@
-"""What a run shows of itself: curves, sheet, report.html, TensorBoard."""
+"""Reports of a run: curves, sheet, report.html, TensorBoard."""

@@ -1,4 +1,4 @@
-"""report.html: all that there is to see of a run on one page, which needs no other file and no network."""
+"""Writes report.html: the whole run on one page, which needs no other file and no network."""
 
 import base64
 import datetime
@@ -22,7 +22,7 @@ from srgan.training.records import Figures, StatsRow, TrainingFacts
 STAGES = {"fidelity": "fidelity stage", "detail": "detail stage"}
 
 MOST_IN_STRIP = 8
-"""Epochs of which the first photo is shown."""
+"""Number of epochs for which the first photo is shown."""
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2433; --soft: #667085; --line: #e4e7ec; --accent: #3538cd; }
@@ -66,21 +66,21 @@ summary { cursor: pointer; color: var(--accent); padding: 8px 0; }
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows."""
+    """The content of the page."""
 
     name: str
     training: TrainingFacts
     epochs: dict[str, int]
-    """of each stage"""
+    """number of epochs of each stage"""
     history: list[dict[str, Any]]
     """a row for each epoch that was validated"""
     rows: list[StatsRow]
-    """of stats.jsonl"""
+    """the rows of stats.jsonl"""
     figures: Figures
-    """on the held-out photos; the last system is the run's"""
+    """the figures on the held-out photos; the last system is the run's"""
     samples: Path
     columns: dict[str, str]
-    """of the sheet: title and subfolder of `samples`"""
+    """title and subfolder of `samples` of each column of the sheet"""
     photos: list[str]
     """names of the photos in the sheet"""
     finished: bool
@@ -128,7 +128,7 @@ def section(title: str, content: str, kind: str = "") -> str:
 
 
 def state(report: Report) -> str:
-    """How far the run has come, on what, and when this was written."""
+    """Describes how far the run has come, its photos and hardware, and the time of this report."""
     last, data = report.history[-1], report.training["data"]
     reached = f"{STAGES[last['stage']]}, epoch {last['epoch']} of {report.epochs[last['stage']]}"
     seen = " and ".join(f"{count:,} in the {STAGES[stage]}" for stage, count in data["seen"].items())
@@ -194,7 +194,7 @@ def sheet(report: Report) -> str:
 
 
 def strip(report: Report) -> str:
-    """The first photo as restored after some of the epochs, evenly chosen, and the original."""
+    """The first photo as restored after some evenly chosen epochs, and the original."""
     reached = [(row["stage"], row["epoch"]) for row in report.history]
     reached = [place for place in reached if (report.samples / epoch_folder(*place)).is_dir()]
     if len(reached) > MOST_IN_STRIP:
@@ -210,7 +210,7 @@ def strip(report: Report) -> str:
 
 
 def curves(history: list[dict[str, Any]]) -> str:
-    """Drawings of lines: sharp at any size."""
+    """The curves as SVG, which is sharp at any size."""
     style = matplotlib.rc_context(
         {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
     )
@@ -246,7 +246,7 @@ def cells(row: dict[str, float], names: list[str]) -> list[str]:
 
 
 def settings(training: TrainingFacts) -> str:
-    """The command that repeats the run, and every setting; those that differ from the defaults stand out."""
+    """The command that repeats the run, and all settings. Settings that differ from the defaults are highlighted."""
     usual = vars(Config())
     rows = "".join(
         f"<tr><td{' class=changed' * (value != usual.get(name))}>{flag(name)}</td><td>{escape(str(value))}</td></tr>"

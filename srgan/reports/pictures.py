@@ -24,19 +24,19 @@ CURVES = {
     "SSIM-Y on held-out photos": ("ssim_y",),
     "LPIPS on held-out photos": ("lpips",),
 }
-"""Panels of the curves and the columns of the history that they show; a panel without any is left out."""
+"""The panels of the curves with their columns of the history. A panel without values is left out."""
 
 TITLE_WIDTH = 120
-"""Pixels that a column's title needs in the sheet."""
+"""Width in pixels of a column's title in the sheet."""
 
 LONGEST_NAME = 200
-"""Bytes that are kept of a photo's path in the name of its samples: disks take names of 255."""
+"""Number of bytes of a photo's path in the name of its samples, because disks allow names of 255 bytes."""
 
 LABELS = {"pixel": "fidelity stage (L1)", "generator": "detail stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
 
 def save_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Losses and figures over the epochs of both stages, as PNG."""
+    """Saves losses and figures over the epochs of both stages as PNG."""
     shown = panels(history)
     figure = Figure(figsize=(10, 2.8 * ((len(shown) + 1) // 2)), layout="constrained")
     for place, (title, names) in enumerate(shown.items(), start=1):
@@ -45,7 +45,7 @@ def save_curves(history: list[dict[str, Any]], path: Path) -> None:
 
 
 def panels(history: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Those of CURVES that have anything to show, with the columns that are there."""
+    """The panels of CURVES that have values, with the columns that exist."""
     found = {title: [name for name in names if any(name in row for row in history)] for title, names in CURVES.items()}
     return {title: names for title, names in found.items() if names}
 
@@ -65,15 +65,15 @@ def draw_panel(axes: Axes, title: str, names: list[str], history: list[dict[str,
 
 
 def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:
-    """Each picture, uint8 [N, 3, H, W], as a PNG under its photo's name."""
+    """Saves each picture, uint8 [N, 3, H, W], as a PNG under its photo's name."""
     for name, picture in zip(sample_names(names).values(), pixels, strict=True):
         write_whole(folder / name, lambda path, picture=picture: to_picture(picture).save(path))
 
 
 def sample_names(photos: list[str]) -> dict[str, str]:
-    """For each of a run's held-out photos, by their paths inside their folder, the flat name of its samples.
+    """The file name of the samples of each held-out photo, by the photo's path in its folder.
 
-    No two are one file on any disk; of long paths the end is kept.
+    No two are the same file on any disk. Long paths keep their end.
     """
     flat = [Path(photo).as_posix().replace("/", "-") for photo in photos]
     short = [Path(name.encode()[-LONGEST_NAME:].decode(errors="ignore")) for name in flat]
@@ -81,7 +81,8 @@ def sample_names(photos: list[str]) -> dict[str, str]:
 
 
 def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: Path) -> None:
-    """A row per photo and a column per (title: subfolder of `samples`), all at the size of the originals, as PNG."""
+    """Saves a sheet as PNG, with a row for each photo and a column for each title and subfolder of `samples`. All
+    pictures have the size of the originals."""
     files = sample_names(names).values()
     rows = [[Image.open(samples / folder / file) for folder in columns.values()] for file in files]
     side = rows[0][-1].width
@@ -98,7 +99,8 @@ def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: P
 
 
 def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, str]:
-    """low | mid-run | last | original, as titles and subfolders of the samples, after an epoch of a stage."""
+    """The columns of the sheet after an epoch, as titles and subfolders of the samples: low, mid-run, latest,
+    original."""
     mid_run = middle(stages)
     reached = stage == "detail" and (mid_run[0] == "fidelity" or 0 < mid_run[1] < epoch)
     shown = [mid_run, (stage, epoch)] if reached else [(stage, epoch)]
@@ -107,8 +109,8 @@ def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, s
 
 
 def middle(stages: dict[str, int]) -> tuple[str, int]:
-    """The epoch that the last one is compared with: the end of the fidelity stage, or of a GAN alone seven tenths of
-    its epochs, which is 42 of the documented 60."""
+    """The epoch with which the last one is compared: the end of the fidelity stage, or seven tenths of the epochs of
+    a GAN alone, which is 42 of the documented 60."""
     return ("fidelity", stages["fidelity"]) if "fidelity" in stages else ("detail", round(0.7 * stages["detail"]))
 
 
@@ -117,14 +119,14 @@ def epoch_folder(stage: str, epoch: int) -> str:
 
 
 def upper_square(picture: Image.Image, side: int) -> Image.Image:
-    """The upper middle square of a picture at `side` x `side`: there a portrait has its face."""
+    """The upper middle square of a picture, where a portrait has its face, scaled to `side` x `side`."""
     square = min(picture.size)
     left = (picture.width - square) // 2
     return picture.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))
 
 
 def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 384) -> None:
-    """bicubic | fidelity | detail | original of a picture's upper middle square."""
+    """Saves bicubic, fidelity, detail and original of a picture's upper middle square, side by side."""
     picture = upper_square(original, side)
     low = reduce(normalize(to_tensor(picture)).unsqueeze(0))
     panes = [

@@ -1,4 +1,4 @@
-"""A run in TensorBoard: losses, figures and restored photos over the photos seen in both stages."""
+"""Shows a run in TensorBoard: losses, figures and restored photos over the photos seen in both stages."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from srgan.training.records import StatsRow
 
 
 class Board:
-    """Writes what TensorBoard shows. Raises UserError where its package is not installed."""
+    """Writes TensorBoard's files. Raises UserError if its package is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -20,12 +20,15 @@ class Board:
         self.folder, self.writer_class = folder, SummaryWriter
 
     def open(self, stages: dict[str, int], stage: str, photos: int) -> None:
-        """stages: photos that each will see. What was shown beyond this place is taken back: it is trained again."""
+        """Starts writing at this place. Later entries are removed, because those steps are trained again.
+
+        stages: photos that each stage will see.
+        """
         self.stages = stages
         self.writer = self.writer_class(str(self.folder), purge_step=self.place(stage, photos) + 1)
 
     def place(self, stage: str, photos: int) -> int:
-        """Photos seen in both stages."""
+        """Number of photos seen in both stages."""
         before = list(self.stages)[: list(self.stages).index(stage)]
         return sum(self.stages[name] for name in before) + photos
 
@@ -39,7 +42,7 @@ class Board:
             self.writer.add_text("warning", row.texts["text"], place)
 
     def add_pictures(self, stage: str, photos: int, rows: dict[str, Tensor]) -> None:
-        """rows: title and uint8 [N, 3, H, W], which are shown side by side."""
+        """Shows pictures side by side. rows: title and uint8 [N, 3, H, W]."""
         for title, pixels in rows.items():
             self.writer.add_images(title, pixels, self.place(stage, photos))
         self.writer.flush()

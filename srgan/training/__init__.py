@@ -1,1 +1,1 @@
-"""A training run: settings, losses, networks that judge, steps, state."""
+"""Training: settings, losses, discriminators, steps, saved state."""

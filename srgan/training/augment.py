@@ -7,13 +7,13 @@ from srgan.device import send
 from srgan.pictures.images import normalize
 
 DRAWS = 7
-"""Random numbers that a photo needs."""
+"""Number of random numbers for each photo."""
 
 
 def augmented(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = False) -> Tensor:
-    """uint8 crops [N, 3, H, W] -> floats in [-1, 1] of the same shape, randomly changed.
+    """Changes uint8 crops [N, 3, H, W] at random, and returns floats in [-1, 1] of the same shape.
 
-    draws: [DRAWS, N] between 0 and 1, from the CPU, so that the same seed gives the same changes on every device.
+    draws: [DRAWS, N] between 0 and 1, drawn on the CPU, so that the same seed gives the same changes on every device.
     turn: square crops are turned as well as mirrored.
     """
     flip, *colours, upside, aside = send(draws, pixels.device).view(DRAWS, -1, 1, 1, 1)
@@ -26,7 +26,7 @@ def augmented(pixels: Tensor, jitter: float, draws: Tensor, turn: bool = False) 
 
 
 def random_window(images: tuple[Tensor, ...], shift: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The same window of each, `shift` pixels smaller than they are, at a random place."""
+    """Cuts the same window out of each image, at a random place and `shift` pixels smaller than the images."""
     top, left = torch.randint(0, shift + 1, (2,), generator=generator).tolist()
     height, width = (side - shift for side in images[0].shape[-2:])
     return tuple(image[..., top : top + height, left : left + width] for image in images)
@@ -38,14 +38,14 @@ def random_flip(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def random_turn(images: Tensor, upside: Tensor, aside: Tensor) -> Tensor:
-    """Each square image in one of four positions, by its two draws: with `random_flip` all the eight that a square has,
-    in which super-resolution networks are commonly trained (Lim et al. 2017, EDSR)."""
+    """Puts each square image into one of four positions. With `random_flip` these are all eight positions of a
+    square, which super-resolution networks are commonly trained in (Lim et al. 2017, EDSR)."""
     images = torch.where(upside < 0.5, images.flip(-2), images)
     return torch.where(aside < 0.5, images.transpose(-1, -2), images)
 
 
 def colour_jitter(images: Tensor, amount: float, draws: Tensor) -> Tensor:
-    """Saturation and contrast times 1 +- amount, brightness and hue plus +- amount. RGB in [0, 1].
+    """Multiplies saturation and contrast by 1 +- amount, and changes brightness and hue by +- amount. RGB in [0, 1].
 
     draws: [4, N, 1, 1, 1] in [0, 1), one for each change and image.
     """
@@ -56,7 +56,7 @@ def colour_jitter(images: Tensor, amount: float, draws: Tensor) -> Tensor:
 
 
 def shift_hue_and_saturation(images: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
-    """In HSV (Smith 1978): hue turned by `hue` full circles, saturation multiplied and clipped. RGB in [0, 1]."""
+    """Turns the hue by `hue` full circles and multiplies the saturation, in HSV (Smith 1978). RGB in [0, 1]."""
     value, brightest = images.max(dim=1, keepdim=True)
     spread = value - images.amin(dim=1, keepdim=True)
     red, green, blue = images.unbind(1)

@@ -1,4 +1,4 @@
-"""Every training setting, once: the dataclass, the recipes that preset it, and the command line made from it."""
+"""Every training setting, defined once: the dataclass and the recipes that preset it."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ def setting(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of one training run. Raises UserError for values that cannot work."""
+    """The settings of a training run. Raises UserError for impossible values."""
 
     data: str = setting(
         "",
@@ -199,7 +199,7 @@ class Config:
         return self.content == "perceptual" and self.discriminator != "patches"
 
     def stage_epochs(self) -> dict[str, float]:
-        """Epochs of the stages, in order; a stage of none is left out."""
+        """Epochs of the stages, in order, without stages of 0 epochs."""
         fidelity = self.epochs if self.fidelity_epochs is None else self.fidelity_epochs
         return {name: count for name, count in (("fidelity", fidelity), ("detail", self.epochs)) if count}
 
@@ -232,7 +232,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema_half_life": 0,
     },
 }
-"""What a recipe presets; whatever the command line names wins over it."""
+"""The presets of each recipe. Settings on the command line take precedence."""
 
 FREE_ON_RESUME = frozenset(
     {
@@ -240,17 +240,17 @@ FREE_ON_RESUME = frozenset(
         "batch_size", "epochs",
     }
 )  # fmt: skip
-"""Settings that may differ when a run goes on: where things lie and what fits, not what is trained. Schedules and the
-position in the data count photos, so a step may have another number of them. `Trainer.load` refuses a number of epochs
-with which the learning rates would have been others."""
+"""Settings that may differ when a run is resumed: places and hardware, but not what is trained. The batch size is
+among them, because schedules and positions count photos. `Trainer.load` refuses a number of epochs that would change
+past learning rates."""
 
 
 UNDECIDED = (("crop_at", "auto"),)
 """Of these the run's folder has what was decided when it was begun."""
 
 VERSION = 2
-"""Of a run's settings and state. It is raised when this program would train a run on otherwise than it was begun: when
-a setting or its default changes its meaning, or state.pt its content."""
+"""Version of a run's settings and state. Raise it if this program would train an existing run differently: if a
+setting or its default changes its meaning, or if the content of state.pt changes."""
 
 
 def flag(name: str) -> str:
@@ -258,7 +258,7 @@ def flag(name: str) -> str:
 
 
 def make_config(given: dict[str, Any]) -> Config:
-    """Defaults, then the recipe, then what was given."""
+    """Combines the defaults, the recipe and the given settings, in increasing precedence."""
     config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **given})
     if not config.data:
         raise UserError("--data is missing: name the folder of photos to train on.")
@@ -283,10 +283,10 @@ def checked(config: Config) -> Config:
 
 
 def resume_config(given: dict[str, Any], folder: Path) -> Config:
-    """The settings saved in a run's folder, with those that may change replaced by the given ones.
+    """The settings saved in a run's folder, with the given ones where a change is allowed.
 
-    Raises UserError where there are none, where another version of this program has written them, and for a given
-    setting that may not change.
+    Raises UserError if there are no saved settings, if another version of this program has written them, and for a
+    given setting that may not change.
     """
     saved = saved_config(folder)
     given = {name: value for name, value in given.items() if (name, value) not in UNDECIDED}

@@ -102,11 +102,11 @@ class FeatureDiscriminator(Discriminator):
         return 2 * relativistic_loss(real, fake), d_real, 1 - d_real  # twice, as the other game has two terms
 
     def approximate_r1(self, restored: Features, original: Features, random: torch.Generator) -> Tensor:
-        """How far the logits move when the features do, by a little noise, the same for every photo: mean square.
+        """Mean squared change of the logits when a little noise, the same for every photo, is added to the features.
 
-        Kept low it is the gradient penalty R1 and R2, without which a relativistic game need not settle (Huang et al.
-        2024), by a difference instead of a second derivative (Lin et al. 2025, "Diffusion adversarial
-        post-training for one-step video generation", the approximated R1). `random` lies on the features' device.
+        Used as a penalty it approximates R1 and R2, which a relativistic game needs to settle (Huang et al. 2024), by a
+        difference instead of a second derivative (Lin et al. 2025, "Diffusion adversarial post-training for one-step
+        video generation", the approximated R1). random: a generator on the features' device.
         """
         there = {name: torch.cat([original[name], restored[name].detach()]) for name in self.LAYERS}
         beside = {name: value + self.NUDGE * noise_like(value[:1], random) for name, value in there.items()}
@@ -129,8 +129,8 @@ def noise_like(values: Tensor, random: torch.Generator) -> Tensor:
 
 
 def start_undecided(layers: nn.Sequential) -> nn.Sequential:
-    """Without normalisation a signal keeps its size through many layers only if they start so (He et al. 2015, equation
-    15); torch's default loses nine tenths of it every four layers. The last one starts near 0."""
+    """Initialises the layers so that a signal keeps its size through many of them without normalisation (He et al.
+    2015, equation 15). torch's default loses nine tenths of it every four layers. The last layer starts near 0."""
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, 0.2)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 LONG = 5000
-"""Photos after which a trouble of the GAN is one; shorter ones pass."""
+"""Number of photos for which a trouble must last to be reported; shorter ones pass."""
 
 
 class Trouble(NamedTuple):
     shows: Callable[[dict[str, float]], bool]
-    """in the means of a report"""
+    """whether the means of a report show it"""
     advice: str
 
 
@@ -35,7 +35,7 @@ TROUBLES = {
 
 
 class GanMonitor:
-    """Watches whether generator and discriminator still learn from each other, and says so once where they do not."""
+    """Checks whether generator and discriminator still learn from each other, and reports each trouble once."""
 
     def __init__(self) -> None:
         self.since: dict[str, int] = {}
@@ -43,7 +43,7 @@ class GanMonitor:
         self.told: set[str] = set()
 
     def judge(self, means: dict[str, float], photos: int) -> tuple[str, str] | None:
-        """(name of a trouble, what to do about it) when it has gone on for LONG photos and has not been told yet."""
+        """Returns the name of a trouble and advice, once it has lasted for LONG photos and was not reported before."""
         for trouble in TROUBLES:
             if "d_real" not in means or not TROUBLES[trouble].shows(means):
                 self.since.pop(trouble, None)

@@ -1,4 +1,5 @@
-"""What training minimises: pixel, VGG19 and adversarial losses. Images are RGB in [-1, 1], [N, 3, H, W]."""
+"""The losses of the training: on pixels, on VGG19's features, and adversarial. Images are RGB in [-1, 1], [N, 3, H,
+W]."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ from srgan.measure.metrics import luma, structural_similarity
 from srgan.models import SCALE
 
 VGG19_CHANNELS = {"conv1_2": 64, "conv2_2": 128, "conv3_4": 256, "conv4_4": 512, "conv5_4": 512}
-"""Of the last layer before each pooling."""
+"""Number of channels of the last layer before each pooling."""
 
 PERCEPTUAL_LAYERS = tuple(VGG19_CHANNELS)
-"""Depths of the perceptual loss: those of Real-ESRGAN (Wang et al. 2021), with equal weights. The two shallow ones hold
-the restored image to the original's pixels where the deep ones would let it drift."""
+"""The layers of the perceptual loss: those of Real-ESRGAN (Wang et al. 2021), with equal weights. The two shallow
+ones tie the restored image to the original's pixels, from which the deep ones would let it drift."""
 
 Features = dict[str, Tensor]
-"""Of a layer's name: [N, C, h, w]."""
+"""Features [N, C, h, w] by the name of their layer."""
 
 
 class VGG19(nn.Module):
@@ -130,7 +131,7 @@ class ContentLoss(nn.Module):
     """A distance between views of restored and original photos, in which a discriminator may judge them too."""
 
     def views(self, restored: Tensor, original: Tensor) -> tuple[Any, Any]:
-        """Of both; the original's without a gradient."""
+        """Returns the views of both images, that of the original without a gradient."""
         return restored.float(), original
 
     def distance(self, restored: Any, original: Any) -> Tensor:

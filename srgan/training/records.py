@@ -13,9 +13,9 @@ class Origin(TypedDict):
 
     model: str
     photos: int
-    """that it had seen; 0 if it does not say"""
+    """photos that it had seen; 0 if it does not say"""
     hours: float
-    """that its training took; 0 if it does not say"""
+    """hours of its training; 0 if it does not say"""
 
 
 class PhotoCounts(TypedDict):
@@ -38,7 +38,7 @@ class RunFacts(TypedDict):
     data: DataFacts
     command: str
     hours: dict[str, float]
-    """of each stage"""
+    """hours of each stage"""
     hardware: str
     versions: dict[str, str]
     date: str
@@ -46,7 +46,7 @@ class RunFacts(TypedDict):
 
 
 class TrainingFacts(RunFacts, total=False):
-    """What config.json states about a training run, and what its card and its report are written from."""
+    """The facts about a training run in config.json, from which its card and report are written."""
 
     started_from: Origin
 
@@ -60,10 +60,10 @@ class Measured(TypedDict):
 
 
 class Metrics(Measured):
-    """What metrics.json holds."""
+    """The content of metrics.json."""
 
     history: list[dict[str, Any]]
-    """for each epoch that was validated: stage, epoch, mean losses and figures"""
+    """stage, epoch, mean losses and figures of each validated epoch"""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class StatsRow:
     photos: int
     """seen in the stage"""
     epoch: int | None = None
-    """of the stage, counted from 1; None in the row of the finished run"""
+    """number of the epoch in the stage, from 1; None in the row of a finished run"""
     values: dict[str, float] = field(default_factory=dict)
     """losses, figures and speed"""
     texts: dict[str, str] = field(default_factory=dict)
-    """of a warning: trouble and text; of the finished run: epochs"""
+    """trouble and text in a warning; epochs in the row of a finished run"""
 
     def rounded(self) -> "StatsRow":
         """The same row with six decimals in its values."""

@@ -1,4 +1,4 @@
-"""A training run and its folder: what is written before, after every epoch, and at the end."""
+"""A training run and its folder: the files that are written before training, after each epoch, and at the end."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -45,17 +45,17 @@ from srgan.training.trainer import NOT_SAVED, Stopped, Trainer, check_batch_size
 from srgan.upscaler import Upscaler
 
 TEST_PHOTOS = 5
-"""Held-out photos that are restored and saved after every epoch, and shown in the sheet."""
+"""Number of held-out photos that are restored and saved after every epoch, and shown in the sheet."""
 
 INTERIM = "interim"
-"""Model folder of a run that goes on."""
+"""Subfolder with the model of an unfinished run that is being published."""
 
 FINISHED = "finished"
-"""Kind of the row that ends stats.jsonl once the model folder is whole."""
+"""Kind of the last row of stats.jsonl, which is written when the model folder is complete."""
 
 
 def plan(config: Config, train: Photos, held_out: Crops) -> str:
-    """What the run will do, before it does it."""
+    """Describes what the run will do."""
     device = choose_device(config.device)
     dtype = str(choose_dtype(device, config.precision)).removeprefix("torch.")
     first, last = held_out.names[0], held_out.names[-1]
@@ -81,11 +81,12 @@ def parameters(network: nn.Module) -> int:
 
 
 def expected_memory(config: Config, dtype: str) -> float:
-    """GB for each process, roughly: what the backward pass keeps of a step, plus weights and what the libraries take.
+    """Estimates the peak memory of each process in GB: what the backward pass keeps of a step, the weights, and what
+    the libraries take.
 
-    Per pixel of the crop and photo: the generator keeps about 13 + 0.4 * blocks values a channel, VGG19 and the
-    discriminator about 1,380 together, in a step with the gradient penalty. benchmarks/training.md holds this against
-    what was measured.
+    For each pixel of the crop and each photo, the generator keeps about 13 + 0.4 * blocks values per channel; VGG19 and
+    the discriminator keep about 1,380 together in a step with the gradient penalty. benchmarks/training.md compares the
+    estimate with measurements.
     """
     values = config.channels * (13 + 0.4 * config.blocks) + 1380
     photos = -(-config.batch_size // ranks.world_size())
@@ -93,7 +94,7 @@ def expected_memory(config: Config, dtype: str) -> float:
 
 
 def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
-    """Raises UserError where something is not there, or is broken, that the run will need. Nothing is begun."""
+    """Raises UserError if a file that the run will need is missing or broken. Nothing is started."""
     folder = config.run_folder()
     if resume and not (folder / "state.pt").exists():
         raise UserError(NOT_SAVED.format(folder / "state.pt"))
@@ -122,7 +123,7 @@ def check_showcase(config: Config) -> None:
 
 
 def is_finished(config: Config) -> bool:
-    """Whether the run in the folder has been trained to the end that these settings set, and has its model."""
+    """Whether the run in the folder is trained to the end of these settings and has its model."""
     folder = config.run_folder()
     rows = Log(folder / "stats.jsonl").rows()
     written = (folder / "model" / "config.json").exists()
@@ -144,7 +145,7 @@ NETWORK = ("channels", "blocks", "upsampling")
 
 
 def with_network_of_init(given: dict[str, Any]) -> dict[str, Any]:
-    """The given settings, and the network of the model that `init` names where they do not ask for another."""
+    """Adds the network settings of the model that `init` names, unless other ones are given."""
     if not given.get("init"):
         return given
     source = find_model(given["init"])
@@ -154,7 +155,7 @@ def with_network_of_init(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], Origin]:
-    """The weight sets of `--init`, and what the model card says of them. Raises UserError when they do not fit."""
+    """Returns the weight sets of `--init` and the facts for the model card. Raises UserError if they do not fit."""
     source = find_model(config.init)
     with source.named():
         model = load_model(source.folder)
@@ -166,7 +167,7 @@ def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], Origin]
 
 
 class Run:
-    """A trainer and the folder that it fills, which nobody else can take as long as the process lives."""
+    """A trainer and its run folder, which no other process can use while this one lives."""
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, resume: bool, tensorboard: bool = False) -> None:
         self.config, self.train_photos, self.held_out = config, train, held_out
@@ -210,9 +211,9 @@ class Run:
             self.trainer.log.listeners.append(self.board.add_row)
 
     def train(self, on_epoch_end: Callable[[int], object] = lambda epoch: None) -> bool:
-        """Trains to the end; after each epoch it writes the run folder and calls `on_epoch_end(number)`.
+        """Trains to the end. After each epoch it writes the run folder and calls `on_epoch_end(number)`.
 
-        Gives False where it was asked to stop; its state is saved then.
+        Returns False if it was asked to stop; the state is then saved.
         """
 
         def write(epoch: int) -> None:
@@ -251,7 +252,7 @@ class Run:
             self.save_checkpoint(epoch)
 
     def finish(self) -> str:
-        """Measures both ends and the middle of the blend and writes the model folder; says where it is."""
+        """Measures the model at detail 0, 0.5 and 1, writes the model folder, and returns a message that names it."""
         folder, model = self.folder / "model", self.model()
         upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
         figures = self.measure(BICUBIC | blends(upscaler))
@@ -265,7 +266,7 @@ class Run:
         return f"{best}\nModel folder: {folder}"
 
     def save_report(self, figures: Figures, finished: bool) -> None:
-        """figures: of each system on the held-out photos."""
+        """Writes report.html. figures: those of each system on the held-out photos."""
         trainer = self.trainer
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
         last = trainer.history[-1]
@@ -278,23 +279,23 @@ class Run:
         save_page(report, self.folder / "report.html")
 
     def save_interim(self) -> Path:
-        """The model as it is now, to be published while it trains."""
+        """Writes the current model to be published during training."""
         return self.save_snapshot(self.folder / INTERIM, self.folder.name)
 
     def save_checkpoint(self, epoch: int) -> Path:
-        """The model after an epoch, which is kept: `--init` starts from it and `push` tags it."""
+        """Writes the model of an epoch, which is kept: `--init` can start from it, and `push` tags it."""
         folder = self.folder / CHECKPOINTS / epoch_folder(self.trainer.state.stage, epoch)
         return self.save_snapshot(folder, f"{self.folder.name}, epoch {epoch}")
 
     def save_snapshot(self, folder: Path, name: str) -> Path:
-        """A model folder with the weights as they are now and the figures of the last validation."""
+        """Writes a model folder with the current weights and the figures of the last validation."""
         row = self.trainer.history[-1]
         figures = {name: row[name] for name in self.bicubic if name in row}
         self.save_model(folder, name, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
         return folder
 
     def model(self) -> Model:
-        """The weights as they are now, and all that is known of their training."""
+        """The current weights with the facts about their training."""
         trainer = self.trainer
         weights = {"detail": trainer.generator_ema.state_dict()}
         if trainer.fidelity is not None:
@@ -304,7 +305,7 @@ class Run:
         return Model(config, weights, {})
 
     def facts(self) -> TrainingFacts:
-        """All that is known of the training so far."""
+        """The facts about the training so far."""
         trainer = self.trainer
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.state.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.state.stage: trainer.state.total}
@@ -332,7 +333,8 @@ class Run:
         return means(evaluate(systems, CropPictures(self.held_out), trainer.lpips, trainer.device))
 
     def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
-        """Before and after of the pictures that may be published, for the card: paths inside the model folder."""
+        """Saves the publishable pictures before and after, for the card. Returns their paths inside the model
+        folder."""
         pictures: list[Path] = find_photos(self.config.showcase) if self.config.showcase else []
         names = [f"samples/{name}" for name in with_ending([Path(path.name) for path in pictures], "png")]
         for path, name in zip(pictures, names, strict=True):

@@ -1,4 +1,5 @@
-"""The two stages: fidelity (pixels alone), then detail (the GAN, from those weights); exact save and resume."""
+"""Trains in two stages, fidelity (pixels alone), then detail (the GAN, from those weights); saves and resumes
+exactly."""
 
 import copy
 import hashlib
@@ -39,31 +40,31 @@ from srgan.training.progress import Log, Meter, TrainState
 from srgan.training.records import Origin, StatsRow
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
-"""Half-life of the average as a share of the photos seen. Longer for the GAN, whose two networks go round their balance
-and never reach it: an average over the round does (Yazici et al. 2019, "The unusual effectiveness of averaging in GAN
-training")."""
+"""Half-life of the moving average as a share of the photos seen. It is longer for the GAN, whose two networks circle
+around their balance: only an average over the circle comes close to it (Yazici et al. 2019, "The unusual
+effectiveness of averaging in GAN training")."""
 
 
 PENALTY_EVERY = 8
-"""Steps from one gradient penalty to the next."""
+"""Number of steps from one gradient penalty to the next."""
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved its state."""
+    """Raised when the run was asked to stop, after its state is saved."""
 
 
 NOT_SAVED = "{} does not exist: this run has not saved a state from which it could continue."
 
 
 class SavedState(TypedDict):
-    """What state.pt holds."""
+    """The content of state.pt."""
 
     networks: dict[str, dict[str, Tensor]]
     optimizers: dict[str, list[dict[str, Any]]]
     position: dict[str, Any]
     """the fields of TrainState"""
     fidelity: dict[str, Tensor] | None
-    """the weights that the fidelity stage has left"""
+    """the weights at the end of the fidelity stage"""
     history: list[dict[str, Any]]
     origin: Origin | None
     photos: str
@@ -83,7 +84,7 @@ def check_batch_size(config: Config) -> None:
 
 
 class Trainer:
-    """One run: networks, optimisers, the averaged generator and the state, and the steps that move them."""
+    """The networks, optimisers, moving average and state of a run, and the steps that change them."""
 
     def __init__(self, config: Config, train: Photos, held_out: Crops, folder: Path) -> None:
         self.config, self.train, self.held_out, self.folder = config, train, held_out, folder
@@ -117,7 +118,7 @@ class Trainer:
     # Stages
 
     def start_stage(self, name: str) -> None:
-        """Fresh optimisers; the generator starts from the average that the stage before has left."""
+        """Makes new optimisers. The generator starts from the moving average of the previous stage."""
         config = self.config
         seconds = self.state.seconds if hasattr(self, "state") else {}
         self.state = TrainState(name, seconds=seconds)
@@ -160,14 +161,16 @@ class Trainer:
         return self.stages[self.state.stage]
 
     def epochs(self, stage: str) -> int:
-        """Epochs of a stage, the last one perhaps short."""
+        """Number of epochs of a stage; the last one may be short."""
         return -(-self.stages.get(stage, 0) // len(self.train))
 
     def fit(self, on_epoch_end: Callable[[int], object] = lambda epoch: None) -> None:
-        """Trains to the end of the run. After each epoch: validation, `on_epoch_end(number)`, then the state is saved.
+        """Trains to the end of the run. After each epoch it validates, calls `on_epoch_end(number)`, and then saves the
+        state.
 
-        A run that is killed within `on_epoch_end` trains that epoch's last part again and calls it again. Raises
-        Stopped where `stop_requested` was set, with the state saved, and what `on_epoch_end` raises.
+        If the process is killed during `on_epoch_end`, the resumed run trains the last part of that epoch again and
+        calls it again. Raises Stopped, with the state saved, if `stop_requested` was set, and whatever `on_epoch_end`
+        raises.
         """
         while True:
             while self.state.total < self.stage_photos() or self.state.photos:  # saved before an epoch's end
@@ -214,7 +217,7 @@ class Trainer:
         ranks.barrier()
 
     def epoch_number(self) -> int:
-        """Over both stages, so that no two epochs of a run share an order."""
+        """Number of the epoch over both stages, so that no two epochs of a run have the same order."""
         return self.state.epoch + (self.epochs("fidelity") if self.state.stage == "detail" else 0)
 
     def warn(self, trouble: tuple[str, str] | None) -> None:
@@ -255,7 +258,8 @@ class Trainer:
         raise UserError(f"{words}: {fits} would fit; {how} --batch-size {fits}.")
 
     def largest_that_fits(self, pixels: Tensor) -> int:
-        """The largest of 1/2, 1/4, ... of these photos with which a step goes through; the weights are lost by that."""
+        """Returns the largest of 1/2, 1/4, ... of these photos for which a step fits into memory. It spoils the
+        weights."""
         photos = len(pixels)
         while photos := photos // 2:
             free_memory(self.device)
@@ -269,9 +273,10 @@ class Trainer:
         return 0
 
     def step(self, pixels: Tensor, share: Share | None = None) -> dict[str, Tensor]:
-        """One update on uint8 crops [N, 3, S, S]; gives the losses as tensors that nobody has waited for.
+        """Updates the networks once on uint8 crops [N, 3, S, S]. Returns the losses as tensors on the device, without
+        waiting for their values.
 
-        share: the part of the step's photos that the crops are; without it they are all of them.
+        share: this rank's share of the step's photos, which are the crops; by default they are all photos of the step.
         """
         share = share or ranks.share(len(pixels))
         # Numbers drawn are a function of seed and position alone: a resumed run, and one on more ranks, draws the same.
@@ -290,7 +295,7 @@ class Trainer:
         return losses
 
     def small_copy(self, high: Tensor, share: Share, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(small copies [N, 3, H, W], what they are to become again [N, 3, 4H, 4W]) as `--degrade` says."""
+        """Returns the small copies [N, 3, H, W] for `--degrade`, and the photos to restore from them [N, 3, 4H, 4W]."""
         if self.config.degrade == "clean":
             return reduce(high), high
         draws = torch.rand(chain.DRAWS, share.photos, generator=random)[:, share.part]
@@ -299,7 +304,7 @@ class Trainer:
         return chain.small_copy(high, chain.draw(self.config.degrade, draws).on(self.device), send(noise, self.device))
 
     def fidelity_step(self, low: Tensor, high: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
-        """weight: of this rank's gradients in their mean."""
+        """One step of the fidelity stage. weight: this rank's weight in the mean of the gradients."""
         with autocast(self.device, self.dtype):
             restored = self.generator(low)
         pixel = F.l1_loss(restored.float(), high)
@@ -310,7 +315,7 @@ class Trainer:
         return {"pixel": pixel.detach()}
 
     def detail_step(self, low: Tensor, high: Tensor, random: torch.Generator, weight: float = 1.0) -> dict[str, Tensor]:
-        """Generator, then discriminator, both on the networks as they were before the step."""
+        """Updates the generator, then the discriminator, both with the losses of the networks before the step."""
         config = self.config
         self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
         with autocast(self.device, self.dtype):
@@ -338,8 +343,8 @@ class Trainer:
         }  # fmt: skip
 
     def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
-        """On the discriminator's steepness: every PENALTY_EVERY steps for all of them (Karras et al. 2020, StyleGAN2,
-        section 3.1: lazy regularisation)."""
+        """The gradient penalty of the discriminator, every PENALTY_EVERY steps with the weight of all of them
+        (Karras et al. 2020, StyleGAN2, section 3.1: lazy regularisation)."""
         weight, step = self.config.penalty_weight, self.state.total // self.config.batch_size
         if not (isinstance(self.discriminator, FeatureDiscriminator) and weight) or step % PENALTY_EVERY:
             return 0.0
@@ -357,7 +362,7 @@ class Trainer:
 
     @torch.no_grad()
     def update_ema(self, photos: int) -> None:
-        """Exponential average with a half-life in photos that grows with the stage (Karras et al. 2022, EDM)."""
+        """Updates the moving average, whose half-life in photos grows with the stage (Karras et al. 2022, EDM)."""
         half_life = min(self.config.ema_half_life, self.state.total * EMA_GROWTH[self.state.stage])
         keep = 0.5 ** (photos / half_life) if half_life else 0.0
         torch._foreach_lerp_(list(self.generator_ema.parameters()), list(self.generator.parameters()), 1 - keep)
@@ -369,7 +374,8 @@ class Trainer:
     # State
 
     def save(self) -> None:
-        """Everything that the rest of the run depends on, in one file. Any number of ranks can go on from it."""
+        """Writes everything that the rest of the run depends on into one file. Any number of ranks can resume from
+        it."""
         if not ranks.is_first():
             return
         state: SavedState = {
@@ -384,7 +390,7 @@ class Trainer:
         write_whole(self.folder / "state.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load(self) -> None:
-        """Takes up the saved state. Raises UserError where there is none that fits the settings and the photos."""
+        """Restores the saved state. Raises UserError if it is missing or does not fit the settings and the photos."""
         path = self.folder / "state.pt"
         try:
             state: SavedState = ranks.from_first(lambda: torch.load(path, map_location="cpu", weights_only=True))
@@ -419,8 +425,11 @@ class Trainer:
         self.forget_later_rows()
 
     def check_length(self, before: dict[str, int]) -> None:
-        """before: photos of each stage as the run was last planned. Raises UserError where --epochs asks for others and
-        the learning rate would jump, or so many have been seen already."""
+        """Raises UserError if --epochs is less than what is trained, or if a change of it would make the learning rate
+        jump.
+
+        before: photos of each stage according to the saved state.
+        """
         stage, seen = self.state.stage, self.state.total
         now, then = self.stages[stage], before[stage]
         if now < seen:
@@ -436,7 +445,10 @@ class Trainer:
             )
 
     def say_what_comes_twice(self, batch_size: int, count: int) -> None:
-        """batch_size, count: of the steps' photos and of the ranks when the state was saved."""
+        """Warns if the photos of the running epoch are distributed differently after resuming a stream.
+
+        batch_size, count: photos in a step, and number of ranks, when the state was saved.
+        """
         streamed, begun = self.config.photos_per_epoch is not None, self.state.photos > 0
         alike = (batch_size, count) == (self.config.batch_size, ranks.world_size()) or count == ranks.world_size() == 1
         if streamed and begun and not alike:
@@ -447,12 +459,12 @@ class Trainer:
             )
 
     def photos_digest(self) -> str:
-        """Tells apart folders whose photos, or whose held-out ones, differ in name or number."""
+        """A checksum that differs between data whose photos, or held-out photos, differ in name or number."""
         names = [*self.train.identity, "", *self.held_out.names]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
     def forget_later_rows(self) -> None:
-        """Drops what stats.jsonl says of steps after the saved state: they are trained again."""
+        """Deletes the rows of stats.jsonl after the saved state, because those steps are trained again."""
         names = list(self.stages)
         if not ranks.is_first():
             return
@@ -477,7 +489,7 @@ def progress_bar(photos: int, done: int, title: str) -> tqdm:
 
 
 def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
-    """One step of the optimisers on the mean of the ranks' losses, in which this one's has the given weight."""
+    """One step of the optimisers on the mean loss of all ranks. weight: this rank's weight in it."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -488,7 +500,7 @@ def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
 
 
 def rate_factor(progress: float, schedule: str) -> float:
-    """Share of the learning rate at `progress` (0 to 1) of a stage."""
+    """The learning rate as a share of its base, at `progress` (0 to 1) of a stage."""
     if schedule == "constant":
         return 1.0
     warm_up = 0.05
@@ -500,6 +512,6 @@ def rate_factor(progress: float, schedule: str) -> float:
 
 
 def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
-    """The source of a step's random numbers, independent of those of every other step."""
+    """The random generator of a step, which is independent of all other steps."""
     state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)

@@ -107,7 +107,10 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     assert "Not published; training continues: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in result.out
     assert result.code == 1
     said, _, command = result.err.strip().rpartition(" Publish it later with: ")
-    assert "train.py: trained, but not published: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in said
+    assert (
+        "train.py: the model is trained but not published: alice/srgan-my-photos: the Hub has a problem (HTTP 500)"
+        in said
+    )
     assert command == f"python -m srgan push {trained.folder} alice/srgan-my-photos --private"
     assert {"interim: fidelity stage, epoch 1", "interim: detail stage, epoch 1", "run: detail stage, epoch 2"} <= set(
         repo.messages.values()
@@ -171,14 +174,14 @@ def test_names_and_flags_are_checked(desk: Desk, photos: Path) -> None:
     desk.hub.models["alice/bert"] = Repo()
     desk.hub.models["alice/bert"].put({"config.json": b'{"architectures": ["Bert"]}', "model.safetensors": b"bert"})
     for options, sentence in (
-        (["--push", "alice/a b"], "alice/a b is no name that the Hub takes"),
-        (["--push", "alice/a b", "--dry-run"], "alice/a b is no name that the Hub takes"),
+        (["--push", "alice/a b"], "alice/a b is no valid name on the Hub"),
+        (["--push", "alice/a b", "--dry-run"], "alice/a b is no valid name on the Hub"),
         (["--push", "alice/public", "--private"], "alice/public is public on the Hub: make it private"),
-        (["--push", "alice/bert"], "alice/bert holds the model of another program"),
+        (["--push", "alice/bert"], "alice/bert holds a model of another program"),
         (["--push", "alice/x", "--license", "CC BY-NC 4.0"], "the Hub knows no licence 'CC BY-NC 4.0': give --license"),
         (["--push", "--license", "MIT", "--dry-run"], "the Hub knows no licence 'MIT'"),
         (["--push", "alice/x", "--push-every", "0"], "--push-every is 0; it must be at least 1."),
-        (["--private"], "--private and --push-every say how to publish: give --push too."),
+        (["--private"], "--private and --push-every need --push."),
     ):
         result = desk.run("train.py", "--data", photos, *options)
         assert result.code == 2 and sentence in result.err and result.err.count("\n") == 1, result.err
@@ -499,7 +502,7 @@ def test_a_model_that_is_not_there_is_said_in_a_sentence(desk: Desk, case: str) 
 
 NOT_HAD = {
     "401": ({"status": 401}, "the Hugging Face token is invalid or expired: run `hf auth login`"),
-    "403": ({"status": 403}, "the token does not allow this (HTTP 403): run `hf auth login`"),
+    "403": ({"status": 403}, "the Hugging Face token does not allow this (HTTP 403): run `hf auth login`"),
     "gated": ({"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, "its owner grants access on request: ask for"),
     "404": ({"status": 404}, "no such repository on the Hub"),
     "429": ({"status": 429, "headers": {"Retry-After": "7"}}, "the Hub received too many requests: try again in 7 s"),
@@ -602,11 +605,11 @@ HOSTILE = {
     "unknown keys": "config.json does not describe a model of this program",
     "deep": "config.json cannot be read (maximum recursion depth exceeded",
     "endless digits": "config.json cannot be read (Exceeds the limit",
-    "huge config": "mallory/huge-config: config.json has 9,000,000 bytes; more than 8,000,000 cannot be right.",
+    "huge config": "mallory/huge-config: config.json has 9,000,000 bytes; it should have 8,000,000 at most.",
     "wrong shapes": "is missing, unknown or of another shape.",
     "another tensor": "is missing, unknown or of another shape.",
     "not finite": "model.safetensors holds weights that are not finite numbers.",
-    "huge header": "corrupt or no safetensors file (its header claims 53,687,091,200 bytes).",
+    "huge header": "damaged or no safetensors file (its header claims 53,687,091,200 bytes).",
     "pickle": "model.safetensors is damaged or no safetensors file",
     "torch pickle": "model.safetensors is damaged or no safetensors file",
     "empty": "model.safetensors is damaged or no safetensors file",
@@ -647,7 +650,7 @@ def test_a_file_that_is_said_to_be_huge_is_not_fetched(desk: Desk, model: Path) 
     repo.put(files_in(model))
     repo.trees[repo.branches["main"]]["model.safetensors"] = Claim(b"x", False, 50 * 2**30)
     (line,) = desk.load(REPO)
-    assert "model.safetensors has 53,687,091,200 bytes; more than" in line
+    assert "model.safetensors has 53,687,091,200 bytes; it should have" in line
     assert not any("model.safetensors" in request for request, _ in desk.hub.requests if "resolve" in request)
 
 
@@ -690,7 +693,7 @@ def test_a_push_under_way_is_not_waited_for(
     publisher = background.Publisher(REPO, 2, lambda: written.append(1) or Path(f"interim-{len(written)}"))
     for epoch in (1, 2, 3, 4):
         publisher.after_epoch(epoch)
-    assert "Epoch 4 is not pushed: the push before it is still under way." in capsys.readouterr().out
+    assert "Epoch 4 is not published, because the previous upload is still running." in capsys.readouterr().out
     assert len(written) == 1 and not pushed
     gate.set()
     publisher.wait()

@@ -214,7 +214,7 @@ def test_a_paid_plan_is_asked_for_in_the_hubs_words(desk: Desk, repository: Path
 
 INTERRUPTED = {
     "409": ({"match": "POST .*/commit/", "status": 409}, "somebody else changed it at the same time (HTTP 409)"),
-    "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "7"}}, "the Hub asks for fewer"),
+    "429": ({"match": "POST .*/commit/", "status": 429, "headers": {"Retry-After": "7"}}, "the Hub received too many"),
     "500 in mid-upload": ({"match": "PUT /lfs-upload/", "status": 500}, "the Hub has a problem (HTTP 500)"),
     "cut": ({"match": "POST .*/commit/", "does": "cut"}, "the Hub cannot be reached"),
     "cut while it builds": ({"match": "GET .*/runtime", "does": "cut"}, "the Hub cannot be reached"),
