@@ -102,7 +102,7 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     hub, result = trained.desk.hub, trained.result
     repo = hub.models["alice/srgan-my-photos"]
     assert repo.private
-    assert "to be published as alice/srgan-my-photos" in result.out
+    assert "will be published as alice/srgan-my-photos" in result.out
     # During the training: a failure is told, the training goes on. After it: exit code 1, and what to do.
     assert "Not published; training continues: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in result.out
     assert result.code == 1
@@ -152,7 +152,7 @@ def test_two_ranks_publish_once(desk: Desk, photos: Path) -> None:
 
 REFUSED = {
     "no token": ({"HF_TOKEN": None}, ["token", "there is none", "hf auth login"]),
-    "not valid": ({"HF_TOKEN": "hf_nobodys"}, ["not valid", "HF_TOKEN"]),
+    "not valid": ({"HF_TOKEN": "hf_nobodys"}, ["invalid or expired", "HF_TOKEN"]),
     "read only": ({"HF_TOKEN": READ_ONLY}, ["alice", "may only read", "HF_TOKEN"]),
     "another's name": ({"HF_TOKEN": STRANGER}, ["alice/faces", "HTTP 403", "HF_TOKEN"]),
     "no token at all": ({"HF_TOKEN": f"{TOKEN}\x07x"}, ["characters", "HF_TOKEN"]),
@@ -191,7 +191,7 @@ def test_names_and_flags_are_checked(desk: Desk, photos: Path) -> None:
 
 def test_a_dry_run_makes_no_repository(desk: Desk, photos: Path) -> None:
     result = desk.run("train.py", "--data", photos, "--push", "--dry-run", *TINY)
-    assert result.code == 0 and "to be published as alice/srgan-my-photos" in result.out
+    assert result.code == 0 and "will be published as alice/srgan-my-photos" in result.out
     assert not desk.hub.models
 
 
@@ -212,7 +212,7 @@ def test_pushing_again_changes_nothing(desk: Desk, finished: Path) -> None:
     desk.push(finished)
     before = history(desk.hub.models[REPO])
     result = desk.push(finished)
-    assert result.code == 0 and "Already there" in result.out
+    assert result.code == 0 and "Already published" in result.out
     assert history(desk.hub.models[REPO]) == before
 
 
@@ -485,7 +485,7 @@ NOT_THERE = {
                 "alice/faces is not in the cache."),
     "no network": (REPO, {"HF_ENDPOINT": "http://127.0.0.1:9"}, "alice/faces: the Hub cannot be reached ([Errno 111] "
                    "Connection refused): check the connection; alice/faces is not in the cache."),
-    "no model": (REPO, {}, "alice/faces holds no model of this program: config.json is not there."),
+    "no model": (REPO, {}, "alice/faces holds no model of this program: config.json is missing."),
     "no name": ("../alice/faces", {}, "../alice/faces: there is no such model folder, and it is no "
                                       "name of a model on the Hub (USER/NAME"),
     "a way out": ("alice/faces@../../x", {}, "there is no such model folder, and it is no name of a model on the Hub"),
