@@ -96,8 +96,7 @@ class Upscaler:
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
-        """Loads a model folder, or a model of the Hub (USER/NAME or USER/NAME@REVISION); by default the one for faces
-        that ships.
+        """Loads a model folder, or a model of the Hub (USER/NAME or USER/NAME@REVISION); by default the one that ships.
 
         An existing folder takes precedence over a name on the Hub. `name` is the model's name to show, with the
         revision, and `commit` the Hub's commit. Raises UserError if the model is missing, incomplete or invalid.

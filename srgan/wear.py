@@ -1,11 +1,10 @@
-"""How worn is a picture? And with which of the two models that ship is it to be enlarged, then.
+"""Decides how worn a picture is, and so which of two models enlarges it.
 
-The model for clean copies takes JPEG's blocks and a sensor's noise for texture, and draws them out; the model for worn
-pictures removes them, but paints clean ones smoother than they were. benchmarks/wear.md has what each choice costs.
+The model for clean copies takes JPEG blocks and sensor noise for texture and enlarges them. The model for worn pictures
+removes them, but makes clean ones smoother than they were. benchmarks/wear.md shows the cost of each choice.
 
-Three things tell: how coarsely the file is compressed, where it is a JPEG; whether the pixels hold the blocks of a
-JPEG, whatever the file (a PNG screenshot of a JPEG is worn too); and how much of them the model for worn pictures takes
-for wear.
+There are three signs: coarse compression of a JPEG file; JPEG blocks in the pixels of any file, such as a PNG
+screenshot of a JPEG; and the amount of detail that the model for worn pictures removes.
 """
 
 from typing import Any, NamedTuple

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
             help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the model "
-                 "for faces that ships)",
+                 "that ships)",
         )  # fmt: skip
     for command in (upscaling, measuring):
         add_chip(command)

@@ -88,7 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --model: the model for clean faces draws the faces that are found",
     )
     parser.add_argument(
-        "--best", action="store_true", help="average the result with that of the mirrored picture, which takes twice the time"
+        "--best",
+        action="store_true",
+        help="average the result with that of the mirrored picture, which takes twice the time",
     )
     parser.add_argument(
         "--tileable", action="store_true", help="for textures: keep the seams closed when results are laid side by side"
