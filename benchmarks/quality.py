@@ -1,4 +1,4 @@
-"""A model beside other people's, on the same pictures in one run.
+"""Measures a model and other systems on the same pictures, in one run.
 
     python benchmarks/quality.py --data img_align_celeba Set5 --last 100 --lpips FILE
     python benchmarks/quality.py --data img_align_celeba Set14 --last 60 --lpips FILE --degrade clean jpeg75 web old
@@ -57,10 +57,11 @@ SHEET_SIDE = 192
 
 ABOUT = """# Quality, side by side
 
-Written by `benchmarks/quality.py`, which says how to repeat it. Every system enlarges the same 8-bit low-resolution
-pictures four times, and what it gives is rounded to 8 bits. PSNR and SSIM have 4 px cut from each border, and -Y is
-BT.601 luma; LPIPS is v0.1, AlexNet. Means over pictures; in brackets, millions of parameters. The peers were trained on
-general photos, and Real-ESRGAN is made to mend degraded pictures rather than to be close to the original."""
+Written by `benchmarks/quality.py`; its first lines say how to repeat it. Every system enlarges the same 8-bit
+low-resolution pictures four times, and its result is rounded to 8 bits. PSNR and SSIM leave out 4 pixels at each
+border; -Y means that they are measured on the BT.601 luma. LPIPS is version 0.1 with AlexNet. The figures are means
+over the pictures; the numbers in brackets are millions of parameters. The other systems were trained on general photos,
+and Real-ESRGAN is made to repair degraded pictures rather than to stay close to the original."""
 
 
 def main() -> int:
