@@ -2,7 +2,8 @@
 
     python train.py --data PHOTOS                      fidelity first, then the GAN from those weights
     python train.py --data PHOTOS --recipe classic     the GAN alone, as documented in 2017
-    python train.py --data PHOTOS --dry-run            print the plan and stop
+    python train.py --data PHOTOS --preset quick       15 minutes, from a model that ships
+    python train.py --data PHOTOS --dry-run            show the first crops and how long it takes here, and stop
     python train.py --data PHOTOS --resume             go on with a run that was stopped
     python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
     torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size is that of all together
@@ -35,6 +36,10 @@ from srgan.publish.background import Publisher
 from srgan.publish.card import draft_card
 from srgan.publish.push import check_push, push
 from srgan.training.config import Config, checked, flag, make_config, resume_config
+from srgan.training.forecast import forecast, length
+from srgan.training.losses import load_vgg19
+from srgan.training.pace import Pace, measure_pace, within_hours
+from srgan.training.presets import PRESETS, settle_init, sized
 from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan, with_network_of_init
 
 
@@ -45,7 +50,14 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     """
     parser = build_parser(program, __doc__ or "")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--preset", choices=PRESETS,
+        help="how long to train: " + "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="time a few steps, print the plan and how long it takes here, write the first crops to contact.png, stop",
+    )  # fmt: skip
     parser.add_argument(
         "--push", nargs="?", const="", metavar="USER/NAME",
         help="publish the model after training (without a name: as <user>/srgan-<data folder>)",
@@ -57,11 +69,15 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     parser.add_argument("--push-every", type=int, metavar="N", help="with --push: also publish every N epochs")
     given = parse(argv, parser)
     own = {
-        name: given.pop(name, None) for name in ("resume", "dry_run", "tensorboard", "push", "private", "push_every")
+        name: given.pop(name, None)
+        for name in ("resume", "dry_run", "preset", "tensorboard", "push", "private", "push_every")
     }
     code = 2
     try:
         ranks.join()
+        chosen = own["preset"] or ""
+        if chosen and not own["resume"]:
+            given = PRESETS[chosen].settings | given
         if not own["resume"]:
             given = ranks.from_first(lambda: with_network_of_init(given)) | given  # places are each machine's own
         config = make_config(given)
@@ -77,9 +93,18 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
             )
         config = decided(config)
         train, held_out = photos(config)
+        pace = None
+        if not own["resume"]:
+            config = started(config, len(train) + len(held_out), chosen, given)
+            config = sized(config, PRESETS[chosen], given, len(train)) if chosen else config
+            pace = measured(config, train, held_out, bool(own["dry_run"]))
+            config = within_hours(config, pace, len(train), len(held_out)) if pace else config
         print(plan(config, train, held_out))
+        if pace:
+            print(length(config, pace, len(train), len(held_out)))
         if own["dry_run"]:
             ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
+            ranks.from_first(lambda: print(forecast(config, train, held_out)))
             return 0
         run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
         stop_on_signals(run)
@@ -173,6 +198,42 @@ def decided(config: Config) -> Config:
     choice = ranks.from_first(look)
     print(f"--crop-at {choice.crop_at}: {choice.why}.")
     return checked(dataclasses.replace(config, crop_at=choice.crop_at))
+
+
+def started(config: Config, count: int, preset: str, given: dict[str, Any]) -> Config:
+    """The settings with the model that the run starts from, and without VGG19 where a preset can do without; it is said
+    what was chosen."""
+    config, said = settle_init(config, count, given, bool(preset) and PRESETS[preset].from_shipped)
+    if said:
+        print(said)
+    if preset and config.needs_vgg19() and not {"vgg19", "content"} & given.keys():
+        reason = ranks.from_first(vgg19_missing)
+        if reason:
+            print(f"Training compares pixels alone (--content mse), which gives softer pictures: {reason}", flush=True)
+            return dataclasses.replace(config, content="mse")
+    return config
+
+
+def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> Pace | None:
+    """How fast this machine trains, where somebody is to know it: a dry run, or one of limited hours."""
+    if not (dry_run or config.max_hours):
+        return None
+    try:
+        return measure_pace(config, train, held_out)
+    except UserError as error:
+        if config.max_hours:
+            raise
+        print(f"How long it takes was not measured: {error}")
+        return None
+
+
+def vgg19_missing() -> str:
+    """Why VGG19 cannot be had without `--vgg19`, a sentence; "" where it can."""
+    try:
+        load_vgg19()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def photos(config: Config) -> tuple[Photos, Crops]:

@@ -143,9 +143,9 @@ def count_to_hold_out(given: int | None, photos: int) -> int:
     """The same of a known number of photos. Raises UserError where nothing would be left to train on."""
     count = held_out_count(given, photos)
     if count >= photos:
+        usable = "1 usable photo is" if photos == 1 else f"{photos} usable photos are"
         raise UserError(
-            f"{photos} usable photos are too few to hold {count} out and train on the rest: "
-            "add photos or set --held-out lower."
+            f"{usable} too few to hold {count} out and train on the rest: add photos or set --held-out lower."
         )
     return count
 

@@ -226,7 +226,8 @@ def origin_line(origin: Origin | None) -> str:
     if not origin:
         return ""
     seen = f", which had seen {origin['photos']:,} photos in {origin['hours']:g} h" if origin["photos"] else ""
-    return f"- Started from: {origin['model']}{seen}.\n"
+    terms = f" Its terms hold for this model too: {origin['terms']}" if "terms" in origin else ""
+    return f"- Started from: {origin['model']}{seen}.{terms}\n"
 
 
 def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Measured) -> ModelCardData:

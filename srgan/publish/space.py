@@ -24,6 +24,15 @@ FILES_OF = {
     ),
     "docs": "api.md architecture.md enlarge.md measure.md publish.md train.md",
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
+    "examples/portraits": (
+        "A000357.jpg B000220.jpg B000490.jpg B000911.jpg B001227.jpg B001236.jpg B001258.jpg B001268.jpg B001274.jpg "
+        "B001279.jpg B001285.jpg C000116.jpg C000556.jpg C000868.jpg C001041.jpg C001049.jpg C001058.jpg C001064.jpg "
+        "C001071.jpg C001080.jpg C001086.jpg C001091.jpg C001097.jpg D000407.jpg D000600.jpg D000606.jpg D000615.jpg "
+        "D000621.jpg E000268.jpg E000293.jpg F000372.jpg F000447.jpg F000454.jpg F000460.jpg G000280.jpg G000546.jpg "
+        "G000553.jpg G000560.jpg G000567.jpg G000573.jpg H000627.jpg H000948.jpg H001036.jpg H001046.jpg H001053.jpg "
+        "H001059.jpg H001065.jpg I000056.jpg J000292.jpg K000172.jpg K000360.jpg K000368.jpg K000385.jpg L000293.jpg "
+        "L000550.jpg L000559.jpg L000566.jpg L000574.jpg L000579.jpg M000590.jpg README.md credits.csv"
+    ),
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
         "ranks.py shipped.py upscaler.py wear.py"
@@ -49,8 +58,8 @@ FILES_OF = {
     "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",
     "srgan/training": (
-        "__init__.py augment.py config.py discriminators.py gan_monitor.py losses.py optimizers.py progress.py "
-        "records.py run.py trainer.py"
+        "__init__.py augment.py config.py discriminators.py forecast.py gan_monitor.py losses.py optimizers.py pace.py "
+        "presets.py progress.py records.py run.py trainer.py"
     ),
     "weights/celeba-faces": (
         "README.md SHA256SUMS config.json curves.png failures.md fidelity.safetensors metrics.json "

@@ -40,9 +40,15 @@ class Config:
         "--epochs; classic: 0)",
     )
     init: str = setting(
-        "",
+        "auto",
         "model to start from: a folder or USER/NAME. Training starts from its fidelity weights; with --fidelity-"
-        "epochs 0 it starts from its detail weights and keeps the fidelity weights (default: random weights)",
+        "epochs 0 it starts from its detail weights and keeps the fidelity weights. none: random weights; auto: a "
+        "model that ships where there are less than 200 photos, else random weights (classic: random weights)",
+    )
+    max_hours: float | None = setting(
+        None,
+        "hours that the run may take: a few steps are timed, and so many epochs are left out of both stages that the "
+        "learning rate has run out when the time is over; --schedule is then one-cycle",
     )
     batch_size: int = setting(16, "photos per step")
     seed: int = setting(0, "seed of all random numbers; the same seed repeats the run")
@@ -174,6 +180,7 @@ class Config:
             self._require(name, 0 <= (getattr(self, name) or 0) < math.inf, "0 or more, and finite")
         for name in ("epochs", "lr", "discriminator_lr", "fidelity_lr"):
             self._require(name, 0 < getattr(self, name) < math.inf, "more than 0, and finite")
+        self._require("max_hours", self.max_hours is None or 0 < self.max_hours < math.inf, "more than 0, and finite")
         features = self.discriminator != "features" or self.content == "perceptual"
         self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
@@ -218,6 +225,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 30,
         "held_out": 5,
         "held_out_by": "name",
+        "init": "",
         "crop_at": "centre",
         "jitter": 0.05,
         "content": "vgg54",
@@ -245,8 +253,11 @@ among them, because schedules and positions count photos. `Trainer.load` refuses
 past learning rates."""
 
 
-UNDECIDED = (("crop_at", "auto"),)
+UNDECIDED = (("crop_at", "auto"), ("init", "auto"))
 """Of these the run's folder has what was decided when it was begun."""
+
+NETWORK = ("channels", "blocks", "upsampling")
+"""The settings that a generator is built from."""
 
 VERSION = 2
 """Version of a run's settings and state. Raise it if this program would train an existing run differently: if a
@@ -259,7 +270,8 @@ def flag(name: str) -> str:
 
 def make_config(given: dict[str, Any]) -> Config:
     """Combines the defaults, the recipe and the given settings, in increasing precedence."""
-    config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **given})
+    limited = {"schedule": "one-cycle"} if given.get("max_hours") else {}
+    config = Config(**{**RECIPES.get(given.get("recipe", "default"), {}), **limited, **given})
     if not config.data:
         raise UserError("--data is missing: name the folder of photos to train on.")
     if is_stream(config.data) and config.photos_per_epoch is None:

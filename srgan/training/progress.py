@@ -33,6 +33,8 @@ class TrainState:
     """photos seen in the stage"""
     seconds: dict[str, float] = field(default_factory=dict)
     """time spent training, per stage"""
+    used: float = 0.0
+    """seconds that the run had taken in all, validations and pictures included, when it was saved"""
 
 
 class Log:
@@ -70,9 +72,10 @@ class Log:
 class Meter:
     """Sums losses on the device, and reads, checks and writes their means now and then."""
 
-    def __init__(self, log: Log, state: TrainState, stage_photos: int, device: torch.device) -> None:
-        """stage_photos: that the whole stage will see."""
-        self.log, self.state, self.stage_photos, self.device = log, state, stage_photos, device
+    def __init__(self, log: Log, state: TrainState, photos: float, device: torch.device) -> None:
+        """photos: to the end of the run, counted from the beginning of the stage; those of a later stage count as so
+        many of this one as take the same time."""
+        self.log, self.state, self.all_photos, self.device = log, state, photos, device
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
         self.epoch: dict[str, float] = {}
@@ -82,6 +85,8 @@ class Meter:
         self.latest: dict[str, float] = {}
         """means of the last report"""
         self.text = ""
+        self.seconds_left = 0.0
+        """to the end of the run"""
 
     def add(self, losses: dict[str, Tensor], weight: float = 1.0) -> None:
         """weight: of this rank in the step's means."""
@@ -116,7 +121,8 @@ class Meter:
         self.log.add(StatsRow("train", state.stage, state.total, state.epoch + 1, {**means, **speed}))
         self.epoch_steps += self.steps
         self.sums, self.steps, self.photos, self.clock = {}, 0, state.total, time.monotonic()
-        self.text = progress_text(means, pace, memory, (self.stage_photos - state.total) / pace)
+        self.seconds_left = (self.all_photos - state.total) / pace
+        self.text = progress_text(means, pace, memory)
         return self.text
 
     def check(self, means: dict[str, float]) -> None:
@@ -133,10 +139,20 @@ class Meter:
         return {name: value / self.epoch_steps for name, value in self.epoch.items()}
 
 
-def progress_text(means: dict[str, float], pace: float, memory: float, seconds_left: float) -> str:
-    """ "G 0.4, D 1.2, D(real) 0.61, D(fake) 0.38, 2.5 photos/s, 400 s per 1,000, 5.3 GB, 41 min left in this stage"."""
+def progress_text(means: dict[str, float], pace: float, memory: float) -> str:
+    """ "2.5 photos/s, G 0.4, D 1.2, D(real) 0.61, D(fake) 0.38, 5.3 GB"."""
     labels = {"pixel": "L1", "generator": "G", "discriminator": "D", "d_real": "D(real)", "d_fake": "D(fake)"}
     parts = [f"{label} {means[name]:.3g}" for name, label in labels.items() if name in means]
-    parts += [f"{pace:,.1f} photos/s", f"{1000 / pace:,.3g} s per 1,000"]
     parts += [f"{memory:.1f} GB"] if math.isfinite(memory) else []
-    return ", ".join([*parts, f"{seconds_left / 60:.0f} min left in this stage"])
+    return ", ".join([f"{pace:,.1f} photos/s", *parts])
+
+
+def in_words(seconds: float) -> str:
+    """ "3 d 4 h", "2 h 13 min", "14 min", "50 s": the two largest parts, rounded."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

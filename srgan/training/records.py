@@ -8,7 +8,12 @@ Figures = dict[str, dict[str, float]]
 """The figures of each system ("bicubic", "detail 1", ...) by the names of `metrics.FIGURES`."""
 
 
-class Origin(TypedDict):
+class OriginTerms(TypedDict, total=False):
+    terms: str
+    """of its training photos, where its own run stated any"""
+
+
+class Origin(OriginTerms):
     """The model that `--init` named."""
 
     model: str

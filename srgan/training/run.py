@@ -36,7 +36,7 @@ from srgan.reports.pictures import (
     sheet_columns,
 )
 from srgan.reports.tensorboard import Board
-from srgan.training.config import Config, flag
+from srgan.training.config import NETWORK, Config, flag
 from srgan.training.discriminators import make_discriminator
 from srgan.training.losses import load_vgg19
 from srgan.training.progress import Log
@@ -102,7 +102,7 @@ def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
         refuse_begun(folder)
     check_batch_size(config)
     check_showcase(config)
-    if config.init and not resume:
+    if names_model(config.init) and not resume:
         initial_model(config)
     if config.vgg19 and config.needs_vgg19():
         load_vgg19(config.vgg19)
@@ -118,8 +118,16 @@ def refuse_begun(folder: Path) -> None:
 
 
 def check_showcase(config: Config) -> None:
-    for picture in find_photos(config.showcase) if config.showcase else []:
+    for picture in showcase_pictures(config):
         open_rgb(picture)
+
+
+def showcase_pictures(config: Config) -> list[Path]:
+    """Those in the folder itself, or below it where it has none: examples/ holds photos to train on in another one."""
+    if not config.showcase:
+        return []
+    pictures = find_photos(config.showcase)
+    return [path for path in pictures if path.parent == Path(config.showcase)] or pictures
 
 
 def is_finished(config: Config) -> bool:
@@ -140,13 +148,14 @@ def how_to_go_on(config: Config) -> str:
     )
 
 
-NETWORK = ("channels", "blocks", "upsampling")
-"""The settings that a generator is built from."""
+def names_model(init: str) -> bool:
+    """Whether a value of `--init` names a model; "auto" counts as none until `settle_init` has settled it."""
+    return init not in ("", "auto", "none")
 
 
 def with_network_of_init(given: dict[str, Any]) -> dict[str, Any]:
     """Adds the network settings of the model that `init` names, unless other ones are given."""
-    if not given.get("init"):
+    if not names_model(given.get("init", "")):
         return given
     source = find_model(given["init"])
     with source.named():
@@ -163,7 +172,11 @@ def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], Origin]
         if (found := getattr(model.config, name)) != getattr(config, name):
             raise UserError(f"--init {config.init} has {flag(name)} {found}: leave {flag(name)} out.")
     photos, hours = model.config.seen()
-    return model.weights, {"model": source.name, "photos": photos, "hours": round(hours, 2)}
+    origin: Origin = {"model": source.name, "photos": photos, "hours": round(hours, 2)}
+    data = model.config.training.get("data")
+    if isinstance(data, Mapping) and data.get("terms"):
+        origin["terms"] = str(data["terms"])
+    return model.weights, origin
 
 
 class Run:
@@ -177,7 +190,7 @@ class Run:
         check_showcase(config)  # better refused now than after the last epoch
         self.board = Board(self.folder / "tensorboard") if tensorboard and ranks.is_first() else None
         self.trainer = Trainer(config, train, held_out, self.folder)
-        model = ranks.from_first(lambda: initial_model(config)) if config.init and not resume else None
+        model = ranks.from_first(lambda: initial_model(config)) if names_model(config.init) and not resume else None
         ranks.from_first(lambda: self.take_folder(resume))
         if resume:
             self.trainer.load()
@@ -263,7 +276,25 @@ class Run:
         state = self.trainer.state
         self.trainer.log.add(StatsRow(FINISHED, state.stage, state.total, texts={"epochs": f"{self.config.epochs:g}"}))
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
-        return f"{best}\nModel folder: {folder}"
+        return f"{best}\n{self.against_the_start(figures)}Model folder: {folder}"
+
+    def against_the_start(self, figures: Figures) -> str:
+        """A line on the model that the run started from, on the same photos, and whether this one is better."""
+        if not names_model(self.config.init):
+            return ""
+        try:
+            weights, origin = initial_model(self.config)
+        except UserError:  # it is there no more
+            return ""
+        network = {name: getattr(self.config, name) for name in NETWORK}
+        upscaler = Upscaler(Model(ModelConfig(**network), weights, {}), origin["model"], self.config.device)
+        before = self.measure({"start": blends(upscaler)["detail 1"]})["start"]
+        text = f"{origin['model']}, from which it started: {show(before)}\n"
+        after = figures["detail 1"]
+        if "lpips" in before and after["lpips"] >= before["lpips"]:
+            seen = self.trainer.state.total
+            text += f"It is no better in LPIPS: {seen:,} photos seen are too few, or too unlike those held out.\n"
+        return text
 
     def save_report(self, figures: Figures, finished: bool) -> None:
         """Writes report.html. figures: those of each system on the held-out photos."""
@@ -335,7 +366,7 @@ class Run:
     def save_showcase(self, upscaler: Upscaler, folder: Path) -> list[str]:
         """Saves the publishable pictures before and after, for the card. Returns their paths inside the model
         folder."""
-        pictures: list[Path] = find_photos(self.config.showcase) if self.config.showcase else []
+        pictures = showcase_pictures(self.config)
         names = [f"samples/{name}" for name in with_ending([Path(path.name) for path in pictures], "png")]
         for path, name in zip(pictures, names, strict=True):
             save_comparison(open_rgb(path), upscaler, folder / name)

@@ -36,7 +36,7 @@ from srgan.training.discriminators import FeatureDiscriminator, make_discriminat
 from srgan.training.gan_monitor import GanMonitor
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
-from srgan.training.progress import Log, Meter, TrainState
+from srgan.training.progress import Log, Meter, TrainState, in_words
 from srgan.training.records import Origin, StatsRow
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
@@ -44,6 +44,12 @@ EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
 around their balance: only an average over the circle comes close to it (Yazici et al. 2019, "The unusual
 effectiveness of averaging in GAN training")."""
 
+
+COST = {"fidelity": 1.0, "detail": 5.4}
+"""Time that a photo takes in a stage, of the default network: 13.6 and 73.6 GFLOP."""
+
+SETTLING = 20.0
+"""Seconds of a stage after which its pace can be judged."""
 
 PENALTY_EVERY = 8
 """Number of steps from one gradient penalty to the next."""
@@ -111,6 +117,9 @@ class Trainer:
         self.gan_monitor = GanMonitor()
         self.stop_requested = False
         """set by a signal handler: the running step is finished, the state saved, Stopped raised"""
+        self.planned = dict(self.stages)
+        self.begun = time.monotonic()
+        self.validation_seconds = 0.0
         self.start_stage(next(iter(self.stages)))
         if not ranks.all_alike(self.photos_digest()):
             raise UserError(f"--data {config.data} holds other photos on one machine of this run than on another.")
@@ -122,6 +131,7 @@ class Trainer:
         config = self.config
         seconds = self.state.seconds if hasattr(self, "state") else {}
         self.state = TrainState(name, seconds=seconds)
+        self.stage_begun = time.monotonic(), 0
         self.generator.load_state_dict(self.generator_ema.state_dict())
         if name == "fidelity":
             self.optimizers = {
@@ -172,6 +182,8 @@ class Trainer:
         calls it again. Raises Stopped, with the state saved, if `stop_requested` was set, and whatever `on_epoch_end`
         raises.
         """
+        self.begun = time.monotonic() - self.state.used
+        self.stage_begun = time.monotonic(), self.state.total
         while True:
             while self.state.total < self.stage_photos() or self.state.photos:  # saved before an epoch's end
                 self.train_epoch(on_epoch_end)
@@ -187,7 +199,7 @@ class Trainer:
     def train_epoch(self, on_epoch_end: Callable[[int], object]) -> None:
         state = self.state
         count = min(len(self.train), state.photos + self.stage_photos() - state.total)
-        meter = Meter(self.log, state, self.stage_photos(), self.device)
+        meter = Meter(self.log, state, self.photos_to_the_end(), self.device)
         saved = time.monotonic()
         title = f"{state.stage} {state.epoch + 1}/{self.epochs(state.stage)}"
         with progress_bar(count, state.photos, title) as bar:
@@ -204,17 +216,49 @@ class Trainer:
                 stop, save, report = ranks.all_reduce_any(stop, stop or due, meter.due())
                 if save or report or state.photos == count:
                     bar.set_postfix_str(meter.report())
+                    bar.set_description_str(f"{in_words(meter.seconds_left)} left, {title}")
                     self.warn(self.gan_monitor.judge(meter.latest, state.total))
+                    self.keep_time()
+                    meter.all_photos = self.photos_to_the_end()
                 if save:  # after the report, which has checked that the losses are finite
                     self.save()
                     saved = time.monotonic()
                 if stop:
                     raise Stopped
+                if state.total >= self.stage_photos():  # `keep_time` may have ended the stage within an epoch
+                    break
         state.epoch, state.photos = state.epoch + 1, 0
         self.validate(meter.means())
         on_epoch_end(state.epoch)
         self.save()
         ranks.barrier()
+
+    def photos_to_the_end(self) -> float:
+        """From the beginning of the stage to the end of the run, in photos that take as long as this stage's."""
+        names = list(self.stages)
+        later = names[names.index(self.state.stage) + 1 :]
+        return self.stage_photos() + sum(self.stages[name] * COST[name] for name in later) / COST[self.state.stage]
+
+    def keep_time(self) -> None:
+        """With `max_hours`, takes photos from the end of the stage where it would last too long at the pace that it has
+        had; the learning rate, which follows from the share that is done, runs out all the same."""
+        if self.config.max_hours is not None:
+            hours = self.config.max_hours
+            self.stages[self.state.stage] = ranks.from_first(lambda: self.photos_within(hours))
+
+    def photos_within(self, hours: float) -> int:
+        """Those of the running stage: no more than were planned, and no less than have been seen."""
+        names, stage, now = list(self.planned), self.state.stage, time.monotonic()
+        costs = [self.planned[name] * COST[name] for name in names]
+        end = hours * 3600 * sum(costs[: names.index(stage) + 1]) / sum(costs)
+        if stage == names[-1]:
+            end -= 5 * self.validation_seconds  # what follows the last step
+        begun, before = self.stage_begun
+        if now - begun < SETTLING and now - self.begun < end:
+            return self.stages[stage]
+        pace = (self.state.total - before) / (now - begun)
+        fits = self.state.total + max(0, int(pace * (end - (now - self.begun))))
+        return max(self.state.total, min(self.stages[stage], fits))
 
     def epoch_number(self) -> int:
         """Number of the epoch over both stages, so that no two epochs of a run have the same order."""
@@ -232,7 +276,9 @@ class Trainer:
     def validate(self, losses: dict[str, float]) -> None:
         if not ranks.is_first():
             return
+        start = time.monotonic()
         rows = evaluate({"model": self.restore}, CropPictures(self.held_out), self.lpips, self.device)
+        self.validation_seconds = time.monotonic() - start
         figures = means(rows)["model"]
         state = self.state
         self.history.append({"stage": state.stage, "epoch": state.epoch, **losses, **figures})
@@ -378,6 +424,7 @@ class Trainer:
         it."""
         if not ranks.is_first():
             return
+        self.state.used = time.monotonic() - self.begun
         state: SavedState = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
@@ -431,6 +478,8 @@ class Trainer:
         before: photos of each stage according to the saved state.
         """
         stage, seen = self.state.stage, self.state.total
+        if self.config.max_hours is not None:  # `keep_time` may have taken photos from them
+            self.stages = dict(before)
         now, then = self.stages[stage], before[stage]
         if now < seen:
             raise UserError(
@@ -484,7 +533,7 @@ class Trainer:
 
 def progress_bar(photos: int, done: int, title: str) -> tqdm:
     hidden = not ranks.is_first()
-    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # the pace is in Meter's report
+    form = "{desc} {percentage:3.0f}%{postfix}"  # of 80 columns, nothing is left for a drawn bar
     return tqdm(total=photos, initial=done, desc=title, bar_format=form, dynamic_ncols=True, disable=hidden)
 
 

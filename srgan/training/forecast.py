@@ -1,0 +1,85 @@
+"""What `--dry-run` tells of a run before it is begun: how long it takes, what it needs, and what speaks against it."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from srgan.device import choose_device
+from srgan.files import write_whole
+from srgan.measure.evaluation import BICUBIC, evaluate, means, show
+from srgan.measure.pairs import CropPictures
+from srgan.photos.cache import cache_root
+from srgan.photos.crops import Crops, Photos
+from srgan.training.config import Config
+from srgan.training.pace import Pace
+from srgan.training.presets import FEW
+from srgan.training.progress import in_words
+from srgan.training.run import names_model
+
+CONTACT, ROW = 40, 8
+"""Crops on the contact sheet, and in a row of it."""
+
+FLAT_DB = 42.0
+"""PSNR of bicubic above which the crops hold hardly any detail; on CelebA's it is 28 dB."""
+
+
+def length(config: Config, pace: Pace, photos: int, held_out: int) -> str:
+    """How long the run takes on this machine."""
+    seconds = pace.seconds(config.stage_epochs(), photos, held_out)
+    speeds = ", ".join(f"{speed:.3g} photos/s in the {stage} stage" for stage, speed in pace.photos_per_second.items())
+    memory = f", {pace.memory_gb:.1f} GB of memory" if math.isfinite(pace.memory_gb) else ""
+    return f"about {in_words(seconds)} on this machine (measured: {speeds}{memory})"
+
+
+def forecast(config: Config, train: Photos, held_out: Crops) -> str:
+    """Bicubic's figures, the disk, the contact sheet, which is written, and warnings; a line each."""
+    folder = config.run_folder()
+    figures = means(evaluate(BICUBIC, CropPictures(held_out), None, choose_device(config.device)))["bicubic"]
+    sheet = folder / "contact.png"
+    save_contact(config, train, sheet)
+    lines = [
+        f"bicubic on the held-out ones: {show(figures)}",
+        f"disk: {free_gb(cache_root()):.0f} GB free for the cache, {free_gb(folder):.0f} GB for the run folder",
+        f"the first crops as they are trained on: {sheet}",
+    ]
+    return "\n".join(lines + warnings(config, len(train), figures["psnr_y"]))
+
+
+def warnings(config: Config, photos: int, bicubic: float) -> list[str]:
+    """Why the result cannot be good, a sentence each. bicubic: its PSNR-Y on the held-out photos, in dB."""
+    found = []
+    if photos < FEW and not names_model(config.init):
+        found.append(
+            f"Warning: {photos} photos are too few to learn from random weights, so that the result will be blurred "
+            "and will look like these photos alone: start from a model with --init."
+        )
+    if bicubic > FLAT_DB:
+        found.append(
+            f"Warning: bicubic alone reaches {bicubic:.1f} dB, so that these crops hold hardly any detail to learn: "
+            "look at contact.png, and at --crop-at and --reduce."
+        )
+    return found
+
+
+def save_contact(config: Config, train: Photos, path: Path) -> None:
+    """The first crops of the first epoch, side by side."""
+    count = min(CONTACT, len(train))
+    crops = torch.cat(list(train.batches(config.seed, 0, 0, count, count)))
+    side, rows = crops.shape[-1], -(-len(crops) // ROW)
+    sheet = np.full((rows * (side + 4), ROW * (side + 4), 3), 255, np.uint8)
+    for number, crop in enumerate(crops.cpu().numpy()):
+        top, left = (place * (side + 4) for place in divmod(number, ROW))
+        sheet[top : top + side, left : left + side] = crop.transpose(1, 2, 0)
+    write_whole(path, lambda partial: Image.fromarray(sheet).save(partial))
+
+
+def free_gb(folder: Path) -> float:
+    """Where a folder is or will be."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free / 1e9

@@ -1,0 +1,69 @@
+"""Presets of a run's length, and the model that a run on few photos starts from."""
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from srgan.model_folder import read_config
+from srgan.shipped import WEIGHTS
+from srgan.training.config import NETWORK, Config, flag
+
+FEW = 200
+"""With fewer photos than so many, a run starts from a model that ships."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much a run sees, and the hours after which it ends in any case."""
+
+    help: str
+    photos: dict[str, int]
+    """that each stage sees; what the device does not manage within the hours is left out of both alike"""
+    settings: dict[str, Any] = field(default_factory=dict)
+    from_shipped: bool = False
+    """start from a model that ships, however many photos there are"""
+
+
+PRESETS = {
+    "quick": Preset(
+        "at most 15 minutes, from a model that ships",
+        {"fidelity": 0, "detail": 8_000},
+        {"max_hours": 0.25, "fidelity_epochs": 0.0, "batch_size": 4, "lr": 5e-5, "save_minutes": 5.0},
+        from_shipped=True,
+    ),
+    "standard": Preset("at most 8 hours", {"fidelity": 45_000, "detail": 40_000}, {"max_hours": 8.0, "batch_size": 8}),
+    "best": Preset("at most 3 days", {"fidelity": 300_000, "detail": 300_000}, {"max_hours": 72.0}),
+}
+
+
+def sized(config: Config, preset: Preset, given: Collection[str], photos: int) -> Config:
+    """The settings with as many epochs of `photos` as the preset asks for, where none are given."""
+    counts = {"epochs": preset.photos["detail"] / photos, "fidelity_epochs": preset.photos["fidelity"] / photos}
+    wanted = {name: float(f"{count:.4g}") for name, count in counts.items() if name not in given}
+    return dataclasses.replace(config, **wanted)
+
+
+def settle_init(config: Config, photos: int, given: Collection[str], always: bool = False) -> tuple[Config, str]:
+    """The settings with what `--init auto` comes to, and a sentence that says it, or "".
+
+    photos: to train on and held out; given: names of the settings that the user has set; always: start from a model
+    that ships with any number of photos.
+    """
+    if config.init != "auto":
+        return (dataclasses.replace(config, init="") if config.init == "none" else config), ""
+    random = dataclasses.replace(config, init="")
+    if config.recipe == "classic" or (photos >= FEW and not always):
+        return random, ""
+    name = "worn" if config.degrade != "clean" else "photos" if config.crop_at == "random" else "celeba-faces"
+    found = read_config(WEIGHTS / name / "config.json")
+    asked = [flag(part) for part in NETWORK if part in given and getattr(found, part) != getattr(config, part)]
+    if asked:
+        return random, f"{photos} photos are few, and no model that ships has this {' and '.join(asked)} to start from."
+    network = {part: getattr(found, part) for part in NETWORK}
+    why = f"{photos} photos are few" if photos < FEW else "the preset is quick"
+    sentence = f"Training starts from weights/{name}, since {why} (--init none: from random weights)."
+    terms = found.training.get("data", {}).get("terms", "")
+    license = config.license or str(found.training.get("settings", {}).get("license", ""))
+    config = dataclasses.replace(config, init=str(WEIGHTS / name), license=license, **network)
+    return config, f"{sentence} {terms}".strip()
