@@ -97,13 +97,15 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
         if not own["resume"]:
             config = started(config, len(train) + len(held_out), chosen, given)
             config = sized(config, PRESETS[chosen], given, len(train)) if chosen else config
+        if own["dry_run"]:
+            ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
+        if not own["resume"]:
             pace = measured(config, train, held_out, bool(own["dry_run"]))
             config = within_hours(config, pace, len(train), len(held_out)) if pace else config
         print(plan(config, train, held_out))
         if pace:
             print(length(config, pace, len(train), len(held_out)))
         if own["dry_run"]:
-            ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
             ranks.from_first(lambda: print(forecast(config, train, held_out)))
             return 0
         run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
