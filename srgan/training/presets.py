@@ -55,7 +55,8 @@ def settle_init(config: Config, photos: int, given: Collection[str], always: boo
     random = dataclasses.replace(config, init="")
     if config.recipe == "classic" or (photos >= FEW and not always):
         return random, ""
-    name = "worn" if config.degrade != "clean" else "photos" if config.crop_at == "random" else "celeba-faces"
+    clean_faces = config.degrade == "clean" and config.crop_at != "random"
+    name = "celeba-faces" if clean_faces else "photos"
     found = read_config(WEIGHTS / name / "config.json")
     asked = [flag(part) for part in NETWORK if part in given and getattr(found, part) != getattr(config, part)]
     if asked:

@@ -83,7 +83,7 @@ def test_few_photos_start_from_the_model_that_ships_for_them() -> None:
     assert "celeba-faces" in said and "non-commercial" in said
     assert settle_init(config(), FEW, {})[0].init == "" and settle_init(config(), FEW, {}, always=True)[0].init
     assert Path(settle_init(config(crop_at="random"), 9, {})[0].init).name == "photos"
-    assert Path(settle_init(config(degrade="web"), 9, {})[0].init).name == "worn"
+    assert Path(settle_init(config(degrade="web"), 9, {})[0].init).name == "photos"
     assert settle_init(config(license="mit"), 9, {})[0].license == "mit"
     assert settle_init(config(init="none"), 9, {}) == (config(init=""), "")
     assert settle_init(config(recipe="classic", init="auto"), 9, {})[0].init == ""
