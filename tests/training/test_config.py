@@ -34,7 +34,8 @@ def test_every_setting_is_on_the_command_line_with_a_help_text() -> None:
 
 def test_every_setting_arrives_from_the_command_line() -> None:
     values = {
-        "data": "d", "photos_per_epoch": None, "workers": 2, "out": "o", "init": "m", "max_hours": 2.5, "recipe": "classic",
+        "data": "d", "photos_per_epoch": None, "workers": 2, "out": "o", "init": "m",
+        "max_hours": 2.5, "recipe": "classic",
         "epochs": 7, "fidelity_epochs": 3, "batch_size": 5,
         "seed": 11, "held_out": 4, "held_out_by": "name",
         "crop": 64, "crop_at": "random", "reduce": 3.5, "blocks": 2, "channels": 24,
