@@ -1,1 +1,1 @@
-"""What is trained on: folders, zips, windows of large photos, streams."""
+"""Training photos: folders, zips, windows of large photos, streams."""

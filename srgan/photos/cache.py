@@ -1,4 +1,4 @@
-"""Photos decoded once into a memory-mapped file, of which those longest unused make room for new ones."""
+"""Keeps decoded photos in memory-mapped files. Entries that were not used for longest make room for new ones."""
 
 import hashlib
 import json
@@ -25,14 +25,15 @@ INDEX, PIXELS = "index.json", "photos.bin"
 
 
 def cache_root() -> Path:
-    """$SRGAN_CACHE, else srgan/ in the user's cache folder."""
+    """$SRGAN_CACHE, or srgan/ in the user's cache folder."""
     return Path(
         os.environ.get("SRGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srgan"
     )
 
 
 def cache_limit() -> float:
-    """Bytes that the cache may take: $SRGAN_CACHE_GB, else 50 GB. Raises UserError where that is no number above 0."""
+    """Size limit of the cache in bytes: $SRGAN_CACHE_GB, by default 50 GB. Raises UserError if that is no number
+    above 0."""
     given = os.environ.get("SRGAN_CACHE_GB") or "50"
     try:
         limit = float(given) * 1e9
@@ -58,12 +59,12 @@ class Readable(Protocol):
 
 
 def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, Any]]:
-    """What is cut out of photos as the cache holds it, in which it is put where it is not there.
+    """Returns what is cut out of photos, from the cache; cuts and stores it first if it is not there.
 
-    Gives the pixels, uint8, one crop behind the other, and the index: "names", "sizes" ([height, width]) and "looks"
-    (hexadecimal) of the crops, "photos" (the number of those that gave any), "skipped" (name: why), "left_out"
-    (reason: number) and "small" (sides of what is too small). The cache is keyed by the photos' paths, sizes and times,
-    so a changed folder is read anew. Raises UserError where the cache cannot be written.
+    Returns the pixels, uint8, one crop after the other, and the index: "names", "sizes" ([height, width]) and "looks"
+    (hexadecimal) of the crops, "photos" (the number of photos that gave any), "skipped" (name: reason), "left_out"
+    (reason: number) and "small" (sides of what is too small). The key of an entry contains the photos' paths, sizes and
+    times, so a changed folder is read again. Raises UserError if the cache cannot be written.
     """
     key = hashlib.sha256(f"4 {cutting}\0".encode() + os.fsencode(photos.place) + photos.stamp)
     place = cache_root() / key.hexdigest()[:24]
@@ -88,7 +89,7 @@ def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, An
 
 
 def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """What an entry of the cache holds, which counts as used now; None where it is not there or not whole."""
+    """Reads an entry of the cache, which then counts as used now. Returns None if it is missing or incomplete."""
     try:
         index = json.loads((place / INDEX).read_text(encoding="utf-8"))
         pixels = np.memmap(place / PIXELS, np.uint8, "r") if index["names"] else np.empty(0, np.uint8)
@@ -102,7 +103,7 @@ def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
 
 
 def write_entry(place: Path, photos: Readable, cutting: Cutting) -> None:
-    """Decodes the photos into an entry, in place of what was left of it. An interruption leaves nothing."""
+    """Decodes the photos into an entry, replacing an incomplete one. An interruption leaves nothing."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     try:
@@ -114,7 +115,7 @@ def write_entry(place: Path, photos: Readable, cutting: Cutting) -> None:
 
 
 def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> dict[str, Any]:
-    """The pixels of all that can be used go into the file; gives the index."""
+    """Writes the pixels of all usable photos to the file. Returns the index."""
     names, sizes, looks, skipped, small = [], [], [], {}, []
     left_out, used = Counter[str](), 0
     with path.open("wb") as file:
@@ -137,15 +138,16 @@ def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> dict[str, 
 
 
 def numbered_name(name: str, number: int) -> str:
-    """Of a photo's crop of that number: the first has the photo's name, the next are a-face2.jpg, a-face3.jpg, ..."""
+    """The name of a photo's crop by its number: the first has the photo's name, the next are a-face2.jpg,
+    a-face3.jpg, ..."""
     path = Path(name)
     return str(path.with_name(f"{path.stem}-face{number + 1}{path.suffix}")) if number else name
 
 
 def make_room(kept: Path, limit: float) -> None:
-    """Deletes what was longest unused beside the entry `kept`, until the cache holds `limit` bytes at most.
+    """Deletes the entries that were not used for longest, except `kept`, until the cache holds at most `limit` bytes.
 
-    What a killed process has left unfinished goes too. A process that has an entry open keeps what it has.
+    Unfinished entries of killed processes are deleted too. A process that has an entry open keeps its content.
     """
     others = [path for path in kept.parent.iterdir() if re.fullmatch("[0-9a-f]{24}", path.name) and path != kept]
     sizes = {path: size_of(path) for path in others}
@@ -159,7 +161,7 @@ def make_room(kept: Path, limit: float) -> None:
 
 
 def size_of(entry: Path) -> int:
-    """Bytes; 0 of one that another process has deleted meanwhile."""
+    """Size of an entry in bytes; 0 if another process has deleted it meanwhile."""
     try:
         return sum(path.stat().st_size for path in entry.iterdir())
     except FileNotFoundError:
@@ -167,7 +169,7 @@ def size_of(entry: Path) -> int:
 
 
 def last_used(entry: Path) -> float:
-    """Seconds; 0 of one that is not finished."""
+    """Time of the last use in seconds; 0 for an unfinished entry."""
     try:
         return (entry / INDEX).stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How photos are cut where nobody says so: `--crop-at auto` looks at some of them."""
+"""Decides how photos are cut with `--crop-at auto`, by looking at some of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from srgan.photos.faces import EYES, LOOKED_AT, cut_faces, eyes_of
 from srgan.pictures.images import centre_crop
 
 LOOKED_AT_MOST = 32
-"""Photos."""
+"""Number of photos that are examined at most."""
 
 TRAINING_CROP = 128
-"""Pixels a side of the middle in which CelebA's photos have the eyes at EYES."""
+"""Side in pixels of the middle of CelebA's photos in which the eyes lie at EYES."""
 
 IN_PLACE = 0.1
-"""Of the crop's side: so far from EYES at most lie the eyes of aligned photos."""
+"""Largest distance of the eyes from EYES in aligned photos, as a share of the crop's side."""
 
 MOST_ARE = 0.8
-"""Share of the photos that must be aligned for all to be cut in the middle."""
+"""If at least this share of the photos is aligned, all are cut in the middle."""
 
 MANY_ARE = 0.25
-"""Share of the photos that must show a face which can be cut out."""
+"""If at least this share of the photos shows a usable face, the faces are cut out."""
 
 
 class Sampled(Protocol):
@@ -40,7 +40,7 @@ class Choice:
 
 
 def choose(photos: Sampled, side: int, streamed: bool = False) -> Choice:
-    """How photos are to be cut to crops of that side. Raises UserError where the face detector is missing."""
+    """Decides how to cut the photos to crops of that side. Raises UserError if the face detector is missing."""
     seen = aligned = showing = 0
     for photo in photos.sample(LOOKED_AT_MOST):
         in_middle = any(shows_aligned(photo, middle) for middle in (side, TRAINING_CROP))
@@ -56,7 +56,7 @@ def choose(photos: Sampled, side: int, streamed: bool = False) -> Choice:
 
 
 def shows_aligned(photo: Image.Image, side: int) -> bool:
-    """Whether the middle of a photo frames a face as the training crops do."""
+    """Whether the middle of a photo frames a face like the training crops."""
     if min(photo.size) < side:
         return False
     middle = centre_crop(photo, side, side)

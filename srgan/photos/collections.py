@@ -20,7 +20,7 @@ from srgan.photos.finding import among, find_photos, tell
 from srgan.photos.pieces import LeftOut, Pieces
 
 READING = b"colours in sRGB"
-"""Part of a cache's key: it changes when files come to be read as other pixels."""
+"""Part of a cache's key. It changes if files are decoded to other pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Collection:
     stamp: bytes
     """changes with the name, size or time of any of them"""
     read: Callable[[str], Image.Image | LeftOut]
-    """name -> as `open_photo` has it; from any thread"""
+    """maps a name to the result of `open_photo`; for any thread"""
 
     def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]:
-        """Each photo's name with what is cut out of it, in order."""
+        """Yields each photo's name with what is cut out of it, in order."""
         return cut_all(((name, partial(self.read, name)) for name in self.names), cutting, len(self.names))
 
     def sample(self, most: int) -> Iterator[Image.Image]:
-        """Up to so many of the photos that can be read, evenly spread by name."""
+        """Returns up to so many readable photos, evenly spread over the names."""
         for number in range(min(most, len(self.names))):
             photo = self.read(self.names[number * len(self.names) // min(most, len(self.names))])
             if isinstance(photo, Image.Image):
@@ -49,7 +49,7 @@ class Collection:
 
 
 def open_collection(data: str | Path) -> Collection:
-    """The photos of a folder or a zip. Raises UserError where it is not there or holds none."""
+    """Opens a folder or a zip. Raises UserError if it is missing or holds no photos."""
     path = Path(data).resolve()
     return zip_collection(path) if path.is_file() and path.suffix.lower() == ".zip" else folder_collection(path)
 
@@ -67,7 +67,7 @@ def folder_collection(folder: Path) -> Collection:
 
 
 def zip_collection(path: Path) -> Collection:
-    """The pictures in a zip, which is read where it lies. Raises UserError when it is not one, or holds none."""
+    """Opens the pictures in a zip without unpacking it. Raises UserError if it is no zip or holds none."""
     try:
         archive, status = zipfile.ZipFile(path), path.stat()
     except (OSError, zipfile.BadZipFile) as error:
@@ -87,9 +87,9 @@ def zip_collection(path: Path) -> Collection:
 
 
 def read_crop(path: str | Path, side: int, data: bytes | None = None) -> np.ndarray | str:
-    """The middle of a photo, uint8 [3, side, side], or the reason why it has none.
+    """Cuts the middle out of a photo, uint8 [3, side, side], or returns the reason why that is impossible.
 
-    data: the file's bytes, where they are at hand; `path` then only names it.
+    data: the file's bytes, if they are already read; `path` then only names it.
     """
     photo = open_photo(path, data)
     if isinstance(photo, LeftOut):
@@ -102,9 +102,9 @@ Reader = Callable[[], "Image.Image | LeftOut"]
 
 
 def cut_all(photos: Iterable[tuple[str, Reader]], cutting: Cutting, total: int | None) -> Iterator[tuple[str, Pieces]]:
-    """Each photo's name with what is cut out of it, in order; they are read and cut in threads.
+    """Yields each photo's name with what is cut out of it, in order. Photos are read and cut in threads.
 
-    total: the number of photos, where it is known.
+    total: the number of photos, if it is known.
     """
 
     def work(photo: tuple[str, Reader]) -> Pieces:

@@ -1,4 +1,4 @@
-"""Square crops of a collection of photos: what a run trains on, and what it holds out."""
+"""Square crops of a collection of photos, for training and for testing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,37 +20,37 @@ from srgan.photos.finding import say
 from srgan.photos.held_out import hold_out
 
 LEAST_CROP = 32
-"""Pixels a side: smaller ones are not trained on."""
+"""Smallest side in pixels of a training crop."""
 
 
 class Photos(Protocol):
-    """What a run trains on: `Crops`, `Windows`, or a stream."""
+    """The photos of a training run: `Crops`, `Windows`, or a stream."""
 
     @property
     def identity(self) -> list[str]:
-        """What differs between photos with which the same run must not be resumed."""
+        """The names or properties that must stay the same when a run is resumed."""
         ...
 
     def __len__(self) -> int:
-        """Photos in an epoch."""
+        """Number of photos in an epoch."""
         ...
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+        """Yields the photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
-        To one rank of several, its share of each `size`.
+        Each rank gets its share of each `size`.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted while a collection was cut."""
+    """The counts of a cut collection."""
 
     photos: int = 0
     """that gave anything"""
     left_out: dict[str, int] = field(default_factory=dict)
-    """how many photos, or faces in them, for each reason"""
+    """number of photos, or of faces in them, for each reason"""
     small: list[int] = field(default_factory=list)
     """the largest crop, in pixels, that each of those which are too small would give"""
 
@@ -81,7 +81,7 @@ class Crops:
     looks: np.ndarray | None = None
     """uint8 [N, 32], of `look`; where they are known"""
     rows: np.ndarray | None = None
-    """where among the pixels each crop is, where these hold others too"""
+    """the place of each crop among the pixels, if these hold others too"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,7 +91,8 @@ class Crops:
         return self.names
 
     def on(self, device: torch.device, free: int) -> "Crops":
-        """The same crops on the device, where they take at most half of the `free` bytes there; else as they are."""
+        """Copies the crops to the device if they take at most half of its `free` bytes; otherwise returns them
+        unchanged."""
         if isinstance(self.pixels, Tensor) or self.pixels.nbytes > free // 2:
             return self
         pixels = torch.empty(self.pixels.shape, dtype=torch.uint8, device=device)
@@ -100,16 +101,16 @@ class Crops:
         return replace(self, pixels=pixels)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """uint8 [len(indices), 3, side, side], on a GPU if the crops are there."""
+        """Returns uint8 [len(indices), 3, side, side], on a GPU if the crops are there."""
         chosen = np.asarray(indices) if self.rows is None else self.rows[np.asarray(indices)]
         if isinstance(self.pixels, Tensor):
             return self.pixels[send(torch.from_numpy(chosen), self.pixels.device)]
         return torch.from_numpy(self.pixels[chosen])
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+        """Yields the photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
-        To one rank of several, its share of each `size`.
+        Each rank gets its share of each `size`.
         """
         order = shuffled(len(self), seed, epoch)[:stop]
         for first in range(start, stop, size):
@@ -117,9 +118,9 @@ class Crops:
             yield self.batch(indices[ranks.share(len(indices)).part])
 
     def split(self, held_out: int | None, by_look: bool = False) -> tuple["Crops", "Crops"]:
-        """(to train on, held out: the last by name, as many as `held_out_count` says).
+        """Returns the crops to train on and the held-out ones: the last by name, as many as `held_out_count` says.
 
-        by_look: photos that look alike stay on one side, so other ones or fewer may be held out.
+        by_look: photos that look alike stay on one side, so other photos, or fewer, may be held out.
         """
         held = positions_held_out(len(self), held_out, self.looks if by_look else None)
         rest = np.delete(np.arange(len(self)), held)
@@ -130,12 +131,12 @@ class Crops:
         return first, Crops(self.batch(held).numpy(), [self.names[index] for index in held], {})
 
     def last(self, count: int) -> "Crops":
-        """The last `count` by name, or all where there are fewer; which photos were skipped is said of the whole."""
+        """The last `count` crops by name, or all if there are fewer. Skipped photos are reported only for the whole."""
         return Crops(self.pixels[-count:], self.names[-count:], {})
 
 
 def held_out_count(given: int | None, photos: int) -> int:
-    """5 % and at most 500 where no number is given."""
+    """The given number, or 5 % of the photos and at most 500."""
     return given if given is not None else min(500, max(1, photos // 20))
 
 
@@ -151,7 +152,7 @@ def count_to_hold_out(given: int | None, photos: int) -> int:
 
 
 def positions_held_out(photos: int, given: int | None, looks: np.ndarray | None) -> list[int]:
-    """Of the photos by name, those that are held out. Raises UserError where nothing would be left to train on."""
+    """Positions, in the order of names, of the held-out photos. Raises UserError if none would be left to train on."""
     count = count_to_hold_out(given, photos)
     held = hold_out(looks, count) if looks is not None else []
     if looks is not None and not held:
@@ -163,16 +164,16 @@ def positions_held_out(photos: int, given: int | None, looks: np.ndarray | None)
 
 
 def load_crops(data: str | Path, side: int, faces: bool = False) -> Crops:
-    """The crops of a folder or a zip, from the cache where they are there: [N, 3, side, side], 3 bytes a pixel.
+    """Loads the crops of a folder or a zip through the cache: [N, 3, side, side], 3 bytes per pixel.
 
-    faces: each face, framed as the training crops frame theirs, instead of the middle of each photo. What cannot be
-    used is skipped and named. Raises UserError where nothing is left.
+    faces: cut out each face, framed like the training crops, instead of the middle of each photo. Unusable photos are
+    skipped and named. Raises UserError if nothing is left.
     """
     return cached_crops(open_collection(data), data, side, faces)
 
 
 def cached_crops(photos: Readable, data: str | Path, side: int, faces: bool) -> Crops:
-    """The same of any photos that the cache can hold; `data` is their name in messages."""
+    """Loads the crops of any photos that the cache can hold; `data` is their name in messages."""
     pixels, index = cached(photos, Cutting("faces" if faces else "centre", side))
     tally = Tally(index["photos"], index["left_out"], index["small"])
     require_photos(data, index["names"], index["skipped"], tally, side)
@@ -180,12 +181,12 @@ def cached_crops(photos: Readable, data: str | Path, side: int, faces: bool) -> 
 
 
 def read_looks(looks: Sequence[str]) -> np.ndarray:
-    """uint8 [N, 32], of their hexadecimal form in the cache's index."""
+    """Decodes looks from the hexadecimal form in the cache's index: uint8 [N, 32]."""
     return np.frombuffer(bytes.fromhex("".join(looks)), np.uint8).reshape(len(looks), -1)
 
 
 def require_photos(data: str | Path, names: Sequence[str], skipped: dict[str, str], tally: Tally, side: int) -> None:
-    """Raises UserError where no photo is left, with the reasons."""
+    """Raises UserError, with the reasons, if no photo is left."""
     if not names:
         raise UserError(
             f"none of the {len(skipped)} photos in {data} can be used: {first_reasons(skipped)}"
@@ -199,5 +200,5 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the photos in an epoch: a function of (seed, epoch) alone, so that a resumed run has it too."""
+    """The order of the photos in an epoch. It depends only on seed and epoch, so a resumed run has the same order."""
     return np.random.default_rng((seed, epoch)).permutation(count)

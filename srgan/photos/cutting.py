@@ -1,4 +1,4 @@
-"""What is cut out of each photo before it is trained on: its middle, all of it, or its faces."""
+"""Cuts photos for training: the middle, the whole photo, or its faces."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from srgan.photos.pieces import LeftOut, Pieces
 from srgan.pictures.images import centre_crop, open_rgb, to_tensor
 
 WINDOWS = 4
-"""A photo is never reduced until it is sharp so far that less than so many crops fit side by side."""
+"""A photo is not reduced so far, to make it sharp, that fewer than this many crops fit side by side."""
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """How photos are cut; a part of the cache's key."""
+    """The way in which photos are cut. It is part of the cache's key."""
 
     kind: Literal["centre", "whole", "sharp", "faces"]
     """centre: the middle; whole: all of the photo; sharp: all of it, reduced until it is sharp; faces: each face"""
@@ -26,7 +26,7 @@ class Cutting:
     """pixels of the crop, to which all but `whole` go"""
 
     def cut(self, picture: Image.Image) -> Pieces:
-        """What an RGB picture gives. Raises UserError where the face detector is missing."""
+        """Cuts an RGB picture. Raises UserError if the face detector is missing."""
         if self.kind == "faces":
             return cut_faces(picture, self.side)
         if min(picture.size) < self.side:
@@ -44,7 +44,10 @@ def too_small(width: int, height: int, side: int) -> str:
 
 
 def open_photo(path: str | Path, data: bytes | None = None) -> Image.Image | LeftOut:
-    """The RGB picture in a file, or why there is none; `data` are the file's bytes where they are at hand."""
+    """Opens the RGB picture in a file, or returns the reason why that is impossible.
+
+    data: the file's bytes, if they are already read.
+    """
     try:
         return open_rgb(path, data)
     except UserError as error:

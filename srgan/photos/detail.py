@@ -1,26 +1,27 @@
-"""How sharp a picture is: a measure of its finest detail, and how far a photo can be reduced before it loses any."""
+"""Measures the finest detail of a picture, and how far a photo can be reduced before it loses any."""
 
 import numpy as np
 from PIL import Image
 
 TILE = 64
-"""Pixels a side of the parts that are measured."""
+"""Side in pixels of the parts that are measured."""
 
 FINE, COARSE = (0.25, 0.5), (0.0625, 0.125)
 """Bands in cycles a pixel: the octave that a picture of half the size cannot hold, and the one two octaves below."""
 
 LARGEST_SHARE = 0.25
-"""Of the parts: those with the strongest contours, by which the whole is judged. Most photos are blurred in places."""
+"""Share of the parts, those with the strongest contours, that decide on the whole. Most photos are blurred in
+places."""
 
 MOST_TILES = 400
-"""In a row or column of them every second, third, ... is left out of a larger photo."""
+"""About the largest number of parts that are measured. In larger photos they lie further apart."""
 
 SHARP = 0.3
 """The detail of a sharp photo: nine in ten of a mixed collection have more. Once enlarged by bicubic, two times, three
 or four, they are below it (medians) until they are reduced by 1.4 to 2, 2.8 and 2.8."""
 
 REDUCTIONS = (1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0)
-"""Factors that are tried on a photo."""
+"""The factors that are tried on a photo."""
 
 
 def detail(picture: Image.Image) -> float:
@@ -41,15 +42,15 @@ def detail(picture: Image.Image) -> float:
 
 
 def band(side: int, low: float, high: float) -> np.ndarray:
-    """Which values of a real spectrum [side, side // 2 + 1] lie in a band of cycles a pixel."""
+    """Selects the values of a real spectrum [side, side // 2 + 1] in a band, given in cycles per pixel."""
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     return (radius >= low) & (radius < high)
 
 
 def reduced_to_sharp(picture: Image.Image, least: int) -> Image.Image:
-    """The photo reduced until it is sharp, as far as its shorter side keeps `least` pixels.
+    """Reduces a photo until it is sharp, as long as its shorter side keeps `least` pixels.
 
-    What is sharp is given back as it is, and what never gets so, as large.
+    A sharp photo is returned unchanged, and so is one that does not become sharp.
     """
     for factor in REDUCTIONS:
         width, height = (round(extent / factor) for extent in picture.size)

@@ -1,4 +1,4 @@
-"""Faces cut out of photos as the training crops frame theirs: upright, the eyes at the same places in each."""
+"""Cuts faces out of photos like the training crops: upright, with the eyes at the same places in each."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ EYES = (0.342, 0.52), (0.658, 0.52)
 of CelebA's photos, as the detector finds them, made level and even."""
 
 LEAST_DETAIL = 0.05
-"""Of a crop, as `detail` measures it: with less a face is blurred. Of 150 CelebA crops the least has 0.09."""
+"""A crop with less detail, as `detail` measures it, is blurred. The least of 150 CelebA crops is 0.09."""
 
 MOST_OUTSIDE = 0.08
-"""Of a crop's side: a face whose frame sticks out of its photo further is cut off. Up to there, the photo's last pixels
-are repeated."""
+"""A face is cut off if its frame extends further beyond its photo, as a share of the crop's side. Up to this limit
+the photo's last pixels are repeated."""
 
 LEAST_EYES = 0.2
 """Distance of the eyes over the height of the face. Of one that looks to the side it is less, and its frame would show
@@ -29,7 +29,7 @@ LOOKS, LOOKED_AT, AROUND = 3, 320, 2.0
 many times its frame: eyes are found best there, and the detector reads a tilt as too small."""
 
 CLOSE = 0.01
-"""Of the frame's side: an eye that has moved less is found."""
+"""An eye that has moved less, as a share of the frame's side, is found."""
 
 NO_FACE = "without a face"
 
@@ -52,18 +52,18 @@ class Frame:
         return self.corner + point * self.edge
 
     def outside(self, size: tuple[int, int]) -> float:
-        """How far the furthest corner lies outside a picture of that size, of the frame's side."""
+        """Distance of the furthest corner outside a picture of that size, as a share of the frame's side."""
         corners = [self.at(point) for point in (0, 1, 1j, 1 + 1j)]
         beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in corners]
         return max(0.0, *beyond) / self.side
 
     def grown(self, factor: float) -> "Frame":
-        """The square so many times larger around the same middle."""
+        """The square enlarged around its middle."""
         return Frame(self.at((1 - factor) * (0.5 + 0.5j)), self.edge * factor)
 
 
 def frame_of(eyes: tuple[complex, complex]) -> Frame:
-    """The frame that has these two points of a photo at EYES."""
+    """The frame in which these two points of a photo lie at EYES."""
     first, second = (complex(*place) for place in EYES)
     edge = (eyes[1] - eyes[0]) / (second - first)
     return Frame(eyes[0] - first * edge, edge)
@@ -74,9 +74,9 @@ def eyes_of(face: np.ndarray) -> tuple[complex, complex]:
 
 
 def cut_faces(photo: Image.Image, side: int) -> Pieces:
-    """The faces of an RGB picture in crops of that side, from left to right, and those left out.
+    """Cuts the faces out of an RGB picture, from left to right; also returns those left out.
 
-    They are reduced to the crop, and none is enlarged. Raises UserError where the detector is missing.
+    Faces are reduced to the crop's side, and none is enlarged. Raises UserError if the detector is missing.
     """
     found = Pieces()
     faces = sorted(faces_in(photo), key=lambda face: face[0])
@@ -93,7 +93,7 @@ def cut_faces(photo: Image.Image, side: int) -> Pieces:
 
 
 def cut_face(photo: Image.Image, face: np.ndarray, side: int) -> np.ndarray | LeftOut:
-    """The crop of a face that the detector has found, uint8 [3, side, side], or why there is none."""
+    """Cuts out a face that the detector has found, uint8 [3, side, side], or returns the reason why it is left out."""
     rough = frame_of(eyes_of(face))
     if rough.side < 0.8 * side:  # looking again would not make it so much larger
         return too_small(rough, side)
@@ -119,7 +119,7 @@ def too_small(frame: Frame, side: int) -> LeftOut:
 
 
 def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, float]:
-    """The frame by the eyes as they are found in an upright picture of the face; and the face's height in pixels."""
+    """Finds the eyes again in an upright picture of the face. Returns the frame and the face's height in pixels."""
     for _ in range(LOOKS):
         around = frame.grown(AROUND)
         faces = list(detect(cut(photo, around, LOOKED_AT, quick=True), LOOKED_AT))
@@ -141,9 +141,9 @@ def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, 
 
 
 def cut(photo: Image.Image, frame: Frame, side: int, quick: bool = False) -> Image.Image:
-    """What a frame shows, brought to `side` pixels: turned at the photo's own resolution, then reduced by the bicubic.
+    """Cuts out a frame at `side` pixels: it is turned at the photo's own resolution, then reduced by the bicubic.
 
-    The photo's last pixels are repeated outside of it. quick: reduced by means of whole pixels before it is turned.
+    Outside of the photo its last pixels are repeated. quick: reduce by means of whole pixels before turning.
     """
     corners = [frame.at(point) for point in (0, 1, 1j, 1 + 1j)]
     left, top = (int(min(values)) - 4 for values in zip(*((z.real, z.imag) for z in corners), strict=True))
@@ -160,7 +160,7 @@ def cut(photo: Image.Image, frame: Frame, side: int, quick: bool = False) -> Ima
 
 
 def with_edges(photo: Image.Image, left: int, top: int, right: int, bottom: int) -> Image.Image:
-    """A part of a photo that may reach beyond it, where its last pixels are repeated."""
+    """Cuts out a part of a photo that may extend beyond it, where its last pixels are repeated."""
     columns = np.arange(left, right).clip(0, photo.width - 1)
     rows = np.arange(top, bottom).clip(0, photo.height - 1)
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)

@@ -1,4 +1,4 @@
-"""Which files of a folder, a zip or a shard are its photos, and what is left out of it."""
+"""Finds the photos in a folder, a zip or a shard, and lists what is left out."""
 
 import stat
 import sys
@@ -18,10 +18,11 @@ SYSTEM_NAMES = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
      "desktop.ini"}
 )  # fmt: skip
-"""What operating systems and network drives put into folders, in lower case; so is all that begins with a dot."""
+"""Names, in lower case, of files that operating systems and network drives create. Names that begin with a dot count
+too."""
 
 NEED_PACKAGES = {**dict.fromkeys((".heic", ".heif", ".hif"), HEIF_PACKAGE), ".jxl": JXL_PACKAGE}
-"""What reads files of these endings."""
+"""The packages that read files with these endings."""
 
 HIDDEN = "hidden or of the system"
 
@@ -30,14 +31,14 @@ SHOWN_KINDS = 6
 
 @dataclass
 class Found:
-    """What a folder holds."""
+    """The content of a folder."""
 
     photos: list[Path] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    """how many of each kind"""
+    """number of files of each kind"""
 
     def take(self, path: Path, mode: int) -> bool:
-        """Counts a file as a photo or by its kind; `mode` is of its status. Gives whether it is a photo."""
+        """Counts a file as a photo or by its kind, and returns whether it is a photo. mode: from the file's status."""
         kind = kind_left_out(path.name) if stat.S_ISREG(mode) else "pipes, devices and the like"
         if kind:
             self.left_out[kind] += 1
@@ -47,9 +48,9 @@ class Found:
 
 
 def find_photos(folder: str | Path) -> list[Path]:
-    """Every picture in the folder and below it, sorted by path; what is left out is said once, on stderr.
+    """Lists every picture in a folder and its subfolders, sorted by path. What is left out is reported once, on stderr.
 
-    Linked folders and pictures are followed, but none is given twice. Raises UserError when there is none.
+    Links to folders and pictures are followed, but no picture is listed twice. Raises UserError if there is none.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -60,7 +61,7 @@ def find_photos(folder: str | Path) -> list[Path]:
 
 
 def tell(place: Path, photos: int, left_out: Counter[str]) -> None:
-    """Says what a place holds beside its photos. Raises UserError where it holds none of these."""
+    """Reports what a place holds beside its photos. Raises UserError if it holds no photos."""
     beside = kinds(left_out)
     if not photos:
         raise UserError(f"{place} holds no photos{f', but {beside}' if beside else ''}.")
@@ -70,13 +71,13 @@ def tell(place: Path, photos: int, left_out: Counter[str]) -> None:
 
 @cache
 def say(sentence: str) -> None:
-    """Once, however often a folder is searched, and by one process."""
+    """Prints a line once, however often a folder is searched, and from one process only."""
     if ranks.is_first():
         tqdm.write(sentence, file=sys.stderr)
 
 
 def kinds(left_out: Counter[str]) -> str:
-    """ "3 .txt, 1 hidden", say; the most frequent first."""
+    """For example "3 .txt, 1 hidden", with the most frequent first."""
     shown = left_out.most_common(SHOWN_KINDS)
     parts = [f"{count} {kind}" for kind, count in shown]
     if rest := left_out.total() - sum(count for _, count in shown):
@@ -85,7 +86,7 @@ def kinds(left_out: Counter[str]) -> str:
 
 
 def search(folder: Path) -> Found:
-    """The photos below a folder, in no order, and what is not one."""
+    """Returns the photos below a folder, in no order, and what else is there."""
     found, seen = Found(), set[tuple[int, int]]()
     folders, links = [folder], list[Path]()
     while folders or links:  # links last: what is there under its own name as well is given by that
@@ -120,7 +121,7 @@ def search(folder: Path) -> Found:
 
 
 def among(names: Iterable[str]) -> tuple[list[str], Counter[str]]:
-    """The pictures among the paths of files in an archive, and how many of each kind are left out."""
+    """Selects the pictures among the paths of files in an archive, and counts what is left out by kind."""
     pictures, left_out = [], Counter[str]()
     for name in names:
         kind = kind_left_out(name)
@@ -132,12 +133,12 @@ def among(names: Iterable[str]) -> tuple[list[str], Counter[str]]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether the path of a file in an archive is one of a picture."""
+    """Whether a file in an archive is a picture, by its path."""
     return not kind_left_out(name)
 
 
 def kind_left_out(name: str) -> str:
-    """What a file is that is no photo, by its path: ".txt", say. "" for a photo."""
+    """The kind of a file that is no photo, by its path, such as ".txt"; "" for a photo."""
     path = PurePosixPath(name)
     if any(map(is_of_the_system, path.parts)):
         return HIDDEN

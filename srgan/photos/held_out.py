@@ -1,19 +1,19 @@
-"""Which photos are held out: the last by name, and none that looks like a photo which is trained on."""
+"""Chooses the photos that are held out: the last by name, and none that looks like a photo used for training."""
 
 import numpy as np
 
 from srgan.photos.pieces import ALIKE
 
 NEXT_TO = 8
-"""A burst's photos lie at most so many places from each other in the order of names."""
+"""Photos of a burst are at most this far apart in the order of names."""
 
 
 def hold_out(looks: np.ndarray, count: int) -> list[int]:
-    """Positions of up to `count` photos, sorted: the last ones, without those that look like others they would be
-    parted from. [] where every photo looks like too many others.
+    """Returns the positions of up to `count` photos, sorted: the last ones, except those that look like photos which
+    stay.
 
-    looks: uint8 [N, 32], of `look`. Photos that look alike, or are alike to a third one, form a group; a group is held
-    out as a whole or not at all.
+    Returns [] if every photo looks like too many others. looks: uint8 [N, 32], from `look`. Photos that look alike,
+    directly or through others, form a group; a group is held out as a whole or not at all.
     """
     signs = np.unpackbits(looks, axis=1).astype(np.float32) * 2 - 1
     settled = np.zeros(len(looks), bool)
@@ -31,7 +31,7 @@ def hold_out(looks: np.ndarray, count: int) -> list[int]:
 
 
 def group_of(signs: np.ndarray, first: int) -> list[int]:
-    """All that look like the first, or like one that does, and so on. signs: -1 or 1 for each bit, [N, bits]."""
+    """All photos that look like the first one, directly or through others. signs: -1 or 1 for each bit, [N, bits]."""
     found, waiting = {first}, [first]
     while waiting:
         differing = (1 - signs @ signs[waiting.pop()] / signs.shape[1]) / 2
@@ -42,7 +42,7 @@ def group_of(signs: np.ndarray, first: int) -> list[int]:
 
 
 def near_duplicates(looks: np.ndarray) -> int:
-    """How many photos look like one shortly before them in the order of names."""
+    """Number of photos that look like one shortly before them in the order of names."""
     alike = np.zeros(len(looks), bool)
     for distance in range(1, min(NEXT_TO, len(looks) - 1) + 1):
         differing = np.unpackbits(np.bitwise_xor(looks[distance:], looks[:-distance]), axis=1).mean(1)

@@ -1,22 +1,22 @@
-"""What a collection of photos is called, and whether it is streamed."""
+"""Names of collections of photos, and which of them are streamed."""
 
 import re
 from pathlib import Path
 
 
 def is_stream(data: str) -> bool:
-    """Whether `--data` is read from the beginning on, every epoch anew, instead of decoded once into a cache."""
+    """Whether `--data` is read from its beginning in every epoch, instead of decoded once into a cache."""
     return data.startswith("hf://") or data.endswith(".tar")
 
 
 def hub_dataset(data: str) -> str:
-    """USER/NAME of hf://USER/NAME or hf://USER/NAME@REVISION, "" of anything else."""
+    """USER/NAME for hf://USER/NAME or hf://USER/NAME@REVISION; "" for anything else."""
     found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(@.+)?", data)
     return found[1] if found else ""
 
 
 def data_name(data: str) -> str:
-    """What a run on these photos is called: by their folder, zip, shards (without numbers) or data set."""
+    """The name of a run on these photos: that of their folder, zip, shards (without numbers) or data set."""
     if hub_dataset(data):
         return hub_dataset(data).partition("/")[2]
     path = Path(data).resolve()

@@ -1,4 +1,4 @@
-"""What a photo gives to train on, and how two of these are told to show the same."""
+"""Pieces of photos for training, and a measure of whether two of them show the same."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 LOOK_SIDE = 16
-"""A look compares so many neighbouring means in each of so many rows."""
+"""A look compares this many neighbouring means in each of as many rows."""
 
 ALIKE = 0.15
 """Share of the comparisons in which looks of one scene differ at most. Two CelebA crops differ less in one of a million
@@ -15,10 +15,10 @@ pairs, a portrait and a copy that was shifted, turned, made brighter and noisy i
 
 
 class LeftOut(NamedTuple):
-    """Of a photo, or a face in one, that is not trained on."""
+    """A photo, or a face in one, that is not used for training."""
 
     reason: str
-    """by which they are counted: "too small", say"""
+    """the word by which they are counted, such as "too small" """
     words: str
     """a sentence's end behind the photo's name"""
     side: int = 0
@@ -27,7 +27,7 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Pieces:
-    """What a photo gives."""
+    """The pieces of a photo."""
 
     crops: list[np.ndarray] = field(default_factory=list)
     """uint8 [3, H, W] each"""

@@ -1,4 +1,4 @@
-"""Photos read one after another, from tar shards or a data set of the Hub: any number of them in bounded memory."""
+"""Streams photos from tar shards or a data set of the Hub, any number of them in limited memory."""
 
 import hashlib
 import itertools
@@ -34,16 +34,16 @@ from srgan.photos.pieces import LeftOut, Pieces
 from srgan.training.config import Config
 
 SHUFFLE = 1000
-"""Crops among which a worker draws the next one: 49 MB of them at 128x128."""
+"""Number of crops from which a worker draws the next one; 49 MB at 128x128."""
 
 CHUNK = 8
-"""Photos that a worker hands over at once."""
+"""Number of photos that a worker hands over at once."""
 
 PREFETCH = 16
-"""Chunks that each worker keeps ready: 6 MB at 128x128."""
+"""Number of chunks that each worker keeps ready; 6 MB at 128x128."""
 
 File = tuple[str, bytes]
-"""A picture file: its name and what is in it."""
+"""The name and the content of a picture file."""
 
 
 # Where photos come from
@@ -61,7 +61,7 @@ class Source(Protocol):
 
 
 class TarShards:
-    """Tar files in WebDataset form: pictures one behind the other, with or without other files about them."""
+    """Tar files in WebDataset form: pictures one after the other, possibly with other files about them."""
 
     def __init__(self, pattern: str) -> None:
         self.identity = expand_braces(pattern)
@@ -102,7 +102,8 @@ def read_tars(shards: Iterable[str]) -> Iterator[File]:
 
 
 class HubDataset:
-    """A data set of the Hub, or a folder in its form, streamed by the `datasets` library: its first column of images.
+    """A data set of the Hub, or a folder in its form, streamed by the `datasets` library from its first column of
+    images.
 
     address: hf://USER/NAME, or hf://USER/NAME@REVISION.
     """
@@ -181,7 +182,7 @@ class Beginning:
 
     @property
     def stamp(self) -> bytes:
-        """Of shards on this machine the size and time; others are told apart by their names alone."""
+        """Size and time of shards on this machine. Other shards are distinguished by their names alone."""
         shards = [Path(name) for name in self.source.identity if Path(name).is_file()]
         return READING + repr([(path.stat().st_size, path.stat().st_mtime_ns) for path in shards]).encode()
 
@@ -205,11 +206,11 @@ class Beginning:
 
 
 class Stream:
-    """Crops without end: an epoch is a number of them that was agreed on, and begins with an order of its own.
+    """An endless stream of crops, in which an epoch is a fixed number of photos and starts with its own order.
 
-    Every worker of every rank reads shards of its own and draws from SHUFFLE crops of them. What comes when follows
-    from seed, epoch and the numbers of workers and ranks alone: a resumed run reads once more what its epoch had
-    passed, and goes on exactly, alone also in steps of another size.
+    Every worker of every rank reads its own shards and draws from SHUFFLE crops of them. The order follows from seed,
+    epoch and the numbers of workers and ranks alone. A resumed run reads again what its epoch has passed, and then
+    continues exactly; a single process may even change the batch size.
     """
 
     def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
@@ -277,14 +278,14 @@ class Stream:
 
 
 def own_photos(step: int) -> int:
-    """How many of a step's photos this rank takes."""
+    """Number of a step's photos that this rank takes."""
     part = ranks.share(step).part
     return part.stop - part.start
 
 
 class Deal(IterableDataset):
-    """A rank's photos of an epoch, dealt out to the workers CHUNK at a time and in turn, so that their order depends
-    neither on who is faster nor on how many of them a step takes."""
+    """The photos of a rank in an epoch, distributed to the workers in turn, CHUNK at a time. So their order depends
+    neither on the workers' speed nor on the batch size."""
 
     def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int) -> None:
         """start, stop: those that are wanted of the rank's photos, counted from the epoch's beginning."""
@@ -301,7 +302,8 @@ class Deal(IterableDataset):
             yield str(error)
 
     def chunks(self, worker: int, workers: int) -> Iterator[tuple[Tensor, dict[str, str]]]:
-        """A worker's chunks, each with the photos left out on the way to it; what lies before `start` is read alone."""
+        """Yields a worker's chunks, each with the photos left out before it. Photos before `start` are read but not
+        yielded."""
         skipped: dict[str, str] = {}
         crops = self.stream.crops(self.seed, self.rank * workers + worker, self.ranks * workers, skipped)
         for first in range(worker * CHUNK, self.stop, workers * CHUNK):
@@ -319,7 +321,8 @@ def load(deal: Deal, workers: int) -> Iterator[Any]:
 
 
 def ignore_signals(_: int) -> None:
-    """Ctrl-C and SIGTERM can reach every process of a run: the one that trains stops, when it has saved."""
+    """Makes workers ignore Ctrl-C and SIGTERM, which can reach every process of a run. The training process stops
+    after saving."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -340,7 +343,8 @@ def faces_of_stream(data: str, side: int, count: int) -> Crops:
 
 
 def open_stream(config: Config) -> tuple[Stream, Crops]:
-    """(to train on, held out: the first usable photos, known by their content, so that no copy is trained on)."""
+    """Returns the stream to train on, and the held-out crops: the first usable photos. They are recognised by their
+    content, so that no copy of them is used for training."""
     data, side, epoch = config.data, config.crop, config.photos_per_epoch
     assert epoch is not None  # `make_config` refuses a stream without it
     source = open_source(data)

@@ -1,4 +1,4 @@
-"""Photos of anything, kept whole and trained on in windows at random places: for what is not centred as faces are."""
+"""Photos of anything, kept whole. Training uses windows at random places, for subjects that are not centred."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,8 @@ from srgan.photos.cutting import Cutting, too_small
 
 @dataclass(frozen=True)
 class Windows:
-    """Square windows of whole photos: in an epoch as many of each as fit into it side by side, at places drawn anew."""
+    """Square windows of whole photos. An epoch has as many of each photo as fit into it side by side, at new random
+    places."""
 
     photos: list[np.ndarray]
     """uint8 [3, H, W] each, mapped from disk"""
@@ -37,7 +38,7 @@ class Windows:
 
     @cached_property
     def owners(self) -> np.ndarray:
-        """The photo of each window of an epoch, before it is shuffled."""
+        """The photo of each window of an epoch, before shuffling."""
         room = [(photo.shape[1] // self.side) * (photo.shape[2] // self.side) for photo in self.photos]
         return np.repeat(np.arange(len(self.photos)), room)
 
@@ -64,10 +65,11 @@ class Windows:
             yield torch.from_numpy(np.stack(windows))
 
     def window(self, photo: int, down: float, right: float, size: float = 0.0) -> np.ndarray:
-        """uint8 [3, side, side] of a photo, reduced by THE bicubic where more of the photo is shown.
+        """Cuts a window out of a photo, uint8 [3, side, side], reduced by the one bicubic if it shows more of the
+        photo.
 
-        `down` and `right`, from 0 to 1 without it, say where; `size`, alike, how much: all factors from 1 to `reduce`,
-        as far as the photo reaches, are as likely on a logarithmic scale.
+        down, right: the place, from 0 up to but not including 1. size: the factor, in the same range: all factors from
+        1 to `reduce`, as far as the photo allows, are equally likely on a logarithmic scale.
         """
         pixels = self.photos[photo]
         shown = int(self.side * min(self.reduce, min(pixels.shape[1:]) / self.side) ** size)
