@@ -15,9 +15,9 @@ from threading import Lock
 import torch
 from PIL import Image, ImageFile
 
-from srgan import ranks
+from srgan import __version__, ranks
 from srgan.commands.forecast import ask_at_terminal, forecast, is_large, sizes_of
-from srgan.commands.places import SAME, Naming, Pair, Places, find_places
+from srgan.commands.places import SAME, Naming, Pair, Places, check_apart, find_places
 from srgan.commands.progress import Progress
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
@@ -33,12 +33,16 @@ from srgan.pictures.formats import (
 )
 from srgan.pictures.sizes import MOST_SCALE, TargetSize
 from srgan.upscaler import Upscaler, Watch, tell_part
+from srgan.video import CODECS, enlarge_video, is_video, read_video
 from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic
 
 WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 """The models that ship, by what pictures they are for."""
 
 JOBS = min(4, os.cpu_count() or 1)
+
+VIDEO_DETAIL = 0.25
+"""By which a video is enlarged unless told: benchmarks/flicker.py measures what more of it costs."""
 
 GROUP = 1000
 """Number of pictures that are handed to the threads at once, because a folder may hold millions."""
@@ -76,7 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the results (default: beside each picture, as small-x4.png)",
     )  # fmt: skip
     add_size(parser)
-    parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    parser.add_argument(
+        "--detail", type=float,
+        help=f"0: most faithful, 1: most detailed (default: 1; {VIDEO_DETAIL:g} of a video, which flickers less then)",
+    )  # fmt: skip
     parser.add_argument(
         "--wear", choices=("auto", *WEAR),
         help="without --model: the model for clean pictures, the one for worn ones (JPEG, noise, blur), or for each "
@@ -120,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--damaged", action="store_true", help="enlarge what can be read of a picture that is damaged or cut short"
     )
+    parser.add_argument("--codec", choices=CODECS, default="h264", help="of a video (default: h264)")
     parser.add_argument("--overwrite", action="store_true", help="enlarge pictures again whose results exist already")
     parser.add_argument("--yes", action="store_true", help="do not ask, however large the results become")
     parser.add_argument(
@@ -169,6 +177,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--jobs is {arguments.jobs}; it must be at least 1.")
     ranks.join()
     target = target_size(arguments)
+    of_video = is_video(Path(arguments.paths[0]))
+    arguments.is_detail_open = arguments.detail is None
+    if arguments.is_detail_open:
+        arguments.detail = VIDEO_DETAIL if of_video else 1.0
+    if of_video:
+        return run_video(arguments, target)
     places = find_places(arguments.paths, Naming(arguments.format, arguments.suffix, target.label))
     for path in places.left_out:
         print(f"srgan upscale: {path} is the result of another of these pictures, so it is left out.", file=sys.stderr)
@@ -211,7 +225,12 @@ def choose_saving(arguments: argparse.Namespace) -> Save:
 
 def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: argparse.Namespace) -> None:
     """Announces long work, and asks before a result becomes very large. Raises UserError if the answer is no."""
-    sizes = sizes_of([photo for photo, _ in pairs])
+    announce_sizes(sizes_of([photo for photo, _ in pairs]), target, way, arguments)
+
+
+def announce_sizes(
+    sizes: Sequence[tuple[int, int]], target: TargetSize, way: Way, arguments: argparse.Namespace
+) -> None:
     sentence = forecast(sizes, target, way.upscaler, arguments.detail, times=2 if arguments.best else 1)
     if sentence:
         print(f"srgan upscale: {sentence}", file=sys.stderr)
@@ -258,6 +277,8 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
     model = arguments.model or WEAR[arguments.wear]
     best, tileable = arguments.best, arguments.tileable
     upscaler = Upscaler.load(model, arguments.device, arguments.precision)
+    if arguments.is_detail_open and not upscaler.can_blend:
+        arguments.detail = 1.0
     upscaler.check_detail(arguments.detail)
 
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
@@ -287,6 +308,53 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
         return enlarged, [] if found else ["No face was found."]
 
     return Way(enlarge, whole)
+
+
+def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
+    source, place, is_named = video_places(arguments.paths, target.label)
+    video = read_video(source)
+    if is_named:
+        check_overwriting(place, arguments)
+    elif place.exists() and not arguments.overwrite:
+        print(f"{place} was there already (--overwrite does it again).")
+        return 0
+    way = choose_way(arguments, target, Counter(), say_why=True)
+    announce_sizes([video.size] * video.frames, target, way, arguments)
+    enlarge: Enlarge | None = None
+    said = dict.fromkeys(video.notes)
+    with Progress(1) as progress:
+        watch = progress.watch(str(source))
+
+        def one(frame: Image.Image, before: float, after: float) -> Image.Image:
+            nonlocal enlarge
+            enlarge = enlarge or way.for_frames(frame)
+            large, notes = enlarge(frame, partial(tell_part, watch, before, after - before))
+            said.update(dict.fromkeys(notes))
+            return large
+
+        chosen = ("detail", "model", "wear", "faces", "best", "tileable", "precision")
+        settings = {name: str(getattr(arguments, name)) for name in chosen} | {"version": __version__}
+        enlarge_video(video, place, target.of(*video.size), one, arguments.codec, settings)
+        progress.done(str(source))
+    for note in said:
+        print(f"srgan upscale: {source}: {note}", file=sys.stderr)
+    print(f"1 video enlarged to {place}.")
+    return 0
+
+
+def video_places(words: Sequence[str], label: str) -> tuple[Path, Path, bool]:
+    """The video, the file for its enlargement, and whether that was named. Raises UserError for more than one video."""
+    if len(words) > 2:
+        raise UserError("One video is enlarged at a time: give it and perhaps the file to write.")
+    source, default = Path(words[0]), Path(f"{Path(words[0]).stem}-{label}.mp4")
+    if not source.is_file():
+        raise UserError(f"{source}: no such file.")
+    if len(words) == 1:
+        return source, source.parent / default, False
+    place = Path(words[1])
+    place = place / f"{source.stem}.mp4" if place.is_dir() else place
+    check_apart(place, source)
+    return source, place, True
 
 
 def run_one(pair: Pair, work: "Work") -> None:

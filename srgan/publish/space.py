@@ -35,7 +35,7 @@ FILES_OF = {
     ),
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
-        "ranks.py shipped.py upscaler.py wear.py"
+        "ranks.py shipped.py upscaler.py video.py wear.py"
     ),
     "srgan/commands": (
         "__init__.py arguments.py cli.py console.py demo.py doctor.py evaluate.py export.py forecast.py places.py "

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 
@@ -113,12 +114,25 @@ def things(tmp_path_factory: pytest.TempPathFactory, vgg19_file: Path, lpips_fil
                 shard.add(photo, f"{number}-{photo.name}")
     frames = [textured(number, 9, 7) for number in range(3)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    if find_spec("av"):
+        write_clip(folder / "clip.mp4")
     shutil.copy(vgg19_file, folder / "vgg19.safetensors")
     shutil.copy(lpips_file, folder / "lpips.safetensors")
     save_model(folder / "runs" / "mine" / "model", tiny_model(), "# mine\n")
     for name in ("weights", "examples"):
         (folder / name).symlink_to(ROOT / name)
     return folder
+
+
+def write_clip(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        for number in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_image(textured(number, 32, 24))))
+        file.mux(stream.encode(None))
 
 
 @pytest.fixture
@@ -157,9 +171,16 @@ def run_srgan(desk: Desk, arguments: list[str]) -> None:
     sized = [number for number, word in enumerate(arguments) if word in SMALL_SIZES]
     for number in sized:
         arguments[number + 1] = SMALL_SIZES[arguments[number]]
+    if "clip.mp4" in arguments and find_spec("av") is None:
+        return
     succeed(desk, *arguments)
     words = list(takewhile(lambda word: not word.startswith("--"), arguments[2:]))
-    if words[0] == "upscale" and len(words) == 3 and (target := desk.folder / words[2]).suffix:
+    if (
+        words[0] == "upscale"
+        and len(words) == 3
+        and words[1] != "clip.mp4"
+        and (target := desk.folder / words[2]).suffix
+    ):
         assert sized or "--scale" in arguments or Image.open(target).size == (36, 28)
 
 

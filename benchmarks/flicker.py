@@ -1,0 +1,63 @@
+"""How much more the network's frames flicker than bicubic's: python benchmarks/flicker.py
+
+A window moves over each example photo by a few pixels a frame. It is reduced by 4, enlarged again, and neighbouring
+frames are laid on each other where they show the same. What still differs is flicker: mean change in grey levels.
+"""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from srgan.pictures.images import enlarge, normalize, open_rgb, to_picture, to_pixels, to_tensor
+from srgan.pictures.images import reduce as reduced
+from srgan.shipped import EXAMPLES, WEIGHTS
+from srgan.upscaler import Upscaler
+
+SIDE = 192
+"""Pixels of the window, before it is reduced."""
+FRAMES = 6
+STEP = (3, 1)
+"""Pixels right and down a frame: no multiples of 4, so that every frame samples other points."""
+DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def flicker(frames: list[np.ndarray]) -> float:
+    """Mean absolute difference of neighbours where they show the same, without what lies at an edge."""
+    (right, down), edge = STEP, 16
+    changes = []
+    for before, after in pairwise(frames):
+        moved, still = before[down:, right:], after[: SIDE - down, : SIDE - right]
+        changes.append(np.abs(moved - still)[edge:-edge, edge:-edge].mean())
+    return float(np.mean(changes))
+
+
+def main() -> None:
+    photos = [open_rgb(EXAMPLES / name) for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
+    for photo in photos:
+        photo.thumbnail((512, 512))
+    lows = []
+    for photo in photos:
+        left, top = (photo.width - SIDE) // 2, (photo.height - SIDE) // 2
+        corners = [(left + STEP[0] * number, top + STEP[1] * number) for number in range(FRAMES)]
+        windows = [photo.crop((x, y, x + SIDE, y + SIDE)) for x, y in corners]
+        lows.append([reduced(normalize(to_tensor(window)).unsqueeze(0)) for window in windows])
+    plain = np.mean([flicker([levels(enlarge(low)) for low in frames]) for frames in lows])
+    print(f"bicubic {plain:.2f}")
+    for name in ("celeba-faces", "photos"):
+        upscaler = Upscaler.load(WEIGHTS / name)
+        for detail in DETAILS:
+            found = np.mean([flicker([levels(upscaler.restore(low, detail)) for low in frames]) for frames in lows])
+            print(f"{name} detail {detail:g}: {found:.2f}, {found / plain:.2f} times bicubic's", flush=True)
+
+
+def levels(images: Tensor) -> np.ndarray:
+    return np.asarray(to_picture(to_pixels(images)[0]), np.float64)
+
+
+if __name__ == "__main__":
+    main()
