@@ -254,7 +254,7 @@ past learning rates."""
 
 
 UNDECIDED = (("crop_at", "auto"), ("init", "auto"))
-"""Of these the run's folder has what was decided when it was begun."""
+"""Settings that may be "auto". The run's folder holds what was decided when it was started."""
 
 NETWORK = ("channels", "blocks", "upsampling")
 """The settings that a generator is built from."""

@@ -135,7 +135,7 @@ class ContentLoss(nn.Module):
         return restored.float(), original
 
     def distance(self, restored: Any, original: Any) -> Tensor:
-        """MSE of pixels, unless a subclass knows better."""
+        """The distance of two views: the MSE of pixels, unless a subclass overrides it."""
         return F.mse_loss(restored, original)
 
     def forward(self, restored: Tensor, original: Tensor) -> Tensor:
@@ -192,8 +192,8 @@ class VGG54Loss(ContentLoss):
 
 
 def ssim_loss(restored: Tensor, original: Tensor) -> Tensor:
-    """1 - SSIM of the luma: beside L1 it keeps structure that is faint (Zhao et al. 2017, "Loss functions for image
-    restoration with neural networks", which has several scales of it)."""
+    """1 - SSIM of the luma. Beside L1 it preserves faint structure (Zhao et al. 2017, "Loss functions for image
+    restoration with neural networks", which uses several scales of it)."""
     # A GPU convolves float32 in TF32, whose 10 bits are not enough for the small differences that variances are.
     exact = torch.float64 if restored.is_cuda else restored.dtype
     pixels = (luma((images.to(exact) + 1) * 127.5) for images in (restored, original))
@@ -201,7 +201,7 @@ def ssim_loss(restored: Tensor, original: Tensor) -> Tensor:
 
 
 GRID_SPAN = 32
-"""Pixels over which `grid_loss` averages along a line: a grid repeats exactly for so long, a texture does not."""
+"""Pixels over which `grid_loss` averages along a line. A grid repeats exactly over this length; a texture does not."""
 
 
 def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
 
 
 def grid_height(images: Tensor, dim: int) -> Tensor:
-    """Of every line along `dim`: [..., spans, 4], not negative."""
+    """The height of the grid on every line along `dim`: [..., spans, 4], not negative."""
     span = min(GRID_SPAN, images.shape[dim] // SCALE * SCALE)
     whole = images.narrow(dim, 0, images.shape[dim] // span * span).movedim(dim, -1)
     positions = whole.unflatten(-1, (-1, span // SCALE, SCALE)).mean(dim=-2)
@@ -226,7 +226,7 @@ def grid_height(images: Tensor, dim: int) -> Tensor:
 
 
 def content_loss(kind: str, vgg19: VGG19 | None) -> ContentLoss:
-    """The loss behind a `--content` choice; all but "mse" need the network."""
+    """The loss for a choice of `--content`. All but "mse" need the network."""
     if kind == "mse":
         return ContentLoss()
     assert vgg19 is not None

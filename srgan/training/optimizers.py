@@ -43,9 +43,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
-    """[N, R, C] -> about the nearest orthogonal matrix of each, singular values between 0.7 and 1.2.
+    """Approximates the nearest orthogonal matrix of each matrix [N, R, C], with singular values between 0.7 and 1.2.
 
-    A quintic Newton-Schulz iteration with Jordan's coefficients, in `dtype`: it need not be exact.
+    Uses a quintic Newton-Schulz iteration with Jordan's coefficients, in `dtype`, because it need not be exact.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.to(dtype)
@@ -62,12 +62,15 @@ def orthogonalise(matrices: Tensor, steps: int = 5, dtype: torch.dtype = torch.f
 PIXEL_CHANNELS = 3
 
 ADAM_SHARE = 0.25
-"""Adam's learning rate beside Muon's."""
+"""Adam's learning rate as a share of Muon's."""
 
 
 def make_optimizers(network: nn.Module, kind: str, lr: float, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
-    """ "adam": one optimiser for all. "muon": Muon for the kernels from features to features; Adam, at a quarter of the
-    learning rate, for those that take or give pixels or logits, and for slopes and biases."""
+    """Makes the optimisers of a network.
+
+    "adam": Adam for all weights. "muon": Muon for the kernels between features; Adam, at a quarter of the learning
+    rate, for kernels that read or write pixels or logits, and for slopes and biases.
+    """
     if kind == "adam":
         return [adam(network, lr)]
     kernels = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
@@ -79,5 +82,5 @@ def make_optimizers(network: nn.Module, kind: str, lr: float, dtype: torch.dtype
 
 
 def adam(network: nn.Module, lr: float) -> Adam:
-    """With the documented beta 0.9 / 0.999 and epsilon 1e-8."""
+    """Adam with the documented beta 0.9 / 0.999 and epsilon 1e-8."""
     return Adam(network.parameters(), lr, betas=(0.9, 0.999), eps=1e-8, fused=True)

@@ -1,4 +1,4 @@
-"""How far a run has come, and what it reports: mean losses, the status line, stats.jsonl."""
+"""The progress of a run and its reports: mean losses, the status line, stats.jsonl."""
 
 import json
 import math
@@ -22,7 +22,7 @@ REPORT_SECONDS = 5.0
 
 @dataclass
 class TrainState:
-    """Where a run stands; with the settings it determines everything that comes next."""
+    """The progress of a run. Together with the settings it determines everything that follows."""
 
     stage: str
     epoch: int = 0
@@ -38,7 +38,7 @@ class TrainState:
 
 
 class Log:
-    """stats.jsonl, and whoever else is to be told of its rows."""
+    """Writes stats.jsonl, and passes its rows on to listeners."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
