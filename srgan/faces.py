@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from srgan.pictures.formats import as_standard
 from srgan.pictures.images import flat
 from srgan.pictures.resampling import Grid
 from srgan.shipped import WEIGHTS
-from srgan.upscaler import Upscaler
+from srgan.upscaler import Upscaler, Watch, tell_part, unwatched
 
 DETECTOR = WEIGHTS / "face-detector" / "face_detection_yunet_2023mar.onnx"
 DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -142,25 +142,27 @@ def draw_faces(
     faces: Sequence[Box],
     detail: float = 1.0,
     best: bool = False,
+    watch: Watch = unwatched,
 ) -> Image.Image:
     """Enlarges a picture, to at most 4 times its size, with its faces enlarged by `upscaler`.
 
     Inside a face's box every pixel comes from `upscaler`. Over FADE of its side around the box, it fades into the other
-    enlargement. best: as for `Upscaler.enlarge`.
+    enlargement. best, watch: as for `Upscaler.enlarge`.
     """
     picture, drawn = as_standard(picture), enlarged.copy()
-    for face in faces:
-        draw_face(drawn, upscaler, picture, face, detail, best)
+    for number, face in enumerate(faces):
+        tell = partial(tell_part, watch, number / len(faces), 1 / len(faces))
+        draw_face(drawn, upscaler, picture, face, detail, best, tell)
     return drawn
 
 
 def draw_face(
-    drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float, best: bool
+    drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float, best: bool, watch: Watch
 ) -> None:
     grid = Grid.between(picture.size, drawn.size, SCALE)
     fade = max(1, round(FADE * face.side))
     area = face.grown(fade, Box(0, 0, *picture.size))
-    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best)
+    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best, watch)
     corner = grid.place(area)
     for part in area.parts(MIXED):
         place = grid.place(part)

@@ -185,6 +185,7 @@ class Upscaler:
         detail: float = 1.0,
         around: int = 0,
         best: bool = False,
+        watch: Watch = unwatched,
     ) -> Image.Image:
         """Returns a part of a picture's enlargement, of at most 4 times its size, without alpha.
 
@@ -204,7 +205,7 @@ class Upscaler:
             inside = place.inside(corner)
             drawn.paste(from_network(image[0], drawn.mode), (inside.left, inside.top))
 
-        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16", best=best)
+        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16", watch=watch, best=best)
         return drawn
 
     def enlarge_timed(

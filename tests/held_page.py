@@ -15,10 +15,10 @@ from srgan.upscaler import Upscaler
 enlarge_timed = Upscaler.enlarge_timed
 
 
-def held(*arguments: Any) -> Any:
+def held(*arguments: Any, **options: Any) -> Any:
     while Path(os.environ["HOLD"]).exists():
         time.sleep(0.02)
-    return enlarge_timed(*arguments)
+    return enlarge_timed(*arguments, **options)
 
 
 Upscaler.enlarge_timed = held

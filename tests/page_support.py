@@ -80,9 +80,9 @@ def serving(command: list[str], environment: Mapping[str, str], folder: Path, **
         process.communicate()
 
 
-def make_picture(path: Path, width: int, height: int) -> Path:
+def make_picture(path: Path, width: int, height: int, example: str = "cat.png") -> Path:
     """A photo of that size; the file name's ending chooses the format."""
-    with Image.open(ROOT / "examples" / "cat.png") as photo:
+    with Image.open(ROOT / "examples" / example) as photo:
         photo.convert("RGB").resize((width, height)).save(path)
     return path
 

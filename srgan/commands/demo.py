@@ -25,12 +25,16 @@ from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
 from srgan.page import zero
-from srgan.page.components import PAGE
+from srgan.page.address import copy_link, restore_from_address
+from srgan.page.batch_tab import build_batch
+from srgan.page.compare_tab import build_compare
+from srgan.page.enlarge_tab import build_enlarge
 from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, mend_tools, refuse_clearly, waiting
 from srgan.page.handlers import MOST_FILES, log
 from srgan.page.offered_models import Models, load_models
 from srgan.page.served_files import keep_swept, own_folder
-from srgan.page.tabs import build_batch, build_compare, build_enlarge, build_epochs, build_how
+from srgan.page.tabs import build_epochs, build_how
+from srgan.page.views import PAGE
 
 INTRO = """# Faces from a few pixels
 Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.
@@ -51,13 +55,16 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
         gr.Markdown(INTRO)
         if notice:
             gr.Markdown(f"**{notice}**")
-        build_compare(models)
-        build_enlarge(models)
-        build_batch(models)
-        if epochs:
-            build_epochs(epochs)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            to_enlarge, photo, compared = build_compare(models)
+            enlarged = build_enlarge(models, to_enlarge, photo, tabs)
+            many = build_batch(models)
+            if epochs:
+                build_epochs(epochs)
         build_how(models)
         gr.Markdown(PRIVACY)
+        copy_link()
+        restore_from_address(demo, tabs, [compared, enlarged, many])
     # Those who wait are told how long once a second; "auto" would tell all of them at every request. With the API open,
     # /run/enlarge would pass by the queue.
     return demo.queue(max_size=MOST_WAITING, status_update_rate=1, api_open=False)
@@ -70,6 +77,15 @@ def health(demo: gr.Blocks, models: list[str]) -> Route:
         return JSONResponse({"status": "ok", "models": models, "waiting": waiting(demo)})
 
     return Route("/health", answer)
+
+
+def has_browser() -> bool:
+    """Whether somebody sits before this machine, at a terminal of a desktop."""
+    if not sys.stdout.isatty() or os.environ.get("SSH_CONNECTION"):
+        return False
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
@@ -118,9 +134,13 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         mend_tools(MOST_FILES)
         keep_swept(folder, demo)
         demo.launch(
-            theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "zoom.html"],
+            theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "viewer_script.html"],
             max_file_size=MOST_BYTES, ssr_mode=False, run_history=False, footer_links=["api", "settings"],
             state_session_capacity=KEPT_SESSIONS, mcp_server=arguments.mcp,
             app_kwargs={"routes": [health(demo, names)], "exception_handlers": CALL_ERRORS},
+            quiet=True, inbrowser=has_browser(), prevent_thread_lock=True,
         )  # fmt: skip
+        if demo.is_running:
+            print(f"Running on {demo.local_url}", flush=True)
+            demo.block_thread()
     return 0

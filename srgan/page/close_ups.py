@@ -7,8 +7,8 @@ from PIL import Image
 
 from srgan.errors import UserError
 from srgan.faces import find_faces
-from srgan.models import SCALE
 from srgan.pictures.boxes import Box
+from srgan.pictures.resampling import Grid
 
 MOST_SHOWN = 8
 
@@ -47,10 +47,13 @@ def find_once(size: tuple[int, int], pixels: bytes) -> tuple[Box, ...]:
     return tuple(find_faces(Image.frombytes("RGB", size, pixels)))
 
 
-def close_ups(faces: Sequence[Box], before: Image.Image, after: Image.Image) -> list[Image.Image]:
-    """Both enlargements of each face side by side, of the largest faces."""
-    whole = Box(0, 0, *after.size)
-    shown = [face.times(SCALE).grown(0, whole) for face in faces[:MOST_SHOWN]]
+def close_ups(
+    faces: Sequence[Box], before: Image.Image, after: Image.Image, small: tuple[int, int]
+) -> list[Image.Image]:
+    """Both enlargements of each face side by side, of the largest faces. small: the size of the picture they are in."""
+    grid, whole = Grid.between(small, after.size), Box(0, 0, *after.size)
+    places = (grid.place(face).grown(0, whole) for face in faces[:MOST_SHOWN])
+    shown = [place for place in places if place.width > 0 and place.height > 0]
     return [side_by_side([close_up(large.crop(box)) for large in (before, after)]) for box in shown]
 
 

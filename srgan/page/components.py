@@ -1,16 +1,14 @@
 """Components that several tabs share."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import gradio as gr
 
 from srgan.page.handlers import DEFAULT_DETAIL
 from srgan.page.offered_models import Models
 
-PAGE = Path(__file__).resolve().parent
-PAIRS = ("bicubic | restored", "restored | original", "bicubic | original")
+SIZES_OFFERED = [
+    ("4 times", ""), ("same size, cleaned up", "x1"), ("2 times", "x2"), ("3 times", "x3"), ("8 times", "x8"),
+]  # fmt: skip
+"""As `srgan.pictures.sizes` parses them."""
 
 
 def picture_input(label: str) -> gr.Image:
@@ -18,12 +16,6 @@ def picture_input(label: str) -> gr.Image:
         label=label, type="filepath", sources=["upload", "clipboard", "webcam"], height=240, format="png",
         image_mode=None, buttons=[],
     )  # fmt: skip
-
-
-def wipe_slider(elem_id: str) -> gr.ImageSlider:
-    return gr.ImageSlider(
-        label=PAIRS[0], elem_id=elem_id, format="png", interactive=False, buttons=["fullscreen"], max_height=512
-    )
 
 
 def detail_input(models: Models) -> gr.Slider:
@@ -47,28 +39,26 @@ def made_for_input(models: Models) -> list[gr.Radio]:
     return [choice]
 
 
-def wipe(pair: str, restored: str, bicubic: str, original: str) -> dict[str, Any]:
-    """The slider with the two files of a pair, left and right, and its name."""
-    files = {"restored": restored, "bicubic": bicubic, "original": original}
-    left, right = pair.split(" | ")
-    if not (Path(files[left]).exists() and Path(files[right]).exists()):
-        raise gr.Error("These pictures are deleted by now: upload the photo again.", print_exception=False)
-    return gr.update(value=(files[left], files[right]), label=pair)
-
-
-def linked_panes(names: Sequence[str]) -> list[gr.Image]:
-    """Pictures side by side with one zoom for all (srgan/page/zoom.html)."""
-    with gr.Column(elem_classes=["linked", "later"]):
-        gr.HTML((PAGE / "zoom_buttons.html").read_text(encoding="utf-8"))
-        with gr.Row(elem_classes="panes"):
-            return [pane(name) for name in names]
-
-
-def pane(name: str) -> gr.Image:
-    return gr.Image(
-        label=name, alt_text=name, format="png", type="filepath", interactive=False, buttons=["fullscreen"],
-        min_width=96,
+def size_input(elem_id: str) -> gr.Dropdown:
+    return gr.Dropdown(
+        SIZES_OFFERED, value="", allow_custom_value=True, label="Size of the result", elem_id=elem_id,
+        info="Choose, or type: 1920x1080, width 1600, 12 MP", scale=1, min_width=200,
     )  # fmt: skip
+
+
+def stop_button() -> gr.Button:
+    """Ends the work; srgan/page/style.css shows it while there is some."""
+    return gr.Button("Cancel", size="sm", elem_classes="stop")
+
+
+def remember_upload(picture: gr.Image, tab: str) -> None:
+    """A visitor's own picture is carried to the other tabs."""
+    picture.input(None, picture, js=f"(picture) => {{ carried.keep('{tab}', picture); }}")
+
+
+def carry_on_select(tab: gr.Tab, picture: gr.Image, name: str) -> None:
+    """The picture that was last sent in another tab comes along."""
+    tab.select(None, None, picture, js=f"() => carried.take('{name}')")
 
 
 def faces_shown() -> tuple[gr.Markdown, gr.Gallery]:

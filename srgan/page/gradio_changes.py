@@ -10,7 +10,7 @@ import inspect
 import logging
 import os
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -36,6 +36,8 @@ RELIED_ON: dict[str, Sequence[str]] = {
     "gradio.data_classes:GradioModel": (),
     "gradio.data_classes:GradioRootModel": (),
     "gradio.data_classes:ImageData": (),
+    "gradio.context:LocalContext.blocks": (),
+    "gradio.context:LocalContext.event_id": (),
     "gradio.exceptions:ComponentProcessingError": (),
     "gradio.mcp:DEFAULT_TEMP_DIR": (),
     "gradio.mcp:GradioMCPServer._execute_tool_without_progress": ("self", "job"),
@@ -82,6 +84,7 @@ check()  # before the names are imported
 
 from gradio import mcp, processing_utils  # noqa: E402
 from gradio.blocks import BlockFunction  # noqa: E402
+from gradio.context import LocalContext  # noqa: E402
 from gradio.data_classes import GradioModel, GradioRootModel, ImageData  # noqa: E402
 from gradio.exceptions import ComponentProcessingError  # noqa: E402
 from gradio.mcp import GradioMCPServer  # noqa: E402
@@ -328,3 +331,32 @@ def mend_tools(most_files: int) -> None:
     GradioMCPServer.simplify_filedata_schema = valid_schema
     GradioMCPServer.convert_strings_to_filedata = files_of_lists
     GradioMCPServer._execute_tool_without_progress = all_outputs
+
+
+# Who waits
+
+
+def somebody_waits() -> Callable[[], bool]:
+    """Tells whether the visitor, or the program, has neither left nor cancelled. Always true outside of events."""
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    if blocks is None or event_id is None:
+        return lambda: True
+    queue = blocks._queue
+
+    def waits() -> bool:
+        running = (event for job in queue.active_jobs if job for event in job)
+        event = next((event for event in running if event._id == event_id), None)
+        if event is None:  # not by way of the queue
+            return True
+        return event.alive and event_id in queue.pending_event_ids_session.get(event.session_hash, ())
+
+    return waits
+
+
+def leave(request: gr.Request, concurrency_id: str) -> None:
+    """Ends those events that the page's visitor has begun: Gradio's own cancelling lets a function that runs go on."""
+    blocks = LocalContext.blocks.get(None)
+    for job in blocks._queue.active_jobs if blocks else ():
+        for event in job or ():
+            if (event.session_hash, event.concurrency_id) == (request.session_hash, concurrency_id):
+                event.alive = False

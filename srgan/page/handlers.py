@@ -2,7 +2,9 @@
 
 import logging
 import os
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
@@ -15,14 +17,17 @@ from PIL import Image
 
 from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
+from srgan.faces import draw_faces
 from srgan.measure import comparison
 from srgan.models import SCALE
 from srgan.page import zero
-from srgan.page.close_ups import close_ups, faces_of, what_is_shown
+from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_zip
+from srgan.page.turns import Left, working
 from srgan.page.uploads import bicubic, read, read_opaque
 from srgan.pictures.images import flat
+from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
 
 SIZES = (128, 256, 512, 1024)
@@ -39,6 +44,7 @@ DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """At which a portrait's face is about as large as the faces that the shipped model was trained on."""
 MOST_PIXELS = 1_000_000
+"""Of a picture that is enlarged 4 times; other sizes may have as large a result as that."""
 MOST_FILES = 32
 """Pictures in a batch."""
 
@@ -81,8 +87,9 @@ def compare(
 
     def enlarge_timed(low: Image.Image, detail: float) -> tuple[Image.Image, int]:
         nonlocal made_for, why
-        made_for, detail, why = models.settled(made_for, low, detail)
-        return models.enlarge_timed(low, detail, made_for)
+        with working(low.width * low.height) as watch:
+            made_for, detail, why = models.settled(made_for, low, detail)
+            return models.enlarge_timed(low, detail, made_for, watch=watch)
 
     found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     upscaler = models.chosen(made_for)
@@ -132,28 +139,75 @@ class Restored(NamedTuple):
     """a sentence for all of the file that was not kept"""
 
 
-def restore(models: Models, picture: str, detail: float, made_for: str) -> Restored:
-    small, notes = read(picture)
-    if small.width * small.height > MOST_PIXELS:
-        raise UserError(
-            f"The picture is {small.width}x{small.height}, more than the 1 megapixel that is enlarged here: "
-            "see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
+class TooLarge(UserError):
+    """Of a picture whose result would have too many pixels. `size`: the picture's."""
+
+    def __init__(self, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+        self.size = size
+        super().__init__(
+            f"The picture is {size[0]}x{size[1]} and would become {wanted[0]}x{wanted[1]}, more than the "
+            f"{most_result() / 1e6:g} megapixels that a result may have here: ask for a smaller size (x1 cleans it up "
+            "at its own), see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
         )
-    made_for, detail, why = models.settled(made_for, small, detail)
-    return Restored(small, *models.enlarge_timed(small, detail, made_for), made_for, why, notes)
+
+
+def most_result() -> int:
+    """Pixels that a result may have."""
+    return SCALE**2 * MOST_PIXELS
+
+
+SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
+"""That the network took lately for what it takes in."""
+
+
+def time_for(pixels: float) -> str:
+    """How long the network will take for so many pixels, in words."""
+    seconds = statistics.median(SECONDS_A_MEGAPIXEL) * pixels / 1e6
+    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} minutes"
+
+
+def restore(models: Models, picture: str, detail: float, made_for: str, size: str = "") -> Restored:
+    """Raises UserError, of the class TooLarge where another size would help."""
+    target = TargetSize.parse(size)
+    small, notes = read(picture)
+    steps = target.steps(*small.size)
+    if steps.size[0] * steps.size[1] > most_result():
+        raise TooLarge(small.size, steps.size)
+    with working(sum(steps.work)) as watch:
+        made_for, detail, why = models.settled(made_for, small, detail)
+        large, milliseconds = models.enlarge_timed(small, detail, made_for, target, watch)
+    if sum(steps.work) > 10_000:  # less tells nothing
+        SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
+    return Restored(small, large, milliseconds, made_for, why, notes)
+
+
+def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
+    """The picture at its own size with its faces restored, and all else as it is. Raises UserError."""
+    photo, notes = read(picture)
+    faces, problem = faces_of(flat(photo))
+    if problem or not faces:
+        raise UserError(problem or "No face was found in the picture.")
+    began = time.perf_counter()
+    with working(sum(face.width * face.height for face in faces)) as watch:
+        made_for, detail, why = models.settled(made_for, photo, detail)
+        drawn = draw_faces(photo, models.chosen(made_for), photo, faces, detail, watch=watch)
+    notes = [f"{how_many(faces)} and restored; everything else is as it was.", *notes]
+    return Restored(photo, drawn, round(1000 * (time.perf_counter() - began)), made_for, why, notes)
 
 
 def enlarge(
-    models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = ""
+    models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = "", size: str = ""
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """Enlarges a small picture four times in width and height by a neural network that draws the missing detail.
+    """Enlarges a small picture by a neural network that draws the missing detail; four times in width and height where
+    no other size is asked for.
 
     That detail is a likely guess and no evidence: nobody may be identified by it.
 
     Args:
-        picture: the small picture, of at most 1 megapixel and 30 MB
+        picture: the small picture, of at most 30 MB; the result has at most 16 megapixels
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
         made_for: what kind of picture it is, where there is a network for each; by default the picture decides
+        size: x2, x1 (cleans the picture up), width 1600, height 1200, 1920x1080 (to fit into) or 12 MP; "" is x4
 
     Returns:
         PNG file of the enlarged picture, transparent where the small one is
@@ -161,19 +215,37 @@ def enlarge(
         what was done, and what of the picture was not kept
         how many faces were found, and PNG files that show them before and after
     """
-    small, restored, milliseconds, made_for, why, notes = restore(models, picture, detail, made_for)
-    plain = bicubic(small)
+    return present(models, picture, restore(models, picture, detail, made_for, size), TargetSize.parse(size).label)
+
+
+def enlarge_by_one(
+    models: Models, picture: str, detail: float = DEFAULT_DETAIL, size: str = ""
+) -> tuple[str, tuple[str, str], str, str, list[str]]:
+    """`enlarge`, where there is one model and so no choice of it."""
+    return enlarge(models, picture, detail, size=size)
+
+
+enlarge_by_one.__name__ = enlarge.__name__
+enlarge_by_one.__doc__ = enlarge.__doc__
+
+
+def present(
+    models: Models, picture: str, restored: Restored, label: str
+) -> tuple[str, tuple[str, str], str, str, list[str]]:
+    """What `enlarge` gives of a result. label: what stands behind the file's name."""
+    small, large, milliseconds, made_for, why, notes = restored
+    plain = bicubic(small, large.size)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
-    file = save_png(restored, f"{name}-x{SCALE}")
+    file = save_png(large, f"{name}-{label}")
     shown = [
         save_png(face, f"{name}-face-{number}")
-        for number, face in enumerate(close_ups(faces, flat(plain), flat(restored)), start=1)
+        for number, face in enumerate(close_ups(faces, flat(plain), flat(large), small.size), start=1)
     ]
-    sentence = (
-        f"{small.width}x{small.height} became {small.width * SCALE}x{small.height * SCALE}: "
-        f"{milliseconds} ms on {device_name(models.chosen(made_for).device)}."
-    )
+    done = f"{small.width}x{small.height} became {large.width}x{large.height}"
+    if small.size == large.size:
+        done = f"{small.width}x{small.height} was cleaned up at its own size"
+    sentence = f"{done}: {milliseconds} ms on {device_name(models.chosen(made_for).device)}."
     sentence = " ".join(filter(None, [sentence, why, *notes]))
     return file, (save_png(plain, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
 
@@ -183,36 +255,64 @@ def batch(
     pictures: Sequence[str],
     detail: float = DEFAULT_DETAIL,
     made_for: str = "",
+    size: str = "",
 ) -> Iterator[tuple[Any, list[str], str]]:
     """Enlarges up to 32 small pictures as `enlarge` does, and packs the results.
 
     Args:
-        pictures: the small pictures, each of at most 1 megapixel and 30 MB
+        pictures: the small pictures, each of at most 30 MB; a result has at most 16 megapixels
         detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
         made_for: what kind of pictures they are, where there is a network for each; by default the picture decides
+        size: x2, x1 (cleans the pictures up), width 1600, height 1200, 1920x1080 (to fit into) or 12 MP; "" is x4
 
     Returns:
         ZIP file of the enlarged pictures
         their PNG files, one by one
         what was done; for each picture what of it was not kept, or why it could not be enlarged
     """
+    for pairs, archive, said in batch_pairs(models, pictures, detail, made_for, size):
+        yield archive or gr.skip(), [file for file, _ in pairs[1::2]], said
+
+
+def batch_by_one(
+    models: Models, pictures: Sequence[str], detail: float = DEFAULT_DETAIL, size: str = ""
+) -> Iterator[tuple[Any, list[str], str]]:
+    """`batch`, where there is one model and so no choice of it."""
+    yield from batch(models, pictures, detail, size=size)
+
+
+Captioned = tuple[str, str]
+"""A picture's file, and what stands below it."""
+
+
+def batch_pairs(
+    models: Models, pictures: Sequence[str], detail: float, made_for: str, size: str
+) -> Iterator[tuple[list[Captioned], str, str]]:
+    """After each picture of a batch: the pictures that are done, before and after in turns; at the end the ZIP file of
+    the results, "" until then; and what was done. Raises UserError when nothing can be done."""
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
-    done, notes, refused = [], [], []
+    pairs: list[Captioned] = []
+    notes, refused = [], []
+    label = TargetSize.parse(size).label
     for number, picture in enumerate(pictures, start=1):
+        name, stem = Path(picture).name, Path(picture).stem
         try:
-            restored = restore(models, picture, detail, made_for)
-            large, lost = restored.large, [restored.why] * bool(restored.why) + restored.notes
-            done.append(save_png(large, f"{Path(picture).stem}-x{SCALE}"))
-            notes += [f"{Path(picture).name}: {' '.join(lost)}"] if lost else []
+            small, large, _, _, why, lost = restore(models, picture, detail, made_for, size)
+            lost = [why] * bool(why) + lost
+            before = (save_png(small, f"{stem}-before"), f"{name}, {small.width}x{small.height}")
+            pairs += [before, (save_png(large, f"{stem}-{label}"), f"after, {large.width}x{large.height}")]
+            notes += [f"{name}: {' '.join(lost)}"] if lost else []
         except UserError as error:
-            refused.append(without_folder(str(error), picture))
+            refused.append(named(without_folder(str(error), picture), picture))
         bar = "▰" * number + "▱" * (len(pictures) - number)
-        yield gr.skip(), list(done), f"{number} of {len(pictures)} {bar}"  # the end where nobody waits any more
-    if not done:
+        yield list(pairs), "", f"{number} of {len(pictures)} {bar}"  # the end where nobody waits any more
+    if not pairs:
         raise UserError(" ".join(refused))
-    sentence = f"{len(done)} of {len(pictures)} pictures are {SCALE} times as wide and high."
-    yield save_zip(done), done, "\n\n".join([sentence, *notes, *refused])
+    how = f"{SCALE} times as wide and high" if label == f"x{SCALE}" else f"done at the size {label}"
+    sentence = f"{len(pairs) // 2} of {len(pictures)} pictures are {how}."
+    archive = save_zip([file for file, _ in pairs[1::2]])
+    yield pairs, archive, "\n\n".join([sentence, *notes, *refused])
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str, str]:
@@ -264,6 +364,12 @@ def without_folder(sentence: str, picture: str) -> str:
     return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
 
 
+def named(sentence: str, picture: str) -> str:
+    """A sentence on one of several pictures."""
+    name = Path(picture).name
+    return sentence if sentence.startswith(name) else f"{name}: {sentence}"
+
+
 @contextmanager
 def answering(name: str, picture: str | list[str]) -> Iterator[None]:
     """Shows a UserError on the page as it is, and logs what has become of the request."""
@@ -275,6 +381,9 @@ def answering(name: str, picture: str | list[str]) -> Iterator[None]:
         outcome = "refused"
         sentence = str(error) if isinstance(picture, list) else without_folder(str(error), picture)
         raise gr.Error(sentence, print_exception=False) from None
+    except Left:
+        outcome = "left"
+        raise gr.Error("Stopped.", print_exception=False) from None
     except GeneratorExit:
         outcome = "left"
         raise
@@ -289,7 +398,7 @@ def spoken(
 
     Without a picture it takes the example, whose result at the page's `first` settings is `start`, or does nothing.
     """
-    named = getattr(function, "func", function)
+    plain = getattr(function, "func", function)
 
     @wraps(function)
     def handler(picture: str | None, *settings: Any) -> Any:
@@ -298,8 +407,8 @@ def spoken(
             return gr.skip()
         if picture is None and settings == first:
             return start
-        with answering(named.__name__, shown):
+        with answering(plain.__name__, shown):
             return function(shown, *settings)
 
-    handler.__name__, handler.__doc__ = named.__name__, named.__doc__  # what a language model reads
+    handler.__name__, handler.__doc__ = plain.__name__, plain.__doc__  # what a language model reads
     return handler

@@ -7,7 +7,8 @@ from PIL import Image
 
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
+from srgan.pictures.sizes import FOUR_TIMES, TargetSize
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch, load_or_shipped, unwatched
 from srgan.wear import CLEAN_MODEL, Choice, judge
 
 ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
@@ -55,9 +56,16 @@ class Models:
         """Looks at a small part of each picture: a lent GPU is not asked for that."""
         return on_cpu(self.upscalers[ANY_PHOTO]) if zero.HERE else self.upscalers[ANY_PHOTO]
 
-    def enlarge_timed(self, picture: Image.Image, detail: float, made_for: str) -> tuple[Image.Image, int]:
+    def enlarge_timed(
+        self,
+        picture: Image.Image,
+        detail: float,
+        made_for: str,
+        size: TargetSize = FOUR_TIMES,
+        watch: Watch = unwatched,
+    ) -> tuple[Image.Image, int]:
         """`Upscaler.enlarge_timed` by the model for `made_for`."""
-        return self.chosen(made_for).enlarge_timed(picture, detail)
+        return self.chosen(made_for).enlarge_timed(picture, detail, size, watch)
 
     def at_start(self) -> "Models":
         """These, for what the page shows before it is asked: a lent GPU is for what visitors ask."""

@@ -19,6 +19,7 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.files import numbered, take_free, write_whole
 from srgan.page.gradio_changes import forget_files, upload_folder, use_folder
+from srgan.pictures.formats import fitted, format_of
 
 KEPT_SECONDS = 3600
 """Files are looked through as often, and go when they have not been asked for in that time: two hours at the most."""
@@ -118,6 +119,23 @@ def save_png(picture: Image.Image, name: str) -> str:
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = served(pixels, f"{name}.png")
     return save(path, lambda partial: picture.save(partial, "PNG", **PNG_OPTIONS))
+
+
+FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
+"""In which a result can be downloaded, with the endings of their names."""
+
+
+def save_as(file: str, format: str) -> str:
+    """A result's PNG file, or another of its files -> the file in a format. Raises UserError when it is deleted."""
+    png = Path(file).with_suffix(FORMATS["PNG"])
+    path = png.with_suffix(FORMATS[format])
+
+    def write(partial: Path) -> None:
+        with Image.open(png) as picture:
+            written = format_of(path)
+            fitted(picture, written)[0].save(partial, written.name, **written.options)
+
+    return file if path == Path(file) else save(path, write)
 
 
 def save_zip(files: Sequence[str]) -> str:

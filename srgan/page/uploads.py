@@ -8,7 +8,7 @@ from srgan.errors import UserError
 from srgan.pictures import images
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
-from srgan.upscaler import enlarge_alpha
+from srgan.upscaler import resize_alpha
 
 
 def read(path: str) -> tuple[Image.Image, list[str]]:
@@ -45,11 +45,14 @@ def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
     return images.flat(picture), notes
 
 
-def bicubic(picture: Image.Image) -> Image.Image:
-    """RGB or RGBA -> the plain enlargement, beside which the restored one is shown."""
+def bicubic(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """RGB or RGBA -> the plain enlargement to that width and height, beside which the restored one is shown."""
+    if picture.size == size:
+        return picture
+    width, height = size
     colour = images.opaque(picture) if picture.mode == "RGBA" else picture
     low = images.normalize(images.to_tensor(colour)).unsqueeze(0)
-    large = images.to_picture(images.to_pixels(images.enlarge(low))[0])
+    large = images.to_picture(images.to_pixels(images.bicubic(low, height, width))[0])
     if picture.mode == "RGBA":
-        large.putalpha(enlarge_alpha(picture.getchannel("A")))
+        large.putalpha(resize_alpha(picture.getchannel("A"), size))
     return large

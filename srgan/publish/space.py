@@ -44,8 +44,9 @@ FILES_OF = {
     "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (
-        "__init__.py close_ups.py components.py figures.html gradio_changes.py handlers.py head.html "
-        "offered_models.py proxies.py served_files.py style.css tabs.py uploads.py zero.py zoom.html zoom_buttons.html"
+        "__init__.py address.py batch_tab.py close_ups.py compare_tab.py components.py enlarge_tab.py events.py "
+        "figures.html gradio_changes.py handlers.py head.html offered_models.py proxies.py served_files.py style.css "
+        "tabs.py turns.py uploads.py viewer.html viewer_script.html views.py zero.py"
     ),
     "srgan/photos": (
         "__init__.py cache.py choice.py collections.py crops.py cutting.py detail.py faces.py finding.py held_out.py "

@@ -225,14 +225,14 @@ def test_settings_that_a_call_leaves_out_are_the_pages_own(server: Server, tmp_p
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
-        ("enlarge", [], "/enlarge takes picture, detail: see Use via API"),
-        ("enlarge", [None, 1, 2, 3], "/enlarge takes picture, detail: see"),
+        ("enlarge", [], "/enlarge takes picture, detail, size: see Use via API"),
+        ("enlarge", [None, 1, 2, 3], "/enlarge takes picture, detail, size: see"),
         ("enlarge", ["x", 1], "/enlarge takes"),
         ("enlarge", [{"no": "file"}, 1], "/enlarge takes"),
         ("enlarge", [None, "much"], "/enlarge takes"),
         ("enlarge", [None, 5], "Value 5 is greater than maximum value 1."),
         ("compare", [None, 1, {}], "/compare takes picture, detail, size, small_copy: see"),
-        ("batch", ["x", 1], "/batch takes pictures, detail: see"),
+        ("batch", ["x", 1], "/batch takes pictures, detail, size: see"),
         ("enlarge", [file_at("/etc/passwd"), 1], gradio_changes.NO_FILE),
         ("enlarge", [file_at("README.md"), 1], gradio_changes.NO_FILE),
         ("enlarge", [file_at("file:///etc/passwd"), 1], gradio_changes.NO_FILE),

@@ -62,8 +62,8 @@ def test_the_api_is_compare_enlarge_and_batch_with_one_required_argument_each(cl
     }
     assert parameters == {
         "/compare": [("picture", False), ("detail", True), ("size", True), ("small_copy", True)],
-        "/enlarge": [("picture", False), ("detail", True)],
-        "/batch": [("pictures", False), ("detail", True)],
+        "/enlarge": [("picture", False), ("detail", True), ("size", True)],
+        "/batch": [("pictures", False), ("detail", True), ("size", True)],
     }
 
 
@@ -99,7 +99,7 @@ def test_a_refused_picture_over_http_gets_the_sentence_and_the_server_lives(
     assert "Traceback" not in server.errors.read_text()
 
 
-def test_the_model_is_the_last_argument_where_two_ship_and_the_picture_decides_without_it(
+def test_the_model_is_an_argument_where_two_ship_and_calls_by_position_go_on_working(
     upscaler: Upscaler, model_folder: Path, photos_folder: Path, tmp_path: Path
 ) -> None:
     file = handle_file(make_picture(tmp_path / "small.png", 33, 20))
@@ -110,8 +110,8 @@ def test_the_model_is_the_last_argument_where_two_ship_and_the_picture_decides_w
         endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         for name, endpoint in endpoints.items():
             defaults = {row["parameter_name"]: row["parameter_default"] for row in endpoint["parameters"]}
-            last = [("small_copy", "web")] if name == "/compare" else []  # came later: calls by position go on working
-            assert list(defaults.items())[-1 - len(last) :] == [("made_for", "Auto"), *last]
+            last = [("small_copy", "web") if name == "/compare" else ("size", "")]  # came later
+            assert list(defaults.items())[-2:] == [("made_for", "Auto"), *last]
         for options, expected in (({"made_for": "Any photo"}, upscaler), ({"made_for": "Clean faces"}, photos)):
             assert_same(client.predict(file, **options, api_name="/enlarge")[0], expected.enlarge(small))
             assert_same(client.predict([file], **options, api_name="/batch")[1][0]["image"], expected.enlarge(small))
@@ -149,7 +149,8 @@ def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_pag
 
 def test_the_page_tells_the_loaded_models_own_figures_and_curves(upscaler: Upscaler) -> None:
     row = {"psnr_y": 31.25, "ssim_y": 0.875}
-    metrics = {"photos": 7, "figures": {"detail 1": row}, "history": [{"stage": "detail", "epoch": 1, **row}]}
+    history = [{"stage": "detail", "epoch": epoch, **row} for epoch in (1, 2, 3)]
+    metrics = {"photos": 7, "figures": {"detail 1": row}, "history": history}
     model = dataclasses.replace(upscaler.model, metrics=metrics)
     for shown, expected in ((upscaler, False), (Upscaler(model, "measured", "cpu"), True)):
         parts = str(app.build_demo(Models({"": shown})).get_config_file()["components"])
@@ -168,17 +169,14 @@ def test_the_epochs_are_titled_by_their_tags_with_their_pictures(
 ) -> None:
     monkeypatch.setattr(handlers, "load_epoch", lambda _: upscaler)
     epochs = ["alice/faces@epoch-20", "alice/faces@epoch-42"]
-    blocks = app.build_demo(Models({"": upscaler}), epochs=epochs).blocks.values()
-    assert {"epoch-20", "epoch-42"} <= {block.label for block in blocks if isinstance(block, gr.Image)}
     photo = make_picture(tmp_path / "photo.png", 80, 60)
-    titles = ["low resolution", "epoch-42", "epoch-20", "original"]
-    (*with_photo, said), (*without, _) = (tabs.show_epochs(asked, *reversed(epochs)) for asked in (str(photo), None))
-    assert said == ""
-    for shown in (with_photo, without):
-        assert [pane["label"] for pane in shown] == [pane["alt_text"] for pane in shown] == titles
-    names = [Path(pane["value"]).stem for pane in with_photo]
+    shown, said = tabs.show_epochs(str(photo), *reversed(epochs))
+    assert said == "" and (shown["width"], shown["height"]) == (80, 60)
+    assert list(shown["pictures"]) == ["Small copy", "epoch-42", "epoch-20", "Original"]
+    names = [Path(address).stem for address in shown["pictures"].values()]
     assert names == ["photo-low", "photo-epoch-42", "photo-epoch-20", "photo-original"]
-    assert [pane["value"] for pane in without] == [None] * 4
+    assert shown["pair"] == ["epoch-42", "epoch-20"]
+    assert tabs.show_epochs(None, *epochs) == [{}, ""]
 
 
 def test_a_model_folder_that_is_not_there_is_one_sentence_and_exit_code_2() -> None:
@@ -249,7 +247,7 @@ def test_two_models_are_offered_exactly_where_two_ship_and_none_is_named(
 
 def test_how_it_works_tells_of_each_model(upscaler: Upscaler) -> None:
     def measured(psnr: float) -> Upscaler:
-        history = [{"stage": "detail", "epoch": 1, "psnr_y": psnr}]
+        history = [{"stage": "detail", "epoch": epoch, "psnr_y": psnr} for epoch in (1, 2, 3)]
         metrics = {"photos": 7, "figures": {"detail 1": {"psnr_y": psnr}}, "history": history}
         return Upscaler(dataclasses.replace(upscaler.model, metrics=metrics), "measured", "cpu")
 

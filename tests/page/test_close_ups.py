@@ -59,7 +59,7 @@ def reduced(name: str, folder: Path) -> Path:
 def test_it_is_said_how_many_faces_were_found(count: int, sentence: str) -> None:
     found = [Box(0, 0, 20 - number, 20 - number) for number in range(count)]
     assert what_is_shown(found) == sentence
-    assert len(close_ups(found, textured(1, 384, 320), textured(2, 384, 320))) == min(count, 8)
+    assert len(close_ups(found, textured(1, 384, 320), textured(2, 384, 320), (96, 80))) == min(count, 8)
 
 
 def test_a_picture_is_searched_once_however_often_detail_is_moved(
@@ -86,7 +86,7 @@ def test_a_picture_is_searched_once_however_often_detail_is_moved(
 )
 def test_a_close_up_shows_both_enlargements_of_the_same_place(face: Box, size: tuple[int, int]) -> None:
     before, after = textured(1, 800, 800), textured(2, 800, 800)
-    (shown,) = close_ups([face], before, after)
+    (shown,) = close_ups([face], before, after, tuple(side // 4 for side in after.size))
     width, height = size
     assert shown.size == (2 * width + GAP, height)
     there = face.grown(0, Box(0, 0, 200, 200)).times(4)
@@ -104,7 +104,7 @@ def test_enlarge_gives_each_face_before_and_after(two: Models, portrait: Path, t
     restored, (bicubic, _), _, said, shown = handlers.enlarge(two, str(portrait), 0.5)
     assert said.startswith("1 face was found") and len(shown) == 1
     faces = find_faces(images.open_rgb(portrait))
-    (wanted,) = close_ups(faces, images.open_rgb(bicubic), images.open_rgb(restored))
+    (wanted,) = close_ups(faces, images.open_rgb(bicubic), images.open_rgb(restored), images.open_rgb(portrait).size)
     assert_same(shown[0], wanted)
     nobody = handlers.enlarge(two, str(reduced("coffee.png", tmp_path)))
     assert nobody[3:] == ("No face was found: the whole picture was restored.", [])

@@ -208,7 +208,7 @@ def test_enlarge_takes_a_limited_number_of_pixels_and_says_what_else_to_do(
 ) -> None:
     large = make_picture(tmp_path / "large.png", 1001, 1000)
     with pytest.raises(
-        UserError, match=r"1001x1000, more than the 1 megapixel .* Compare tab, .* python -m srgan upscale"
+        UserError, match=r"1001x1000 .* more than the 16 megapixels .*\(x1 .* Compare tab, .* python -m srgan upscale"
     ):
         handlers.enlarge(models, str(large))
     monkeypatch.setattr(handlers, "MOST_PIXELS", 12)

@@ -60,7 +60,7 @@ def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Ite
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda asked: complaints.append(asked.url) if is_elsewhere(asked.url, server.url) else None)
     opened.goto(server.url)
-    expect(opened.locator("#wipe img")).to_have_count(2)
+    expect(opened.locator("#wipe .wipe img")).to_have_count(2)
     expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
     expect(opened.get_by_text("all that the two enlargements have seen")).to_be_visible()
     yield opened
@@ -91,16 +91,20 @@ def natural_sizes(pictures: Locator) -> list[list[int]]:
 
 
 def position(page: Page) -> str | None:
-    return page.locator("#wipe [data-testid=slider]").get_attribute("style")
+    return page.locator("#wipe .line").get_attribute("aria-valuenow")
 
 
 def test_the_first_paint_shows_a_result(page: Page) -> None:
-    assert natural_sizes(page.locator("#wipe img")) == [[408, 512]] * 2
+    assert natural_sizes(page.locator("#wipe .wipe img")) == [[408, 512]] * 2
     assert natural_sizes(page.locator(".panes img")) == [[408, 512]] * 3
+    assert page.locator(".panes figcaption").all_inner_texts() == ["Before\n(bicubic)", "After\n(SRGAN)", "Original"]
+    expect(page.get_by_text("This example is the official portrait of Barack Obama")).to_be_visible()
+    expect(page.get_by_text("Made for")).to_have_count(0)
+    expect(page.locator(".figures table")).to_be_hidden()
+    page.get_by_role("button", name="Details").click()
     expect(page.locator(".figures table")).to_contain_text("tiny-faces")
     expect(page.locator(".figures thead")).to_have_text("PSNR SSIM")
-    expect(page.get_by_text("Made for")).to_have_count(0)
-    expect(page.get_by_role("row", name="bicubic")).to_contain_text("29.26 dB")
+    expect(page.get_by_role("row", name="before")).to_contain_text("29.26 dB")
 
 
 def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
@@ -108,7 +112,7 @@ def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
     calls: list[str] = []
     page.on("request", lambda asked: calls.append(asked.url) if "queue/join" in asked.url else None)
     page.reload()
-    expect(page.locator("#wipe img")).to_have_count(2)
+    expect(page.locator("#wipe .wipe img")).to_have_count(2)
     page.wait_for_load_state("networkidle")
     assert calls == []
     before = sources(page.locator(".panes img"))[1]
@@ -119,7 +123,7 @@ def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
 
 def shown_parts(page: Page) -> list[list[float]]:
     """Of each pane, which part of its picture is in its frame: left, top, width, in parts of the picture's width."""
-    return page.locator(".panes .image-frame").evaluate_all("""frames => frames.map(frame => {
+    return page.locator(".panes .frame").evaluate_all("""frames => frames.map(frame => {
         const box = frame.getBoundingClientRect(), image = frame.querySelector("img").getBoundingClientRect();
         return [(box.x - image.x) / image.width, (box.y - image.y) / image.width, box.width / image.width]
             .map(part => Math.round(part * 1000) / 1000);
@@ -130,12 +134,12 @@ def test_the_panes_are_zoomed_and_moved_together(page: Page) -> None:
     natural_sizes(page.locator(".panes img"))
     page.locator(".panes").scroll_into_view_if_needed()
     assert shown_parts(page) == [[0, 0, 1]] * 3
-    middle = page.locator(".panes .image-frame").nth(1)
+    middle = page.locator(".panes .frame").nth(1)
     box = middle.bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 4, box["y"])
     page.mouse.wheel(0, -300)
-    expect(page.locator(".zoom output")).not_to_have_text("1.0x")
+    expect(page.locator("#wipe .zoom output")).not_to_have_text("1.0x")
     (left, top, width), second, third = shown_parts(page)
     assert [left, top, width] == second == third
     assert top == 0 and left == pytest.approx((1 - width) / 4, abs=0.003)  # what is under the mouse stays there
@@ -149,13 +153,14 @@ def test_the_panes_are_zoomed_and_moved_together(page: Page) -> None:
 def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_result(page: Page) -> None:
     natural_sizes(page.locator(".panes img"))
     restored = page.locator(".panes img").nth(1)
-    expect(restored).not_to_have_attribute("data-crisp", "")
+    expect(restored).to_have_css("image-rendering", "auto")
     for _ in range(6):
-        page.get_by_role("button", name="Zoom in").click()
-    expect(page.locator(".zoom output")).to_have_text("8.0x")
-    expect(restored).to_have_css("image-rendering", "pixelated")
+        page.locator("#wipe").get_by_role("button", name="Zoom in").click()
+    expect(page.locator("#wipe .zoom output")).to_have_text("8.0x")
+    for picture in page.locator("#wipe img").all():  # both sides of the line, and all below
+        expect(picture).to_have_css("image-rendering", "pixelated")
     before, source = shown_parts(page), restored.get_attribute("src")
-    page.get_by_role("group", name="The pictures side by side").press("ArrowRight")
+    page.locator("#wipe").get_by_role("button", name="Zoom in").press("ArrowRight")
     moved = shown_parts(page)
     assert moved == [moved[0]] * 3 and moved[0][0] > before[0][0]
 
@@ -163,19 +168,19 @@ def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_
     expect(restored).not_to_have_attribute("src", source or "")
     natural_sizes(page.locator(".panes img"))
     assert shown_parts(page) == moved
-    page.get_by_role("button", name="Show the whole").click()
+    page.locator("#wipe").get_by_role("button", name="Show the whole").click()
     assert shown_parts(page) == [[0, 0, 1]] * 3
-    page.get_by_role("group", name="The pictures side by side").press("+")
+    page.locator("#wipe").get_by_role("button", name="Zoom in").press("+")
     page.get_by_role("button", name="coffee").first.click()
     expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
-    expect(page.locator(".zoom output")).to_have_text("1.0x")
+    expect(page.locator("#wipe .zoom output")).to_have_text("1.0x")
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_two_fingers_zoom_the_panes(page: Page) -> None:
     natural_sizes(page.locator(".panes img"))
     page.evaluate("""() => {
-        const frame = document.querySelector(".panes .image-frame"), box = frame.getBoundingClientRect();
+        const frame = document.querySelector(".panes .frame"), box = frame.getBoundingClientRect();
         frame.setPointerCapture = () => {};  // made-up pointers cannot be captured
         const touch = (kind, pointerId, part) => frame.dispatchEvent(new PointerEvent(kind, {
             pointerId, pointerType: "touch", bubbles: true, clientX: box.x + box.width * part, clientY: box.y,
@@ -187,7 +192,7 @@ def test_two_fingers_zoom_the_panes(page: Page) -> None:
         touch("pointerup", 1, 0.2);
         touch("pointerup", 2, 0.8);
     }""")
-    expect(page.locator(".zoom output")).to_have_text("3.0x")
+    expect(page.locator("#wipe .zoom output")).to_have_text("3.0x")
     assert shown_parts(page) == [[pytest.approx(1 / 3, abs=0.01), 0, pytest.approx(1 / 3, abs=0.002)]] * 3
 
 
@@ -195,8 +200,9 @@ def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(
     upload(page, make_picture(tmp_path / "mine.png", 178, 218))
     expect(page.get_by_text("Your photo is 178x218")).to_be_visible()
     panes = page.locator(".panes img")
-    for pane, name in zip(panes.all(), ("bicubic", "restored", "original"), strict=True):
-        expect(pane).to_have_attribute("alt", name)
+    names = {"Before": "bicubic", "After": "restored", "Original": "original"}
+    for pane, (title, name) in zip(panes.all(), names.items(), strict=True):
+        expect(pane).to_have_attribute("alt", title)
         expect(pane).to_have_attribute("src", re.compile(rf"mine-{name}\.png$"))
     assert natural_sizes(panes) == [[176, 216]] * 3
     shown = panes.evaluate_all("all => all.map(image => [image.clientWidth, image.clientHeight, image.y])")
@@ -206,49 +212,60 @@ def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(
 def test_an_example_needs_no_upload(page: Page) -> None:
     page.get_by_role("button", name="coffee").first.click()
     expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
-    expect(page.locator("#wipe img").first).to_have_attribute("src", re.compile("coffee-bicubic"))
+    expect(page.locator("#wipe .wipe img").nth(1)).to_have_attribute("src", re.compile("coffee-bicubic"))
 
 
-def test_the_line_is_moved_by_mouse_and_by_keys(page: Page) -> None:
-    line, covered = page.locator("#wipe [data-testid=slider]"), page.locator("#wipe img").nth(1)
-    natural_sizes(page.locator("#wipe img"))
-    before, box = covered.get_attribute("style"), line.bounding_box()
+def test_the_line_is_moved_by_mouse_and_by_keys_and_jumps_to_a_click(page: Page) -> None:
+    natural_sizes(page.locator("#wipe .wipe img"))
+    line, frame = page.locator("#wipe .line"), page.locator("#wipe .wipe")
+    box = frame.bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] - 90, box["y"] + 40, steps=3)
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 40, steps=3)
     page.mouse.up()
-    expect(covered).not_to_have_attribute("style", before or "")
-    dragged = covered.get_attribute("style")
+    expect(line).to_have_attribute("aria-valuenow", "30")
+    page.mouse.click(box["x"] + box["width"] * 0.8, box["y"] + 60)
+    expect(line).to_have_attribute("aria-valuenow", "80")
     line.press("ArrowRight")
-    expect(covered).not_to_have_attribute("style", dragged or "")
+    expect(line).to_have_attribute("aria-valuenow", "84")
+    handle = line.bounding_box()
+    assert handle and handle["x"] + handle["width"] / 2 == pytest.approx(box["x"] + box["width"] * 0.84, abs=2)
+    page.locator("#wipe").get_by_role("button", name="Zoom in").click()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 60)  # zoomed, and away from the line: the pictures move
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + 60, steps=3)
+    page.mouse.up()
+    expect(line).to_have_attribute("aria-valuenow", "84")
+    assert len({tuple(part) for part in shown_parts(page)}) == 1 and shown_parts(page)[0][0] > 0.2
 
 
 def test_the_pair_is_changed_without_another_run_and_keeps_the_line(page: Page) -> None:
     bicubic, restored, original = sources(page.locator(".panes img"))
-    line = page.locator("#wipe [data-testid=slider]")
-    natural_sizes(page.locator("#wipe img"))
-    line.press("ArrowRight")
-    moved, figures = position(page), page.locator(".figures table").inner_text()
-    for name, pair in (("restored | original", (restored, original)), ("bicubic | original", (bicubic, original))):
+    natural_sizes(page.locator("#wipe .wipe img"))
+    page.locator("#wipe .line").press("ArrowRight")
+    moved, calls = position(page), []
+    page.on("request", lambda asked: calls.append(asked.url) if "queue/join" in asked.url else None)
+    for name, pair in (("After | Original", (restored, original)), ("Before | Original", (bicubic, original))):
         page.get_by_label(name).check()
-        for picture, source in zip(page.locator("#wipe img").all(), pair, strict=True):
+        right, left = page.locator("#wipe .wipe img").all()
+        for picture, source in zip((left, right), pair, strict=True):
             expect(picture).to_have_attribute("src", source or "")
-        expect(page.locator("#wipe label")).to_have_text(name)
-    assert position(page) == moved
-    assert page.locator(".figures table").inner_text() == figures  # another run would have taken another time
+        assert page.locator("#wipe .name").all_inner_texts() == name.split(" | ")
+    assert position(page) == moved == "54" and calls == []
 
 
 def test_detail_changes_the_restored_picture_alone(page: Page) -> None:
     bicubic, restored, original = sources(page.locator(".panes img"))
     page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
     expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored or "")
-    expect(page.locator("#wipe img").nth(1)).to_have_attribute("src", sources(page.locator(".panes img"))[1] or "")
+    expect(page.locator("#wipe .wipe img").first).to_have_attribute("src", sources(page.locator(".panes img"))[1] or "")
     assert sources(page.locator(".panes img"))[::2] == [bicubic, original]
 
 
 def test_detail_dragged_to_and_fro_ends_at_its_last_value(page: Page, model_folder: Path) -> None:
     slider = page.get_by_role("slider", name="Detail").filter(visible=True)
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
@@ -258,10 +275,10 @@ def test_detail_dragged_to_and_fro_ends_at_its_last_value(page: Page, model_fold
     page.mouse.up()
     detail = float(slider.input_value())
     assert 0.3 < detail < 0.7
-    low = download(page, "Download small copy")
+    low = download(page, "Download the small copy")
     expected = np.asarray(Upscaler.load(model_folder).enlarge(low, detail))
     for _ in range(100):
-        restored = np.asarray(download(page, "Download restored"))
+        restored = np.asarray(download(page, "Download the result"))
         if same := np.array_equal(restored, expected):
             break
         page.wait_for_timeout(100)
@@ -281,7 +298,7 @@ def download(page: Page, button: str) -> Image.Image:
 
 
 def test_the_downloaded_png_holds_the_upscalers_pixels(page: Page, model_folder: Path) -> None:
-    small, restored = download(page, "Download small copy"), download(page, "Download restored")
+    small, restored = download(page, "Download the small copy"), download(page, "Download the result")
     assert small.size == (102, 128)
     np.testing.assert_array_equal(np.asarray(restored), np.asarray(Upscaler.load(model_folder).enlarge(small)))
 
@@ -293,9 +310,9 @@ def test_enlarge_shows_and_gives_the_picture_four_times_as_large(
     file = make_picture(tmp_path / "tiny.png", 10, 7)
     upload(page, file, "Your small picture")
     expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
-    assert natural_sizes(page.locator("#enlarged img")) == [[40, 28]] * 2
+    assert natural_sizes(page.locator("#enlarged .wipe img")) == [[40, 28]] * 2
     expected = Upscaler.load(model_folder).enlarge(images.open_rgb(file))
-    np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+    np.testing.assert_array_equal(np.asarray(download(page, "Download the result")), np.asarray(expected))
 
 
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
@@ -308,7 +325,8 @@ def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None
     page.get_by_role("button", name="Enlarge them all").click()
     expect(page.get_by_text("2 of 3 pictures")).to_be_visible()
     expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
-    assert natural_sizes(page.locator(".results .thumbnail-item img")) == [[48, 40]] * 2
+    assert natural_sizes(page.locator(".results .thumbnail-item img")) == [[12, 10], [48, 40]] * 2  # before and after
+    expect(page.locator(".results .thumbnail-item img").first).to_have_css("object-fit", "contain")
     with page.expect_download() as started:
         page.get_by_role("button", name="Download all as ZIP").click()
     with zipfile.ZipFile(started.value.path()) as archive:
@@ -316,20 +334,80 @@ def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
-def test_a_refused_upload_is_one_sentence_and_the_next_photo_works(page: Page, server: Server, tmp_path: Path) -> None:
+def test_a_refused_upload_leaves_nothing_old_and_the_next_photo_works(
+    page: Page, server: Server, tmp_path: Path
+) -> None:
     page.get_by_role("button", name="coffee").first.click()
     expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
     (tmp_path / "fake.png").write_text("no picture")
     upload(page, tmp_path / "fake.png")
-    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
-    upload(page, make_picture(tmp_path / "good.png", 64, 64))
-    expect(page.get_by_text("Your photo is 64x64")).to_be_visible()
+    reason = page.locator(".block.problem").filter(visible=True)
+    expect(reason).to_contain_text("fake.png: not a picture")
+    expect(page.locator("#wipe img")).to_have_count(0)
+    expect(page.get_by_text("Your photo is")).to_have_count(0)
+    expect(page.get_by_role("button", name="Download the result").filter(visible=True)).to_be_disabled()
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(reason).to_contain_text("fake.png: not a picture")  # until another picture comes
+    upload(page, make_picture(tmp_path / "good.png", 164, 130))
+    expect(page.get_by_text("Your photo is 164x130")).to_be_visible()
+    expect(reason).to_have_count(0)
     assert "Traceback" not in server.errors.read_text()
+
+
+def test_a_picture_that_is_small_already_goes_to_enlarge_by_one_click(page: Page, tmp_path: Path) -> None:
+    upload(page, make_picture(tmp_path / "face.png", 60, 50))
+    page.get_by_role("button", name="This picture is small already (60x50 pixels): enlarge it.").click()
+    expect(page.get_by_text("60x50 became 240x200")).to_be_visible()
+    assert natural_sizes(page.locator("#enlarged .wipe img")) == [[240, 200]] * 2
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
+def test_a_large_photo_is_offered_what_can_be_done_with_it(page: Page, tmp_path: Path) -> None:
+    photo = make_picture(tmp_path / "photo.png", 1300, 1000, "obama.jpg")
+    upload(page, photo)
+    expect(page.get_by_text("Your photo is 1300x1000")).to_be_visible()
+    page.get_by_role("tab", name="Enlarge").click()  # where it comes along
+    offers = page.locator("#way")
+    expect(offers).to_contain_text("This photo is large already (1300x1000, 1.3 megapixels)")
+    expect(page.locator("#enlarged img")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    offers.get_by_label("Restore the face in it").check()
+    expect(page.get_by_text("1 face was found and restored; everything else is as it was.")).to_be_visible()
+    assert natural_sizes(page.locator("#enlarged .wipe img")) == [[1300, 1000]] * 2
+    changed = np.asarray(download(page, "Download the result")) != np.asarray(images.open_rgb(photo))
+    assert changed.any() and not changed[-300:].any()
+    offers.get_by_label("Clean it up at this size").check()
+    expect(page.get_by_text("1300x1000 was cleaned up at its own size")).to_be_visible()
+    upload(page, make_picture(tmp_path / "tiny.png", 10, 7), "Your small picture")
+    expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+    expect(offers).to_have_count(0)
+
+
+def test_the_size_and_the_format_of_the_result_can_be_chosen(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    upload(page, make_picture(tmp_path / "tiny.png", 20, 14), "Your small picture")
+    expect(page.get_by_text("20x14 became 80x56")).to_be_visible()
+    size = page.locator("#enlarge-size input").filter(visible=True)
+    size.fill("width 50")
+    size.press("Enter")
+    expect(page.get_by_text("20x14 became 50x35")).to_be_visible()
+    for format, ending in (("JPEG", ".jpg"), ("WebP", ".webp")):
+        page.locator("#save-as").get_by_label(format).check()
+        with page.expect_download() as started:
+            page.wait_for_timeout(1500)  # until the button has the other file
+            page.get_by_role("button", name="Download the result").filter(visible=True).click()
+        assert started.value.suggested_filename == f"tiny-50w{ending}"
+        with Image.open(started.value.path()) as picture:
+            assert (picture.format, picture.size) == (format.upper(), (50, 35))
+    size.fill("as large as a house")
+    size.press("Enter")
+    expect(page.locator(".block.problem").filter(visible=True)).to_contain_text("'as large as a house'")
+    expect(page.locator("#enlarged img")).to_have_count(0)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_a_phone_shows_the_result_first_and_never_scrolls_sideways(page: Page) -> None:
-    expect(page.locator("#wipe [data-testid=slider]")).to_be_in_viewport()
+    expect(page.locator("#wipe .line")).to_be_in_viewport()
     for tab in ("Compare", "Enlarge"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -362,6 +440,23 @@ def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Pag
     expect(shown).to_be_visible()
 
 
+def test_the_settings_survive_a_reload(page: Page, server: Server) -> None:
+    assert page.url == f"{server.url}/"
+    page.get_by_label("Before | Original").check()
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(page).to_have_url(re.compile(r"\?.*detail=0(&|$)"))
+    expect(page).to_have_url(re.compile("pair=Before"))
+    source = sources(page.locator(".panes img"))[1] or ""
+    page.reload()
+    expect(page.get_by_role("slider", name="Detail").filter(visible=True)).to_have_value("0")
+    expect(page.locator("#wipe .name")).to_have_text(["Before", "Original"])
+    expect(page.locator(".panes img").nth(1)).to_have_attribute("src", source)
+    page.get_by_role("tab", name="Enlarge").click()
+    expect(page).to_have_url(f"{server.url}/?tab=enlarge")
+    page.reload()
+    expect(page.locator("#enlarged .wipe")).to_be_visible()
+
+
 @pytest.fixture(scope="module")
 def two_models(
     model_folder: Path, photos_folder: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory
@@ -378,36 +473,31 @@ def test_the_other_model_is_chosen_by_keyboard_in_every_tab(
     with opened_page(browser, two_models, viewport) as page:
         restored = sources(page.locator(".panes img"))[1] or ""
         chosen = page.get_by_role("group", name="Made for").filter(visible=True)
-        chosen.get_by_role("radio", name="Any photo").press("Space")
+        chosen.get_by_role("radio", name="Clean faces").press("Space")
+        page.get_by_role("button", name="Details").click()
         expect(page.locator(".figures table")).to_contain_text("tiny-photos")
         expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", restored)
         page.get_by_role("tab", name="Enlarge").click()
         file = make_picture(tmp_path / "tiny.png", 10, 7)
         upload(page, file, "Your small picture")
         expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
-        before = sources(page.locator("#enlarged img"))[1] or ""
-        chosen.get_by_role("radio", name="Any photo").press("Space")
-        expect(page.locator("#enlarged img").nth(1)).not_to_have_attribute("src", before)
+        before = sources(page.locator("#enlarged .wipe img"))[0] or ""
+        chosen.get_by_role("radio", name="Clean faces").press("Space")
+        expect(page.locator("#enlarged .wipe img").first).not_to_have_attribute("src", before)
         expected = Upscaler.load(photos_folder).enlarge(images.open_rgb(file))
-        np.testing.assert_array_equal(np.asarray(download(page, "Download restored")), np.asarray(expected))
+        np.testing.assert_array_equal(np.asarray(download(page, "Download the result")), np.asarray(expected))
         for tab in ("Compare", "Enlarge", "Many at once"):
             page.get_by_role("tab", name=tab).click()
             expect(chosen).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def test_a_picture_may_load_before_the_zoom_buttons_are_drawn(page: Page, tmp_path: Path) -> None:
-    page.evaluate("document.querySelectorAll('.linked .zoom').forEach((buttons) => buttons.remove())")
-    before = sources(page.locator(".panes img").filter(visible=True))[2] or ""
-    upload(page, make_picture(tmp_path / "another.png", 64, 48))
-    expect(page.locator(".panes img").filter(visible=True).nth(2)).not_to_have_attribute("src", before)
-
-
 def test_lpips_stands_beside_the_picture_and_is_explained(browser: Browser, two_models: Server) -> None:
     with opened_page(browser, two_models, DESKTOP) as page:
+        page.get_by_role("button", name="Details").click()
         heading = page.get_by_role("columnheader", name="LPIPS")
         expect(heading.locator("abbr")).to_have_attribute("title", re.compile("Lower looks closer"))
         expect(page.get_by_text("LPIPS is how far apart")).to_be_visible()
-        for name in ("bicubic", "restored"):
+        for name in ("before", "after"):
             cells = page.get_by_role("row", name=name).get_by_role("cell")
             expect(cells.nth(2)).to_have_text(re.compile(r"^\d+\.\d{3}$"))

@@ -19,6 +19,7 @@ from page_support import Server, assert_same, make_picture, running_app, upload
 
 from srgan.commands.demo import MOST_WAITING
 from srgan.page import served_files
+from srgan.page.events import MOST_AT_ONCE
 from srgan.page.handlers import MOST_FILES
 from srgan.pictures import images
 from srgan.upscaler import Upscaler
@@ -81,7 +82,7 @@ def test_a_full_queue_says_so_and_who_leaves_makes_room(server: Server, hold: Pa
     uploaded = upload(server, picture)
     client = Client(server.url, verbose=False, download_files=tmp_path, analytics_enabled=False)
     hold.touch()
-    running = event(server, "enlarge", uploaded, 1)
+    running = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_AT_ONCE)]
     until(lambda: waiting(server) == 0)
     places = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_WAITING)]
 
@@ -96,7 +97,7 @@ def test_a_full_queue_says_so_and_who_leaves_makes_room(server: Server, hold: Pa
     until(lambda: waiting(server) == MOST_WAITING - 1)
     places.append(event(server, "enlarge", uploaded, 1))
     hold.unlink()
-    for place in [running, *places]:
+    for place in [*running, *places]:
         assert "event: complete" in httpx.get(place, timeout=60).text
     assert client.predict(handle_file(picture), api_name="/enlarge")
 

@@ -12,7 +12,7 @@ from helpers import textured
 from page_support import make_picture
 from PIL import Image, ImageCms
 
-from srgan.page import components, handlers
+from srgan.page import handlers
 from srgan.page.offered_models import Models
 from srgan.upscaler import Upscaler
 
@@ -136,7 +136,3 @@ def test_a_picture_that_was_deleted_is_to_be_uploaded_again(models: Models, tmp_
     for function in (handlers.compare, handlers.enlarge):
         asked(function, gone)
     asked(handlers.batch, [gone])
-    there = str(make_picture(tmp_path / "there.png", 8, 8))
-    with pytest.raises(gr.Error, match="again"):  # the pictures of a pair that is chosen late
-        components.wipe(components.PAIRS[0], there, gone, there)
-    assert components.wipe(components.PAIRS[0], there, there, gone)

@@ -1,0 +1,49 @@
+"""The state of the page in its address: the tab and those of its settings that are not as the page has them first."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What of a tab stands in the address."""
+
+    tab: str
+    settings: Mapping[str, Component]
+    """by their names there"""
+
+
+def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remembered:
+    """Writes a tab's settings into the address when they change, by srgan/page/head.html."""
+    first = json.dumps({key: component.value for key, component in settings.items()})
+    js = f"(...values) => {{ address.write('{name}', {first}, values); }}"
+    inputs = list(settings.values())
+    for trigger in (tab.select, *(component.change for component in inputs)):  # type: ignore[attr-defined]
+        trigger(None, inputs, None, js=js)
+    return Remembered(name, settings)
+
+
+def model_setting(made_for: Sequence[Component]) -> dict[str, Component]:
+    """The choice of a model, where there is one."""
+    return {"model": made_for[0]} if made_for else {}
+
+
+def restore_from_address(demo: gr.Blocks, tabs: gr.Tabs, remembered: Sequence[Remembered]) -> None:
+    """Sets what the address tells, when the page is loaded; what depends on it follows by itself."""
+    names = json.dumps({one.tab: list(one.settings) for one in remembered})
+    outputs = [tabs, *(component for one in remembered for component in one.settings.values())]
+    demo.load(None, None, outputs, js=f"() => address.read({names})")
+
+
+def again(tab: str) -> gr.Button:
+    """What the address presses to have a result for the settings that it has set."""
+    return gr.Button(visible="hidden", elem_id=f"again-{tab}")
+
+
+def copy_link() -> None:
+    button = gr.Button("Copy a link to these settings", size="sm", elem_id="copy-link")
+    button.click(None, None, button, js="() => address.copy()")

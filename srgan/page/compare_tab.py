@@ -1,0 +1,161 @@
+"""The tab in which the upload is the original: reduced, enlarged again, and compared with itself."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image, UnidentifiedImageError
+
+from srgan import shipped
+from srgan.page.address import Remembered, again, model_setting, remember
+from srgan.page.components import (
+    carry_on_select,
+    detail_input,
+    made_for_input,
+    picture_input,
+    remember_upload,
+    stop_button,
+)
+from srgan.page.events import ON_MODEL, first_values, for_programs, on_page, stopped
+from srgan.page.gradio_changes import show_first, take_numbers
+from srgan.page.handlers import DEFAULT_COPY, DEFAULT_SIZE, SIZES, compare, compare_by_one, spoken
+from srgan.page.offered_models import Models
+from srgan.page.views import (
+    AFTER,
+    BEFORE,
+    NO_FILE,
+    ORIGINAL,
+    PAGE,
+    PAIRS,
+    download_button,
+    file_offered,
+    problem_shown,
+    view,
+    viewer,
+)
+from srgan.pictures.formats import COMMON_FORMATS
+
+EXAMPLES = [shipped.EXAMPLES / name for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
+FIRST_PHOTO = "This example is the official portrait of Barack Obama (White House, public domain)."
+
+COPIES = [("Clean", "clean"), ("Web", "web"), ("Old", "old")]
+
+SMALL_SIDE = min(SIZES)
+"""Pictures with no side as long as that are small already: a quarter of them would show nothing."""
+
+FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
+A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
+
+LPIPS_NOTE = """<small>LPIPS is how far apart the two pictures look to a network that recognises things: lower is
+closer. It minds a blur more than a detail that is a pixel off.</small>"""
+
+SHOW = "(picture) => { if (picture) bring_into_view('ID'); }"
+"""On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
+
+OTHER_PAIR = "(pair, shown) => ({ ...shown, pair: pair.split(' | ') })"
+
+
+def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
+    """Gives the button by which a picture that is small already goes to the tab Enlarge, the input that it is in, and
+    what stands in the address."""
+    first_copy = "web" if models.automatic else DEFAULT_COPY  # such as people have, where a model is made for it
+    with gr.Tab("Compare", id="compare") as tab, gr.Row(elem_classes="tool"):
+        with gr.Column(scale=2, min_width=320):
+            problem = problem_shown()
+            to_enlarge = gr.Button("Enlarge it", variant="primary", visible=False, elem_id="to-enlarge")
+            shown = viewer("wipe")
+            stop = stop_button()
+            pair = gr.Radio(
+                PAIRS, value=PAIRS[0], label="Left and right of the line", elem_id="pair", elem_classes="choice"
+            )
+            with gr.Row():
+                made_for, detail = made_for_input(models), detail_input(models)
+        with gr.Column(scale=1, min_width=280):
+            photo = picture_input("Your photo")
+            gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
+            with gr.Column(elem_classes="later"):
+                size = gr.Radio(
+                    SIZES, value=DEFAULT_SIZE, label="Compare at", info="Pixels on the long side", elem_classes="sizes",
+                )  # fmt: skip
+                copy = gr.Radio(
+                    COPIES, value=first_copy, label="Small copy", elem_classes="sizes",
+                    info="What happens to it before it is enlarged: nothing, or the wear of web pictures or old photos",
+                )  # fmt: skip
+                take_numbers(size)  # compare() checks that it is one of SIZES
+                done = gr.Markdown(label="what was done")
+                with gr.Row():
+                    download = download_button("Download the result", variant="primary")
+                    low = download_button("Download the small copy")
+                with gr.Accordion("Details", open=False):
+                    figures = gr.HTML(
+                        {}, html_template=(PAGE / "figures.html").read_text(encoding="utf-8"), label="figures",
+                        apply_default_css=False, elem_classes="figures",
+                    )  # fmt: skip
+                    gr.Markdown(FIGURES_NOTE)
+                    if models.lpips:
+                        gr.Markdown(LPIPS_NOTE)
+
+    function = compare if made_for else compare_by_one
+    settings = [detail, size, *made_for, copy]
+    start = compare(models.at_start(), str(EXAMPLES[0]), small_copy=first_copy)
+    # As other programs know it.
+    with tab:
+        anew = again("compare")
+    with tab, gr.Column(visible=False):
+        panes = [gr.Image(label=name, format="png", type="filepath") for name in ("restored", "bicubic", "original")]
+        files = [gr.DownloadButton(label="small copy")]
+    for_programs(
+        tab, spoken(partial(function, models), str(EXAMPLES[0]), first_values(settings), start),
+        [photo, *settings], [*panes, *files, figures, done], "compare",
+    )  # fmt: skip
+
+    # As visitors see it.
+    def shows(found: tuple[Any, ...], picture: str, pair: str) -> list[Any]:
+        restored, bicubic, original, small, numbers, said = found
+        pictures = {BEFORE: bicubic, AFTER: restored, ORIGINAL: original}
+        return [
+            view(pictures, picture, pair), file_offered(restored), file_offered(small), numbers, said,
+            gr.update(visible=False),
+        ]  # fmt: skip
+
+    def answer(picture: str | None, pair: str, *chosen: Any) -> list[Any]:
+        if picture and (small := small_size(picture)):
+            said = f"This picture is small already ({small[0]}x{small[1]} pixels): enlarge it."
+            return [*nothing, gr.update(visible=True, value=said)]
+        if not picture and chosen == first:
+            return shows(start, str(EXAMPLES[0]), pair)
+        picture = picture or str(EXAMPLES[0])
+        return shows(function(models, picture, *chosen), picture, pair)
+
+    first = first_values(settings)
+    nothing = [{}, NO_FILE, NO_FILE, {}, ""]
+    without = [*nothing, gr.update(visible=False)]
+    results = [shown, download, low, figures, done, to_enlarge, problem]
+    show_first(
+        [shown, download, low, figures, done],
+        [view({BEFORE: start[1], AFTER: start[0], ORIGINAL: start[2]}, str(EXAMPLES[0])), start[0], start[3], start[4],
+         f"{FIRST_PHOTO} {start[5]}"],
+    )  # fmt: skip
+    event = gr.on(
+        [photo.change, anew.click, *(setting.input for setting in settings)], on_page("compare", answer, without),
+        [photo, pair, *settings], results, api_visibility="private", show_progress_on=shown, show_progress="full",
+        **ON_MODEL,
+    )  # fmt: skip
+    stop.click(stopped(without), None, results, cancels=[event], api_visibility="private", queue=False)
+    pair.change(None, [pair, shown], shown, js=OTHER_PAIR)
+    photo.change(None, photo, None, js=SHOW.replace("ID", "wipe"))
+    remember_upload(photo, "compare")
+    carry_on_select(tab, photo, "compare")
+    kept = {"pair": pair, "detail": detail, "at": size, "copy": copy, **model_setting(made_for)}
+    return to_enlarge, photo, remember(tab, "compare", kept)
+
+
+def small_size(picture: str) -> tuple[int, int] | None:
+    """Width and height of a picture that is small already; None for any other."""
+    Image.init()
+    try:
+        with Image.open(Path(picture), formats=[name for name in COMMON_FORMATS if name in Image.OPEN]) as file:
+            return file.size if max(file.size) < SMALL_SIDE else None
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError):
+        return None

@@ -1,0 +1,66 @@
+"""How the page's events and the API's are tied to the handlers."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from srgan.page import zero
+from srgan.page.gradio_changes import leave
+from srgan.page.handlers import answering
+from srgan.page.views import NO_PROBLEM, refusal
+
+MOST_AT_ONCE = 4 if zero.HERE else 16
+"""Requests that are read, refused or worked on at once; the network itself they use in turns (srgan/page/turns.py)."""
+
+ON_MODEL: dict[str, Any] = {
+    "concurrency_id": "model", "concurrency_limit": MOST_AT_ONCE, "trigger_mode": "always_last",
+}  # fmt: skip
+"""Events that run the network: of a slider's many only the last."""
+
+FAILED = "The program failed at this picture. Its log says where: please report it."
+
+log = logging.getLogger("srgan.page")
+
+Handler = Callable[..., Any]
+
+
+def for_programs(
+    tab: gr.Tab, handler: Handler, inputs: Sequence[Component], outputs: Sequence[Component], name: str
+) -> None:
+    """A call of the API, which no click starts: the page's own events give more, and show what goes wrong."""
+    with tab:
+        gr.Button(visible=False).click(handler, list(inputs), list(outputs), api_name=name, **ON_MODEL)
+
+
+def on_page(name: str, answer: Handler, without: Sequence[Any]) -> Handler:
+    """A handler for the page's own events, which never fails: it gives the answer's values, or else those of `without`,
+    so that nothing old is left; and then what to show of a problem."""
+
+    def handler(picture: Any, *settings: Any) -> list[Any]:
+        try:
+            with answering(name, picture or ""):
+                return [*answer(picture, *settings), NO_PROBLEM]
+        except gr.Error as error:
+            return [*without, refusal(error.message)]
+        except Exception:
+            log.exception(name)
+            return [*without, refusal(FAILED)]
+
+    return handler
+
+
+def stopped(without: Sequence[Any]) -> Handler:
+    """A handler of the button that cancels: ends the visitor's work and shows the values of `without`."""
+
+    def handler(request: gr.Request) -> list[Any]:
+        leave(request, ON_MODEL["concurrency_id"])
+        return [*without, refusal("Stopped.")]
+
+    return handler
+
+
+def first_values(settings: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(setting.value for setting in settings)

@@ -1,0 +1,62 @@
+"""What is shown of an answer: the pictures in one view with one zoom for all, or the reason why there is none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+from PIL import Image
+
+PAGE = Path(__file__).resolve().parent
+
+BEFORE, AFTER, ORIGINAL = "Before", "After", "Original"
+TERMS = {BEFORE: "(bicubic)", AFTER: "(SRGAN)"}
+PAIRS = (f"{BEFORE} | {AFTER}", f"{AFTER} | {ORIGINAL}", f"{BEFORE} | {ORIGINAL}")
+
+View = dict[str, Any]
+"""What srgan/page/viewer.html shows; {} is nothing."""
+
+
+def viewer(elem_id: str) -> gr.HTML:
+    """The pictures, two of them with a line between them; moved and zoomed by srgan/page/viewer_script.html."""
+    return gr.HTML(
+        {}, html_template=(PAGE / "viewer.html").read_text(encoding="utf-8"), elem_id=elem_id, elem_classes="views",
+        apply_default_css=False, label="pictures",
+    )  # fmt: skip
+
+
+def view(files: Mapping[str, str], photo: str, pair: str = PAIRS[0]) -> View:
+    """files: by the names above, shown at the size of the last one; photo: the upload that they were made from."""
+    with Image.open(list(files.values())[-1]) as picture:
+        width, height = picture.size
+    return {
+        "pictures": {name: address(file) for name, file in files.items()}, "terms": TERMS,
+        "pair": pair.split(" | "), "photo": quote(photo), "width": width, "height": height,
+    }  # fmt: skip
+
+
+def address(file: str) -> str:
+    """Of a file that the page serves, as its own pages name it."""
+    return f"gradio_api/file={quote(Path(file).as_posix())}"
+
+
+def problem_shown() -> gr.Markdown:
+    """Where the reason stands for which there is no result."""
+    return gr.Markdown(visible=False, elem_classes="problem", label="what went wrong")
+
+
+def refusal(sentence: str) -> Any:
+    return gr.update(value=sentence, visible=True)
+
+
+NO_PROBLEM: Any = gr.update(value="", visible=False)
+NO_FILE: Any = gr.update(value=None, interactive=False)
+
+
+def file_offered(file: str) -> Any:
+    return gr.update(value=file, interactive=True)
+
+
+def download_button(label: str, **more: Any) -> gr.DownloadButton:
+    return gr.DownloadButton(label, size="sm", min_width=150, **more)

@@ -1,0 +1,110 @@
+"""srgan/page/turns.py: whose turn it is, and what nobody waits for any more."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from srgan.page import turns
+from srgan.page.turns import LARGE_PIXELS, MOST_LARGE, Left, time_left, working
+
+
+@pytest.fixture(autouse=True)
+def visitors(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """Whether the visitor of the thread of that name is there; others are."""
+    there: dict[str, bool] = {}
+
+    def somebody_waits() -> Callable[[], bool]:
+        name = threading.current_thread().name
+        return lambda: there.get(name, True)
+
+    monkeypatch.setattr(turns, "somebody_waits", somebody_waits)
+    return there
+
+
+def started(work: Callable[[], object], name: str) -> threading.Thread:
+    thread = threading.Thread(target=work, name=name)
+    thread.start()
+    return thread
+
+
+def test_a_small_picture_is_done_while_a_large_one_is_worked_on() -> None:
+    small_is_done, began = threading.Event(), threading.Event()
+
+    def large() -> None:
+        with working(1_000_000) as watch:
+            began.set()
+            for _ in range(10_000):
+                watch(0.5)
+                if small_is_done.wait(0.005):
+                    return
+        pytest.fail("the small one had no turn")
+
+    def small() -> None:
+        with working(4096) as watch:
+            watch(0.5)
+        small_is_done.set()
+
+    first = started(large, "large")
+    began.wait()
+    started(small, "small").join(30)
+    first.join(30)
+    assert small_is_done.is_set()
+
+
+def test_what_nobody_waits_for_is_ended_and_gives_its_turn_back(visitors: dict[str, bool]) -> None:
+    done: list[str] = []
+
+    def left() -> None:
+        with pytest.raises(Left), working(LARGE_PIXELS + 1) as watch:
+            watch(0.1)
+            visitors["left"] = False
+            watch(0.2)
+            done.append("went on")
+
+    def stays() -> None:
+        with working(LARGE_PIXELS + 1):
+            done.append("had a turn")
+
+    started(left, "left").join(30)
+    started(stays, "stays").join(30)
+    assert done == ["had a turn"]
+
+
+def test_large_pictures_wait_outside_where_enough_are_in_work_and_may_leave(visitors: dict[str, bool]) -> None:
+    go, inside = threading.Event(), threading.Semaphore(0)
+
+    def large() -> None:
+        with working(LARGE_PIXELS + 1) as watch:
+            inside.release()
+            while not go.wait(0.005):
+                watch(0.5)
+
+    def one_too_many() -> None:
+        with pytest.raises(Left), working(LARGE_PIXELS + 1):
+            inside.release()
+
+    busy = [started(large, str(number)) for number in range(MOST_LARGE)]
+    for _ in busy:
+        assert inside.acquire(timeout=30)
+    waiting = started(one_too_many, "waiting")
+    visitors["waiting"] = False
+    waiting.join(30)
+    assert not inside.acquire(blocking=False)
+    go.set()
+    for thread in busy:
+        thread.join(30)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "share", "words"),
+    [
+        (0.1, 0.5, ""),
+        (5, 0.0, ""),
+        (5, 0.5, "about 5 s left"),
+        (10, 0.999, "about 1 s left"),
+        (60, 0.2, "about 4 min left"),
+    ],
+)
+def test_the_time_left_is_told_in_words(elapsed: float, share: float, words: str) -> None:
+    assert time_left(elapsed, share) == words
