@@ -21,6 +21,9 @@ MOST_LARGE = 2
 SILENT_SECONDS = 0.4
 """No time left is estimated before."""
 
+SLICE_SECONDS = 0.3
+"""So long a request keeps its turn at least: small pictures are done within one."""
+
 LOOK_SECONDS = 0.2
 """Between two looks at whether somebody still waits."""
 
@@ -35,12 +38,14 @@ class Turns:
     def __init__(self) -> None:
         self._condition = Condition()
         self._given, self._serving = 0, 0
+        self._began = 0.0
 
     def take(self) -> None:
         with self._condition:
             mine = self._given
             self._given += 1
             self._condition.wait_for(lambda: self._serving == mine)
+            self._began = time.monotonic()
 
     def give(self) -> None:
         with self._condition:
@@ -48,9 +53,10 @@ class Turns:
             self._condition.notify_all()
 
     def pass_on(self) -> None:
-        """Gives the turn to those who wait, and takes it again after them."""
-        self.give()
-        self.take()
+        """Gives a turn that has lasted long enough to those who wait, and takes it again after them."""
+        if time.monotonic() - self._began >= SLICE_SECONDS:
+            self.give()
+            self.take()
 
 
 TURNS = Turns()
