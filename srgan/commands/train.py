@@ -255,7 +255,7 @@ def photos(config: Config) -> tuple[Photos, Crops]:
             crops = load_crops(config.data, config.crop, faces)
     if isinstance(crops, Crops) and faces and ranks.is_first():
         print(faces_found(crops))
-    tell_skipped(crops.skipped)
+    tell_skipped(crops.skipped, crops.tally.smaller_crop(config.crop), faces)
     return crops.split(config.held_out, config.held_out_by == "look")
 
 
@@ -266,9 +266,11 @@ def faces_found(crops: Crops) -> str:
     return "; ".join([f"{len(crops):,} faces in {crops.tally.photos:,} photos", *filter(None, parts)])
 
 
-def tell_skipped(skipped: dict[str, str]) -> None:
+def tell_skipped(skipped: dict[str, str], advice: str = "", faces: bool = False) -> None:
+    """Names the first photos that are left out, or of which faces are. advice: the sentence's end."""
     if skipped and ranks.is_first():
-        print(f"{len(skipped)} photos are left out: {first_reasons(skipped)}.", file=sys.stderr)
+        what = "photos, or faces in them," if faces else "photos"
+        print(f"{len(skipped)} {what} are left out: {first_reasons(skipped)}{advice}.", file=sys.stderr)
 
 
 def stop_on_signals(run: Run) -> None:

@@ -7,10 +7,12 @@ from helpers import is_one_sentence, make_photos, textured
 from PIL import Image, ImageDraw
 
 import srgan.pictures.formats
+from srgan.commands.train import photos
 from srgan.errors import UserError
 from srgan.photos.choice import choose
 from srgan.photos.collections import folder_collection, open_collection
 from srgan.photos.crops import load_crops
+from srgan.training.config import Config
 
 
 def refusal(folder: Path, side: int = 128, faces: bool = False, held_out: int | None = None) -> str:
@@ -47,6 +49,16 @@ def test_photos_a_little_too_small_are_told_the_crop_that_takes_them(tmp_path: P
         textured(number, side, side).save(tmp_path / f"{number}.png")
     assert "--crop 100 would take 2 of those that are too small" in refusal(tmp_path)
     assert len(load_crops(tmp_path, 100)) == 2
+
+
+def test_the_crop_that_takes_them_is_told_beside_good_ones_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, side in enumerate((100, 130, 140)):
+        textured(number, side, side).save(tmp_path / f"{number}.png")
+    photos(Config(data=str(tmp_path), crop_at="centre"))
+    said = capsys.readouterr().err
+    assert "1 photos are left out: 0.png is 100x100" in said and "--crop 100 would take 1" in said
 
 
 def test_one_photo(tmp_path: Path) -> None:
