@@ -97,8 +97,16 @@ def test_documented_python(server: Server, upscaler: Upscaler, pictures: tuple[P
 
 
 def test_documented_shell(server: Server, upscaler: Upscaler, pictures: tuple[Path, Path], tmp_path: Path) -> None:
-    subprocess.run(["sh", "-euc", example("sh", server)], cwd=tmp_path, check=True, timeout=120)
+    code = example("sh", server)
+    subprocess.run(["sh", "-euc", code], cwd=tmp_path, check=True, timeout=120)
     check_files(tmp_path, upscaler)
+    (tmp_path / "notes.txt").write_text("no picture")
+    refused = 'call enlarge "\\"picture\\": $(upload notes.txt)"'
+    functions = code[: code.index('curl -s "$(call enlarge')]
+    said = subprocess.run(
+        ["sh", "-c", functions + refused], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert said.stdout == "" and "notes.txt: not a picture" in said.stderr
 
 
 @pytest.fixture(scope="module")
