@@ -50,7 +50,7 @@ def is_video(path: Path) -> bool:
 def load_av() -> Any:
     os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 tells of every part otherwise; 1: errors
     try:
-        import av
+        import av  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise UserError("Videos take one more package: pip install av.") from None
     return av
