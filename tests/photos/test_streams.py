@@ -345,18 +345,18 @@ def test_a_run_whose_photos_are_dealt_out_anew_says_so(
     first.trainer.stop_requested = True
     assert not first.train()
     run(shards, tmp_path, resume=True, batch_size=3)  # alone, that is exact
-    assert "come twice" not in capsys.readouterr().out
+    assert "used twice" not in capsys.readouterr().out
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     torch.save({**state, "ranks": 2}, tmp_path / "state.pt")
     run(shards, tmp_path, resume=True)
-    assert "come twice" in capsys.readouterr().out
+    assert "used twice" in capsys.readouterr().out
 
 
 def test_a_run_does_not_go_on_with_another_stream(shards: str, tmp_path: Path) -> None:
     first = run(shards, tmp_path)
     first.trainer.stop_requested = True
     assert not first.train()
-    with pytest.raises(UserError, match="other photos"):
+    with pytest.raises(UserError, match="does not hold the photos"):
         run(shards.replace("02", "01"), tmp_path, resume=True)
 
 
@@ -384,7 +384,7 @@ def test_a_signal_to_all_processes_saves_and_ends_the_run(shards: str, tmp_path:
     os.killpg(process.pid, signal.SIGTERM)
     said, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
-    assert "Go on with:" in said and "Traceback" not in complaints
+    assert "Continue with:" in said and "Traceback" not in complaints
 
 
 @pytest.mark.parametrize(

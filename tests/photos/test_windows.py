@@ -102,7 +102,7 @@ def test_train_py_trains_on_windows_and_resumes(tmp_path: Path) -> None:
     assert max(row["photos"] for row in rows(tmp_path / "run") if row["stage"] == "fidelity") == 12
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert (
-        "Enlarges photos four times" in card
+        "This model enlarges photos four times" in card
         and "--crop-at random" in card
         and "12 windows of the photos an epoch" in card
     )

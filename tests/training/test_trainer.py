@@ -844,7 +844,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
     said, complaints = process.communicate(timeout=120)
     assert process.returncode == 0, complaints
     assert "Traceback" not in complaints
-    words = shlex.split(said.strip().splitlines()[-1].split("Go on with:")[1])
+    words = shlex.split(said.strip().splitlines()[-1].split("Continue with:")[1])
     assert words[-1] == "--resume" and words[2:-1] == [str(argument) for argument in arguments]
     assert torch.load(out / "state.pt", weights_only=True)["position"]["total"] > 0
 
