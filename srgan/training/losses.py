@@ -16,9 +16,11 @@ from srgan.models import SCALE
 VGG19_CHANNELS = {"conv1_2": 64, "conv2_2": 128, "conv3_4": 256, "conv4_4": 512, "conv5_4": 512}
 """Number of channels of the last layer before each pooling."""
 
-PERCEPTUAL_LAYERS = tuple(VGG19_CHANNELS)
-"""The layers of the perceptual loss: those of Real-ESRGAN (Wang et al. 2021), with equal weights. The two shallow
+PERCEPTUAL_WEIGHTS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
+"""Weights of the layers in the perceptual loss: those of Real-ESRGAN (Wang et al. 2021, section 4.1). The two shallow
 ones tie the restored image to the original's pixels, from which the deep ones would let it drift."""
+
+PERCEPTUAL_LAYERS = tuple(PERCEPTUAL_WEIGHTS)
 
 Features = dict[str, Tensor]
 """Features [N, C, h, w] by the name of their layer."""
@@ -146,7 +148,8 @@ class PerceptualLoss(ContentLoss):
     """L1 between VGG19 features of several depths before activation (Wang et al. 2018, ESRGAN section 3.3).
 
     Each depth is divided by the mean magnitude of the original's features there, so that the depths, and the two scales
-    in which VGG19 weights are handed round, weigh the same; then averaged over photos and PERCEPTUAL_LAYERS.
+    in which VGG19 weights are handed round, weigh the same; then averaged over photos, and by PERCEPTUAL_WEIGHTS
+    over layers.
     """
 
     def __init__(self, vgg19: VGG19) -> None:
@@ -162,8 +165,11 @@ class PerceptualLoss(ContentLoss):
         return divided(found, scales), divided(wanted, scales)
 
     def distance(self, restored: Features, original: Features) -> Tensor:
-        terms = [F.l1_loss(restored[name].float(), original[name].float()) for name in PERCEPTUAL_LAYERS]
-        return torch.stack(terms).mean()
+        terms = [
+            weight * F.l1_loss(restored[name].float(), original[name].float())
+            for name, weight in PERCEPTUAL_WEIGHTS.items()
+        ]
+        return torch.stack(terms).sum() / sum(PERCEPTUAL_WEIGHTS.values())
 
 
 def divided(features: Features, scales: Features) -> Features:

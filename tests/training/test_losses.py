@@ -97,7 +97,7 @@ def test_vgg54_is_the_squared_difference_of_activated_conv5_4_over_12_75() -> No
     assert loss(torch.tensor([0.5, -1.0]), torch.tensor([-0.25, -0.5])).item() == pytest.approx(0.25 / 2)
 
 
-def test_perceptual_is_the_mean_over_depths_of_the_relative_l1() -> None:
+def test_perceptual_is_the_weighted_mean_over_depths_of_the_relative_l1() -> None:
     loss = PerceptualLoss(VGG19())
     del loss.vgg19
     features = {
@@ -109,7 +109,7 @@ def test_perceptual_is_the_mean_over_depths_of_the_relative_l1() -> None:
     # mean(1, 1) / 2 = 1/2. x + 2: (3, 5) against (4, 0): mean(1, 5) / mean(4, 0) = 3/2.
     restored, original = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1), torch.tensor([2.0, -2.0]).view(1, 2, 1, 1)
     found = loss(restored, original)
-    assert found.item() == pytest.approx((1.5 + 0.5 + 1.5 + 1.5 + 1.5) / 5)
+    assert found.item() == pytest.approx((0.1 * 1.5 + 0.1 * 0.5 + 1.5 + 1.5 + 1.5) / 3.2)
     # A second photo, which is right, halves the mean and leaves the first one's scale alone.
     pair = torch.cat([restored, 9 * original]), torch.cat([original, 9 * original])
     assert loss(*pair).item() == pytest.approx(found.item() / 2)
