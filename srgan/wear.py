@@ -26,10 +26,6 @@ CLEAN_MODEL = WEIGHTS / "celeba-faces"
 WORN_MODEL = SHIPPED_MODEL
 """The model for pictures in any state."""
 
-WORN_DETAIL = 0.7
-"""Worn pictures are restored with the requested detail times this: more of it draws rings into small eyes and
-mouths."""
-
 WORN_QUALITY = 90
 """A JPEG of this quality or lower, counted as in libjpeg, is worn: see benchmarks/wear.md."""
 
@@ -50,7 +46,7 @@ WINDOW = 64
 """Side in pixels of the four parts that are examined in a larger picture."""
 
 
-RESTORED = f"restored with the model for worn photos, with {WORN_DETAIL:g} times the detail."
+RESTORED = "restored with the model for worn photos."
 
 
 class Choice(NamedTuple):
@@ -59,10 +55,6 @@ class Choice(NamedTuple):
     worn: bool
     why: str
     """a sentence that explains the choice to the user"""
-
-    def detail(self, asked: float) -> float:
-        """The detail to restore with, if the user asked for `asked`."""
-        return asked * WORN_DETAIL if self.worn else asked
 
 
 class Automatic:
@@ -87,12 +79,12 @@ class Automatic:
         return (self.worn if choice.worn else self.clean), choice
 
     def enlarge(self, picture: Image.Image, detail: float = 1.0, *size: Any, **how: Any) -> Image.Image:
-        """Enlarges with the model that `choose` returns, and with WORN_DETAIL times the detail for worn pictures.
+        """Enlarges with the model that `choose` returns.
 
         Raises UserError if detail is not between 0 and 1.
         """
-        upscaler, choice = self.choose(picture)
-        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
+        upscaler, _ = self.choose(picture)
+        return upscaler.enlarge(picture, detail, *size, **how)
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:

@@ -16,7 +16,6 @@ from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to
 from srgan.wear import (
     RESTORED,
     WORN_BLOCKS,
-    WORN_DETAIL,
     WORN_QUALITY,
     WORN_SHARE,
     block_share,
@@ -93,7 +92,7 @@ def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> Non
     worn = copy("obama.jpg", "web")
     upscaler, choice = models.choose(worn)
     assert upscaler is models.worn and choice.why == f"Looks worn (blocks of a JPEG): {RESTORED}"
-    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * WORN_DETAIL))
+    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5))
     assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved well, after it was worn
     assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
 

@@ -23,7 +23,7 @@ from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import CLEAN_MODEL, RESTORED, WORN_DETAIL, Automatic, jpeg_quality
+from srgan.wear import CLEAN_MODEL, RESTORED, Automatic, jpeg_quality
 
 
 @pytest.fixture
@@ -339,8 +339,8 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "photos"))
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
     assert "Looked clean: 1; looked worn: 1." in capsys.readouterr().out
-    for name, upscaler, detail in (("clean.png", clean, 1.0), ("worn.jpg", worn, WORN_DETAIL)):
-        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name), detail)
+    for name, upscaler in (("clean.png", clean), ("worn.jpg", worn)):
+        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name))
         found = Image.open(tmp_path / "out" / Path(name).with_suffix(".png"))
         assert np.array_equal(np.asarray(found), np.asarray(wanted))
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "one.png", *plain) == 0

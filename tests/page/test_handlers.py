@@ -19,7 +19,6 @@ from srgan.page import handlers, offered_models
 from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import WORN_DETAIL
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +313,7 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
         for made_for in ("", "Auto"):
             file, _, said, *_ = handlers.enlarge(models, str(tmp_path / name), 1.0, made_for)
             with Image.open(tmp_path / name) as small:
-                assert_same(file, models.chosen(title).enlarge(small, 1.0 if title == "Clean faces" else WORN_DETAIL))
+                assert_same(file, models.chosen(title).enlarge(small))
             assert why in said
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said

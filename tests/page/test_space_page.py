@@ -19,5 +19,5 @@ def folder() -> Iterator[Path]:
 def test_the_uploaded_files_alone_answer_read_only_without_rights_and_without_a_network(folder: Path) -> None:
     page = check_out(folder)
     with running_space(page, folder) as server:
-        assert check_answers(server, folder).startswith("worn on ")
+        assert check_answers(server, folder).startswith("photos on ")
     assert not list((folder / "home").iterdir())
