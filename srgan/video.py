@@ -159,7 +159,7 @@ def write_part(
                 frame = next(frames, None)
             file.mux(stream.encode(None))
 
-    write_whole(place.with_suffix(".start"), lambda partial: partial.write_text(str(start)))
+    write_whole(place.with_suffix(".start"), lambda partial: partial.write_text(str(start), encoding="utf-8"))
     write_whole(place, write)
     return count
 
@@ -194,7 +194,7 @@ def join(video: Video, folder: Path, place: Path) -> None:
 def joined_packets(parts: list[Path], base: Fraction) -> Iterator[Any]:
     av = load_av()
     for part in parts:
-        start = int(part.with_suffix(".start").read_text())
+        start = int(part.with_suffix(".start").read_text(encoding="utf-8"))
         with av.open(str(part)) as file:
             for packet in packets(file.demux(file.streams.video[0])):
                 old = packet.time_base

@@ -136,6 +136,8 @@ def unnamed_encodings(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
+        if ast.unparse(node.func) == "av.open":  # a video, not text
+            continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
         modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
         text = name in ("read_text", "write_text") or (name == "open" and modes and not any("b" in m for m in modes))
