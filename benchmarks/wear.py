@@ -40,7 +40,7 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
         row = {"folder": photo.parent.name, "kind": kind, "worn": choice.worn}
         row |= {"block_share": block_share(small), "worn_share": worn_share(small, models.worn)}
         distance = lpips.against(target)
-        chosen = (models.worn if choice.worn else models.clean, 1.0)
+        chosen = (models.worn if choice.worn else models.clean, choice.detail(1.0))
         for name, (upscaler, detail) in (
             ("clean", (models.clean, 1.0)),
             ("worn", (models.worn, 1.0)),

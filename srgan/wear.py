@@ -46,7 +46,13 @@ WINDOW = 64
 """Side in pixels of the four parts that are examined in a larger picture."""
 
 
+NOISY_DETAIL = 0.7
+"""Pictures with noise or blur are restored with the requested detail times this: more draws rings into small eyes and
+mouths there."""
+
 RESTORED = "restored with the model for worn photos."
+
+RESTORED_NOISY = f"restored with the model for worn photos, with {NOISY_DETAIL:g} times the detail."
 
 
 class Choice(NamedTuple):
@@ -55,6 +61,12 @@ class Choice(NamedTuple):
     worn: bool
     why: str
     """a sentence that explains the choice to the user"""
+    noisy: bool = False
+    """worn by noise or blur, not by JPEG alone"""
+
+    def detail(self, asked: float) -> float:
+        """The detail to restore with, if the user asked for `asked`."""
+        return asked * NOISY_DETAIL if self.noisy else asked
 
 
 class Automatic:
@@ -79,25 +91,27 @@ class Automatic:
         return (self.worn if choice.worn else self.clean), choice
 
     def enlarge(self, picture: Image.Image, detail: float = 1.0, *size: Any, **how: Any) -> Image.Image:
-        """Enlarges with the model that `choose` returns.
+        """Enlarges with the model that `choose` returns, and with the detail that suits the picture.
 
         Raises UserError if detail is not between 0 and 1.
         """
-        upscaler, _ = self.choose(picture)
-        return upscaler.enlarge(picture, detail, *size, **how)
+        upscaler, choice = self.choose(picture)
+        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
-    """Judges whether a picture of any mode and size is worn. worn_model: for `worn_share`; it is not run if JPEG's
-    signs suffice."""
+    """Judges whether a picture of any mode and size is worn, and by what. worn_model: for `worn_share`."""
+    signs = []
     quality = jpeg_quality(picture)
     if quality and quality <= WORN_QUALITY:
-        return Choice(True, f"Looks worn (JPEG quality {quality}): {RESTORED}")
-    if block_share(picture) >= WORN_BLOCKS:
-        return Choice(True, f"Looks worn (blocks of a JPEG): {RESTORED}")
-    if worn_share(picture, worn_model) >= WORN_SHARE:
-        return Choice(True, f"Looks worn (blur or noise): {RESTORED}")
-    return Choice(False, "Looks clean: restored with the model for clean photos.")
+        signs.append(f"JPEG quality {quality}")
+    elif block_share(picture) >= WORN_BLOCKS:
+        signs.append("blocks of a JPEG")
+    if noisy := worn_share(picture, worn_model) >= WORN_SHARE:
+        signs.append("blur or noise")
+    if not signs:
+        return Choice(False, "Looks clean: restored with the model for clean photos.")
+    return Choice(True, f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}", noisy)
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:

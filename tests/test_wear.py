@@ -14,7 +14,9 @@ from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
 from srgan.wear import (
+    NOISY_DETAIL,
     RESTORED,
+    RESTORED_NOISY,
     WORN_BLOCKS,
     WORN_QUALITY,
     WORN_SHARE,
@@ -91,8 +93,10 @@ def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> Non
     assert choice.why == f"Looks worn (JPEG quality 68): {RESTORED}"
     worn = copy("obama.jpg", "web")
     upscaler, choice = models.choose(worn)
-    assert upscaler is models.worn and choice.why == f"Looks worn (blocks of a JPEG): {RESTORED}"
-    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5))
+    assert upscaler is models.worn and choice.why == f"Looks worn (blocks of a JPEG, blur or noise): {RESTORED_NOISY}"
+    assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * NOISY_DETAIL))
+    blocky = as_jpeg(small, quality=68)
+    assert np.array_equal(models.enlarge(blocky, 0.5), models.worn.enlarge(blocky, 0.5))
     assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved well, after it was worn
     assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
 

@@ -258,13 +258,15 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         upscaler, choice = models.choose(picture)
         assumed["worn" if choice.worn else "clean"] += 1
-        enlarged = upscaler.enlarge(picture, arguments.detail, target, watch, best=best, tileable=tileable)
+        enlarged = upscaler.enlarge(
+            picture, choice.detail(arguments.detail), target, watch, best=best, tileable=tileable
+        )
         return enlarged, [choice.why] if say_why else []
 
     def settled(first: Image.Image) -> Enlarge:
         upscaler, choice = models.choose(first)
         assumed["worn" if choice.worn else "clean"] += 1
-        detail, why = arguments.detail, [choice.why] if say_why else []
+        detail, why = choice.detail(arguments.detail), [choice.why] if say_why else []
         how = {"best": best, "tileable": tileable}
         return lambda picture, watch: (upscaler.enlarge(picture, detail, target, watch, **how), why)  # type: ignore
 

@@ -46,7 +46,7 @@ class Models:
         if made_for != AUTOMATIC:
             return made_for, detail, ""
         detail, choice = self.for_judging.check_detail(detail), judged(picture, self.for_judging)
-        return (ANY_PHOTO if choice.worn else CLEAN_FACES), detail, choice.why
+        return (ANY_PHOTO if choice.worn else CLEAN_FACES), choice.detail(detail), choice.why
 
     def chosen(self, made_for: str) -> Upscaler:
         return self.upscalers[made_for]
