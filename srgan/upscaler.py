@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,7 +25,6 @@ from srgan.pictures.images import (
     normalize,
     opaque,
     to_network,
-    to_pixels,
     where_flat,
 )
 from srgan.pictures.resampling import Grid
@@ -150,7 +148,7 @@ class Upscaler:
         picture = as_standard(picture)
         steps = size.steps(*picture.size)
         colour = opaque(picture) if picture.mode.endswith("A") else picture
-        large = reduced(colour, steps.reduced, tileable)
+        large = resized(colour, steps.reduced, tileable=tileable)
         done, whole = 0, sum(steps.work)
         for number, (passed, work) in enumerate(zip(steps.passes, steps.work, strict=True)):
             small, large = large, Image.new(colour.mode, passed)
@@ -159,7 +157,7 @@ class Upscaler:
                 large = touch(large, small)
             done += work
         if colour is not picture:
-            large.putalpha(resize_alpha(picture.getchannel("A"), steps.size, tileable=tileable))
+            large.putalpha(resized(picture.getchannel("A"), steps.size, tileable=tileable))
         large.info = dict(picture.info)
         return large
 
@@ -419,39 +417,22 @@ def load_or_shipped(
         return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
 
 
-def reduced(picture: Image.Image, size: tuple[int, int], tileable: bool = False) -> Image.Image:
-    """Reduces L, RGB or I;16 by the one bicubic. A picture of that size is returned itself."""
+def resized(
+    picture: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"], tileable: bool = False
+) -> Image.Image:
+    """Resizes L, RGB or I;16 by the one bicubic, in tiles. A picture that already has the size is returned itself."""
     if picture.size == size:
         return picture
-    small, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)
+    result, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)
     source = Source.of(picture, grid.reach if tileable else 0)
-    for part in Box(0, 0, *picture.size).parts(TILE["cpu"]):
+    channels = 3 if picture.mode == "RGB" else 1
+    for part in Box(0, 0, *picture.size).parts(tile):
         seen, place = part.grown(grid.reach, source.whole), grid.place(part)
         if place.width and place.height:
-            low = source.read(seen)
-            low = normalize(low) if low.dtype == torch.uint8 else low
-            small.paste(from_network(grid.resample(low, seen, place)[0], picture.mode), (place.left, place.top))
-    return small
-
-
-def enlarge_alpha(alpha: Image.Image) -> Image.Image:
-    """L -> L at 4 times its size, by the one bicubic."""
-    return resize_alpha(alpha, (SCALE * alpha.width, SCALE * alpha.height))
-
-
-def resize_alpha(
-    alpha: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"], tileable: bool = False
-) -> Image.Image:
-    """L -> L at another size, by the one bicubic, in tiles."""
-    resized, grid = Image.new("L", size), Grid.between(alpha.size, size)
-    source = Source.of(alpha, grid.reach if tileable else 0)
-    for part in Box(0, 0, *alpha.size).parts(tile):
-        seen, place = part.grown(grid.reach, source.whole), grid.place(part)
-        if place.width and place.height:
-            window = normalize(torch.from_numpy(np.array(source.crop(seen))))[None, None]
-            pixels = to_pixels(grid.resample(window, seen, place))[0, 0]
-            resized.paste(Image.fromarray(pixels.numpy()), (place.left, place.top))
-    return resized
+            window = source.read(seen)[:, :channels]
+            window = normalize(window) if window.dtype == torch.uint8 else window
+            result.paste(from_network(grid.resample(window, seen, place)[0], picture.mode), (place.left, place.top))
+    return result
 
 
 @cache

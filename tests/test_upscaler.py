@@ -21,7 +21,7 @@ from srgan.pictures.boxes import Box
 from srgan.pictures.images import bicubic, normalize, to_pixels
 from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, difference_from_cpu, resize_alpha, working_device
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, difference_from_cpu, resized, working_device
 
 
 @pytest.fixture
@@ -503,9 +503,9 @@ def test_alpha_is_enlarged_on_its_own_by_the_bicubic(upscaler: Upscaler, mode: s
 def test_tiles_leave_no_trace_in_alpha() -> None:
     alpha = textured(8, 40, 30).convert("L")
     for size in ((160, 120), (97, 73), (40, 30), (21, 11)):
-        whole = resize_alpha(alpha, size)
+        whole = resized(alpha, size)
         assert whole.size == size
-        assert np.abs(pixels(resize_alpha(alpha, size, tile=7)) - pixels(whole)).max() <= 1
+        assert np.abs(pixels(resized(alpha, size, tile=7)) - pixels(whole)).max() <= 1
 
 
 def test_where_nothing_is_transparent_colours_are_those_of_rgb(upscaler: Upscaler) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from srgan.pictures.resampling import cubic
+
 
 def box(x: Tensor) -> Tensor:
     return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
@@ -12,14 +14,6 @@ def box(x: Tensor) -> Tensor:
 
 def triangle(x: Tensor) -> Tensor:
     return (1 - x.abs()).clamp_min(0)
-
-
-def cubic(x: Tensor) -> Tensor:
-    """Keys 1981, with a = -0.5."""
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
 def lanczos(x: Tensor) -> Tensor:

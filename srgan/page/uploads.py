@@ -8,7 +8,7 @@ from srgan.errors import UserError
 from srgan.pictures import images
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
-from srgan.upscaler import resize_alpha
+from srgan.upscaler import resized
 
 
 def read(path: str) -> tuple[Image.Image, list[str]]:
@@ -54,5 +54,5 @@ def bicubic(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     low = images.normalize(images.to_tensor(colour)).unsqueeze(0)
     large = images.to_picture(images.to_pixels(images.bicubic(low, height, width))[0])
     if picture.mode == "RGBA":
-        large.putalpha(resize_alpha(picture.getchannel("A"), size))
+        large.putalpha(resized(picture.getchannel("A"), size))
     return large

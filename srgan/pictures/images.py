@@ -79,10 +79,11 @@ def to_network(picture: Image.Image) -> Tensor:
 
 
 def from_network(image: Tensor, mode: str) -> Image.Image:
-    """Floats in [-1, 1], [3, H, W] -> a picture of the mode L, RGB or I;16; greys are BT.601 luma."""
+    """Floats in [-1, 1], [3, H, W] -> a picture of the mode L, RGB or I;16; greys are BT.601 luma, or the one channel
+    of [1, H, W]."""
     if mode == "RGB":
         return to_picture(to_pixels(image))
-    grey = greyed(image)[0]
+    grey = (image if len(image) == 1 else greyed(image))[0]
     if mode == "L":
         return Image.fromarray(to_pixels(grey).cpu().numpy())
     levels = ((grey + 1.0) * 32767.5).round().clamp(0, 65535)

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from srgan.pictures.boxes import Box
 
-CUBIC = -0.5
-"""The parameter of Keys' cubic (1981), as in `images.bicubic`."""
-
 
 @dataclass(frozen=True)
 class Axis:
@@ -45,12 +42,13 @@ class Axis:
         return (weights / weights.sum(1, keepdim=True)).to(device, torch.float32)
 
 
-def cubic(distance: Tensor) -> Tensor:
-    """The kernel of Keys."""
-    x = distance.abs()
-    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
-    far = CUBIC * (((x - 5) * x + 8) * x - 4)
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+def cubic(x: Tensor) -> Tensor:
+    """The kernel of cubic convolution with a = -0.5 (Keys 1981), that of `images.bicubic`. x: distances, of any float
+    type."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
 @dataclass(frozen=True)
