@@ -42,34 +42,43 @@ WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 JOBS = min(4, os.cpu_count() or 1)
 
 VIDEO_DETAIL = 0.25
-"""By which a video is enlarged unless told: benchmarks/flicker.py measures what more of it costs."""
+"""The detail of videos if --detail is not given: benchmarks/flicker.py measures how much more of it flickers."""
 
 GROUP = 1000
 """Number of pictures that are handed to the threads at once, because a folder may hold millions."""
 
 Read = Callable[[Path], tuple[Image.Image, list[str]]]
-"""Gives a file's picture, and sentences on what of the file is not in it."""
+"""Returns the picture in a file, and a sentence for everything of the file that is not in the picture."""
 
 Enlarge = Callable[[Image.Image, Watch], tuple[Image.Image, list[str]]]
-"""Gives the enlargement, and sentences on what is to be said of it."""
-
+"""Returns the enlargement, and sentences about it for the user."""
 
 Save = Callable[[Image.Image, Pair], list[str]]
-"""Writes a picture's enlargement, and gives sentences on what is not kept."""
+"""Writes a picture's enlargement. Returns a sentence for everything that is not kept."""
 
 
 @dataclass(frozen=True)
 class Way:
     """A way to enlarge pictures."""
 
-    enlarge: Enlarge
+    choose: Callable[[Image.Image], Enlarge]
+    """looks at a picture and returns the function that enlarges it"""
     upscaler: Upscaler
-    """the one whose time counts"""
-    settled: Callable[[Image.Image], Enlarge] | None = None
-    """gives what enlarges all frames as the first one is: neighbours by two models would flicker"""
+    """the one that is timed for the forecast"""
 
-    def for_frames(self, first: Image.Image) -> Enlarge:
-        return self.settled(first) if self.settled else self.enlarge
+    def enlarge(self, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+        return self.choose(picture)(picture, watch)
+
+    def for_frames(self) -> Enlarge:
+        """Returns a function that enlarges all frames as the first one: if two models took turns, it would flicker."""
+        chosen: Enlarge | None = None
+
+        def enlarge(frame: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+            nonlocal chosen
+            chosen = chosen or self.choose(frame)
+            return chosen(frame, watch)
+
+        return enlarge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,12 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     parser.add_argument(
         "--detail", type=float,
-        help=f"0: most faithful, 1: most detailed (default: 1; {VIDEO_DETAIL:g} of a video, which flickers less then)",
+        help=f"0: most faithful, 1: most detailed (default: 1; {VIDEO_DETAIL:g} for a video, so that it flickers less)",
     )  # fmt: skip
     parser.add_argument(
         "--wear", choices=("auto", *WEAR),
-        help="without --model: the model for clean pictures, the one for worn ones (JPEG, noise, blur), or for each "
-        "picture the one that it looks made for (default: auto)",
+        help="without --model: take the model for clean pictures, the one for worn pictures (JPEG, noise, blur), or "
+        "for each picture the one that fits it (default: auto)",
     )  # fmt: skip
     parser.add_argument(
         "--faces",
@@ -104,16 +113,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format", choices=(*FORMATS, SAME),
-        help="of results that are not named; same: each picture's own (default: png)",
+        help="format of results that are not named; same: that of each picture (default: png)",
     )  # fmt: skip
     parser.add_argument(
         "--suffix", metavar="TEXT",
-        help="stands before the ending of results (default: the size, as in small-x4.png, where they lie beside their "
-        "pictures, and nothing in a folder)",
+        help="add this to the names of results, before the ending (default: the size, as in small-x4.png, for results "
+        "beside their pictures; nothing for results in a folder)",
     )  # fmt: skip
     parser.add_argument(
         "--quality", type=int, metavar="N",
-        help="1 to 100, of results in JPEG, WebP, AVIF, HEIC or JPEG XL (default: 95; 90 for AVIF and HEIC)",
+        help="quality of results in JPEG, WebP, AVIF, HEIC or JPEG XL, 1 to 100 (default: 95; 90 for AVIF and HEIC)",
     )  # fmt: skip
     parser.add_argument(
         "--keep-location",
@@ -127,13 +136,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--damaged", action="store_true", help="enlarge what can be read of a picture that is damaged or cut short"
     )
-    parser.add_argument("--codec", choices=CODECS, default="h264", help="of a video (default: h264)")
-    parser.add_argument("--overwrite", action="store_true", help="enlarge pictures again whose results exist already")
+    parser.add_argument("--codec", choices=CODECS, default="h264", help="codec of an enlarged video (default: h264)")
+    parser.add_argument("--overwrite", action="store_true", help="also enlarge pictures whose results exist already")
     parser.add_argument("--yes", action="store_true", help="do not ask, however large the results become")
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N",
-        help="pictures at work at once: read, enlarged one after the other, written; each takes up to 80 bytes of "
-        f"memory a pixel (default here: {JOBS})",
+        help="number of pictures that are read and written at the same time, while they are enlarged one after the "
+        f"other; each takes up to 80 bytes of memory per pixel (default here: {JOBS})",
     )  # fmt: skip
 
 
@@ -164,7 +173,7 @@ def target_size(arguments: argparse.Namespace) -> TargetSize:
     if arguments.fit:
         target = TargetSize.parse(arguments.fit)
         if not target.fit:
-            raise UserError(f"--fit is {arguments.fit}; it must be a width and a height, as 1920x1080.")
+            raise UserError(f"--fit is {arguments.fit}; it must be a width and a height, such as 1920x1080.")
         return target
     return TargetSize(arguments.scale, arguments.width, arguments.height, arguments.megapixels)
 
@@ -190,8 +199,6 @@ def run(arguments: argparse.Namespace) -> int:
         check_overwriting(places.pairs[0][1], arguments)
     assumed: Counter[str] = Counter()
     way = choose_way(arguments, target, assumed, say_why=len(places.pairs) == 1)
-    if way.upscaler.fallback and ranks.is_first():
-        print(f"srgan upscale: {way.upscaler.fallback}", file=sys.stderr)
     read = read_damaged if arguments.damaged else read_whole
     work = Work(read, way, target, choose_saving(arguments), arguments.quality)
     if places.is_one:
@@ -209,7 +216,7 @@ def check_overwriting(place: Path, arguments: argparse.Namespace) -> None:
     result.
     """
     if place.is_file() and not (arguments.overwrite or arguments.yes):
-        ask_at_terminal(f"{place} is there already. Write over it?")
+        ask_at_terminal(f"{place} exists already. Overwrite it?")
 
 
 def choose_saving(arguments: argparse.Namespace) -> Save:
@@ -239,60 +246,50 @@ def announce_sizes(
 
 
 def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
-    """assumed: counts pictures by what they were taken to be, where they decide. say_why: of each picture."""
+    """Loads the models. assumed: counts the pictures that were judged clean or worn. say_why: adds the reason for the
+    judgement to the sentences about a picture."""
     if arguments.model and arguments.wear:
         raise UserError("--wear chooses between the models that ship, so it cannot be combined with --model.")
     if arguments.faces:
-        return with_faces(arguments, target)
-    if arguments.model or arguments.wear in WEAR:
-        return plainly(arguments, target)
-    return by_wear(arguments, target, assumed, say_why)
+        way = with_faces(arguments, target)
+    elif arguments.model or arguments.wear in WEAR:
+        way = plainly(arguments, target)
+    else:
+        way = by_wear(arguments, target, assumed, say_why)
+    if way.upscaler.fallback and ranks.is_first():
+        print(f"srgan upscale: {way.upscaler.fallback}", file=sys.stderr)
+    return way
 
 
 def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[str], say_why: bool) -> Way:
-    best, tileable = arguments.best, arguments.tileable
     models = Automatic.load(arguments.device, arguments.precision)
     for upscaler in (models.clean, models.worn):
         upscaler.check_detail(arguments.detail)
 
-    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
-        upscaler, choice = models.choose(picture)
-        assumed["worn" if choice.worn else "clean"] += 1
-        enlarged = upscaler.enlarge(
-            picture, choice.detail(arguments.detail), target, watch, best=best, tileable=tileable
-        )
-        return enlarged, [choice.why] if say_why else []
-
-    def settled(first: Image.Image) -> Enlarge:
+    def choose(first: Image.Image) -> Enlarge:
         upscaler, choice = models.choose(first)
         assumed["worn" if choice.worn else "clean"] += 1
         detail, why = choice.detail(arguments.detail), [choice.why] if say_why else []
-        how = {"best": best, "tileable": tileable}
-        return lambda picture, watch: (upscaler.enlarge(picture, detail, target, watch, **how), why)  # type: ignore
+        enlarged = with_settings(upscaler, target, arguments)
+        return lambda picture, watch: (enlarged(picture, detail, watch=watch), why)
 
-    return Way(enlarge, models.clean, settled)
+    return Way(choose, models.clean)
 
 
 def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
-    model = arguments.model or WEAR[arguments.wear]
-    best, tileable = arguments.best, arguments.tileable
-    upscaler = Upscaler.load(model, arguments.device, arguments.precision)
+    upscaler = Upscaler.load(arguments.model or WEAR[arguments.wear], arguments.device, arguments.precision)
     if arguments.is_detail_open and not upscaler.can_blend:
         arguments.detail = 1.0
-    upscaler.check_detail(arguments.detail)
-
-    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
-        return upscaler.enlarge(picture, arguments.detail, target, watch, best=best, tileable=tileable), []
-
-    return Way(enlarge, upscaler)
+    detail, enlarged = upscaler.check_detail(arguments.detail), with_settings(upscaler, target, arguments)
+    return Way(lambda _: lambda picture, watch: (enlarged(picture, detail, watch=watch), []), upscaler)
 
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
         raise UserError("--faces needs --model: the models that ship draw faces by themselves.")
     detector()  # better missed now than after the first picture
-    best, tileable = arguments.best, arguments.tileable
     whole = plainly(arguments, target).upscaler
+    enlarged = with_settings(whole, target, arguments)
     on_faces = Upscaler.load(CLEAN_MODEL, arguments.device, arguments.precision)
 
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
@@ -302,12 +299,17 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
             nonlocal found
             faces = find_faces(small)
             found = len(faces)
-            return draw_faces(large, on_faces, small, faces, arguments.detail, best)
+            return draw_faces(large, on_faces, small, faces, arguments.detail, arguments.best)
 
-        enlarged = whole.enlarge(picture, arguments.detail, target, watch, touch=draw, best=best, tileable=tileable)
-        return enlarged, [] if found else ["No face was found."]
+        large = enlarged(picture, arguments.detail, watch=watch, touch=draw)
+        return large, [] if found else ["No face was found."]
 
-    return Way(enlarge, whole)
+    return Way(lambda _: enlarge, whole)
+
+
+def with_settings(upscaler: Upscaler, target: TargetSize, arguments: argparse.Namespace) -> Callable[..., Image.Image]:
+    """Returns `Upscaler.enlarge` with the arguments that are the same for every picture."""
+    return partial(upscaler.enlarge, size=target, best=arguments.best, tileable=arguments.tileable)
 
 
 def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
@@ -316,25 +318,23 @@ def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
     if is_named:
         check_overwriting(place, arguments)
     elif place.exists() and not arguments.overwrite:
-        print(f"{place} was there already (--overwrite does it again).")
+        print(f"{place} existed already (--overwrite enlarges it again).")
         return 0
     way = choose_way(arguments, target, Counter(), say_why=True)
     announce_sizes([video.size] * video.frames, target, way, arguments)
-    enlarge: Enlarge | None = None
+    enlarge = way.for_frames()
     said = dict.fromkeys(video.notes)
     with Progress(1) as progress:
         watch = progress.watch(str(source))
 
-        def one(frame: Image.Image, before: float, after: float) -> Image.Image:
-            nonlocal enlarge
-            enlarge = enlarge or way.for_frames(frame)
+        def enlarge_frame(frame: Image.Image, before: float, after: float) -> Image.Image:
             large, notes = enlarge(frame, partial(tell_part, watch, before, after - before))
             said.update(dict.fromkeys(notes))
             return large
 
         chosen = ("detail", "model", "wear", "faces", "best", "tileable", "precision")
         settings = {name: str(getattr(arguments, name)) for name in chosen} | {"version": __version__}
-        enlarge_video(video, place, target.of(*video.size), one, arguments.codec, settings)
+        enlarge_video(video, place, target.of(*video.size), enlarge_frame, arguments.codec, settings)
         progress.done(str(source))
     for note in said:
         print(f"srgan upscale: {source}: {note}", file=sys.stderr)
@@ -343,9 +343,10 @@ def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
 
 
 def video_places(words: Sequence[str], label: str) -> tuple[Path, Path, bool]:
-    """The video, the file for its enlargement, and whether that was named. Raises UserError for more than one video."""
+    """Returns the video, the file for its enlargement, and whether the user named that file. Raises UserError for more
+    than one video."""
     if len(words) > 2:
-        raise UserError("One video is enlarged at a time: give it and perhaps the file to write.")
+        raise UserError("Only one video is enlarged at a time: give the video and, if you like, the file to write.")
     source, default = Path(words[0]), Path(f"{Path(words[0]).stem}-{label}.mp4")
     if not source.is_file():
         raise UserError(f"{source}: no such file.")
@@ -366,8 +367,8 @@ def run_one(pair: Pair, work: "Work") -> None:
 
 
 def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], arguments: argparse.Namespace) -> int:
-    """Under torchrun, this process's share of it: every N-th picture. All end together, since one that ends with an
-    exit code other than 0 has torchrun stop the others."""
+    """Enlarges many pictures; under torchrun, this process's share of them: every N-th one. All processes end together,
+    because torchrun stops the others when one ends with an exit code other than 0."""
     share = places.pairs[ranks.rank() :: ranks.world_size()]
     missing = [pair for pair in share if arguments.overwrite or not pair[1].exists()]
     if ranks.is_first():
@@ -406,7 +407,7 @@ class Report:
     failures: list[str] = field(default_factory=list)
     """a sentence for each picture that could not be enlarged"""
     notes: dict[str, list[Path]] = field(default_factory=dict)
-    """sentences that say what was not kept, say, and of which pictures"""
+    """sentences for the user, such as what was not kept, each with its pictures"""
 
     def lines(self) -> Iterator[str]:
         for note, photos in self.notes.items():
@@ -459,7 +460,8 @@ class Work:
     quality: int | None = None
 
     def enlarge_file(self, pair: Pair, progress: Progress, turn: Turn = at_once) -> list[str]:
-        """Enlarges one file. Returns a sentence for everything that is not kept or worth knowing. Raises UserError."""
+        """Enlarges one file. Returns a sentence for everything that is not kept or is worth knowing. Raises
+        UserError."""
         photo, place = pair
         try:
             if format_of(place).name in ANIMATED and (animation := read_animation(photo)):
@@ -477,12 +479,10 @@ class Work:
     def enlarge_animation(self, animation: Animation, place: Path, watch: Watch, turn: Turn) -> list[str]:
         size = self.target.of(*animation.size)
         check_size(place, *size)
-        count, said = len(animation.milliseconds), dict[str, None]()
+        enlarge, count, said = self.way.for_frames(), len(animation.milliseconds), dict[str, None]()
 
         def enlarged() -> Iterator[Image.Image]:
-            enlarge: Enlarge | None = None
             for number, frame in enumerate(animation.frames()):
-                enlarge = enlarge or self.way.for_frames(frame)
                 large, notes = turn(enlarge, frame, partial(tell_part, watch, number / count, 1 / count))
                 said.update(dict.fromkeys(notes))
                 yield large
