@@ -1,18 +1,19 @@
 """Videos, frame by frame in bounded memory: PyAV (an extra of the package) reads and writes them.
 
-Frames are enlarged in parts of PART_FRAMES, kept in a folder beside the result until the last one is there, so that
-stopped work goes on where it was. Sound is copied as it is.
+Frames are enlarged in parts of PART_FRAMES. Finished parts are kept in a folder beside the result until all are
+finished, so that work that was stopped continues there. Sound is copied unchanged.
 """
 
 import glob
 import hashlib
+import heapq
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,22 @@ ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 WRITTEN = frozenset({".mp4", ".m4v", ".mov", ".mkv"})
 
 CODECS = {"h264": ("libx264", {"crf": "16", "preset": "medium"}), "av1": ("libsvtav1", {"crf": "24", "preset": "8"})}
-"""Encoders, and how closely they keep what they are given."""
+"""FFmpeg's encoders and their settings, by the names for --codec. A lower crf keeps more."""
 
 PART_FRAMES = 96
 
 DEEP = 10
-"""Bits a channel from which on some are lost: the network takes 8."""
+"""Videos with this many bits per channel or more lose some of them, because the network takes 8."""
 
 JPEG_RANGE = 2
-"""FFmpeg's number for levels from 0 to 255."""
+"""FFmpeg's number of the colour range whose levels go from 0 to 255."""
 
 BT709, BT601 = 1, 5
-"""FFmpeg's numbers of colour matrices, of which the second is for all but the first here, in both directions."""
+"""FFmpeg's numbers of colour matrices. Frames with another matrix than BT.709 are read and written with that of
+BT.601."""
 
 EnlargeFrame = Callable[[Image.Image, float, float], Image.Image]
-"""Takes an RGB frame, and how much of the work is done before and with it, from 0 to 1; gives it in the new size."""
+"""Enlarges an RGB frame, given the shares of the work, from 0 to 1, that are done before and after it."""
 
 
 def is_video(path: Path) -> bool:
@@ -48,11 +50,11 @@ def is_video(path: Path) -> bool:
 
 
 def load_av() -> Any:
-    os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 tells of every part otherwise; 1: errors
+    os.environ.setdefault("SVT_LOG", "1")  # only errors: otherwise the AV1 encoder prints lines for every part
     try:
         import av  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
-        raise UserError("Videos take one more package: pip install av.") from None
+        raise UserError("Videos need one more package: pip install av.") from None
     return av
 
 
@@ -60,14 +62,15 @@ def load_av() -> Any:
 class Video:
     path: Path
     size: tuple[int, int]
-    """as it is shown, upright"""
+    """width and height as players show them, after rotation"""
     frames: int
-    """as far as the file tells; an estimate where it does not"""
+    """number of frames according to the file, or an estimate if the file does not state it"""
     notes: list[str]
+    """a sentence for everything that the result will lack"""
 
 
 def read_video(path: Path) -> Video:
-    """Raises UserError where it cannot be read, or holds no moving picture."""
+    """Reads a video's properties. Raises UserError if the file cannot be read or holds no moving picture."""
     with opened(path) as file:
         stream = video_stream(file, path)
         first = next(file.decode(stream), None)
@@ -87,36 +90,35 @@ def read_video(path: Path) -> Video:
 def enlarge_video(
     video: Video, place: Path, size: tuple[int, int], enlarge: EnlargeFrame, codec: str, settings: dict[str, Any]
 ) -> None:
-    """Writes the video with every frame enlarged to a size, whose odd sides lose a pixel: codecs want even ones.
+    """Writes the video with every frame enlarged to a size. An odd side loses a pixel, because codecs need even sides.
 
-    Time stamps, sound, colour tags and metadata are kept; what is shown turned is turned. settings: all that the frames
-    depend on, in JSON's types: parts that were made with others are made anew. Raises UserError.
+    Time stamps, sound, colour tags and metadata are kept; rotated frames are written upright. settings: everything else
+    that the frames depend on, in JSON's types: parts that were made with other settings are made again. Raises
+    UserError if the ending of `place` is none of WRITTEN, or if the video cannot be read or written.
     """
     if place.suffix.lower() not in WRITTEN:
-        raise UserError(f"{place}: videos are written as {', '.join(sorted(WRITTEN))}; name it .mp4, say.")
+        raise UserError(f"{place}: videos are written as {', '.join(sorted(WRITTEN))}; choose one of these endings.")
     folder = parts_folder(video, place, {**settings, "size": size, "codec": codec})
     even = (size[0] // 2 * 2, size[1] // 2 * 2)
     with opened(video.path) as file:
         stream = video_stream(file, video.path)
         frames = file.decode(stream)
-        number = 0
-        while True:
-            part = folder / f"{number:06}.mp4"
-            batch = islice(frames, PART_FRAMES)
+        for number in count():
+            part, batch = folder / f"{number:06}.mp4", islice(frames, PART_FRAMES)
             if part.exists():
-                count = sum(1 for _ in batch)
+                done = sum(1 for _ in batch)
             else:
-                count = write_part(part, batch, even, enlarge, codec, stream, number * PART_FRAMES, video.frames)
-            if count < PART_FRAMES:
+                done = write_part(part, batch, even, enlarge, codec, stream, number * PART_FRAMES, video.frames)
+            if done < PART_FRAMES:
                 break
-            number += 1
     write_whole(place, lambda partial: join(video, folder, partial))
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.parts"):
         shutil.rmtree(left)
 
 
 def parts_folder(video: Video, place: Path, settings: dict[str, Any]) -> Path:
-    """Where the finished parts of this very work lie."""
+    """Makes the folder for the finished parts. Its name depends on the video and on everything that the frames depend
+    on."""
     status = video.path.stat()
     told = json.dumps([str(video.path.resolve()), status.st_size, status.st_mtime_ns, settings], sort_keys=True)
     folder = place.with_name(f".{place.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}.parts")
@@ -128,44 +130,46 @@ def write_part(
     place: Path, frames: Iterator[Any], size: tuple[int, int], enlarge: EnlargeFrame, codec: str, source: Any,
     before: int, whole: int,
 ) -> int:  # fmt: skip
-    """Gives how many frames it took; none, and there is no part. Its time begins at 0; the name of a second file that
-    goes with it tells where that is."""
+    """Writes a part and returns the number of its frames. Without frames, nothing is written.
+
+    The time stamps in the part begin at 0. A second file of its name, ending in .start, holds the first time stamp in
+    the whole video. before: number of frames before the part; whole: number of frames of the video.
+    """
     first = next(frames, None)
     if first is None:
         return 0
     av = load_av()
-    count, start = 0, first.pts or 0
+    done, start = 0, first.pts or 0
     encoder, options = CODECS[codec]
 
     def write(partial: Path) -> None:
-        nonlocal count
+        nonlocal done
         with av.open(str(partial), "w", format="mp4") as file:
             stream = file.add_stream(encoder, rate=source.average_rate or 25, options=options)
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
             context = stream.codec_context
             context.time_base = stream.time_base = source.time_base
-            context.max_b_frames = 0  # so time stamps rise in every part, and over their joints
+            context.max_b_frames = 0  # so that time stamps increase within a part and from one part to the next
             tag_colours(context, first)
-            frame, last = first, None
-            while frame is not None:
-                share = min(1.0, (before + count) / whole), min(1.0, (before + count + 1) / whole)
+            last = -1
+            for frame in chain([first], frames):
+                share = min(1.0, (before + done) / whole), min(1.0, (before + done + 1) / whole)
                 large = enlarge(upright(frame), *share).crop((0, 0, *size))
                 encoded = from_picture(large, first)
-                pts = (frame.pts if frame.pts is not None else start + count) - start
-                encoded.pts = last = pts if last is None else max(pts, last + 1)
+                pts = (frame.pts if frame.pts is not None else start + done) - start
+                encoded.pts = last = max(pts, last + 1)
                 encoded.time_base = source.time_base
                 file.mux(stream.encode(encoded))
-                count += 1
-                frame = next(frames, None)
+                done += 1
             file.mux(stream.encode(None))
 
     write_whole(place.with_suffix(".start"), lambda partial: partial.write_text(str(start), encoding="utf-8"))
     write_whole(place, write)
-    return count
+    return done
 
 
 def join(video: Video, folder: Path, place: Path) -> None:
-    """All parts one after the other, with the sound."""
+    """Writes all parts one after the other, with the sound."""
     av = load_av()
     parts = sorted(folder.glob("*.mp4"))
     with opened(video.path) as source, av.open(str(parts[0])) as first, av.open(str(place), "w") as file:
@@ -176,22 +180,18 @@ def join(video: Video, folder: Path, place: Path) -> None:
         sounds = {stream.index: file.add_stream_from_template(stream, opaque=True) for stream in source.streams.audio}
         for old in source.streams.audio:
             sounds[old.index].metadata.update(old.metadata)
-        sound = packets(source.demux(source.streams.audio)) if sounds else iter(())
-        waiting = next(sound, None)
-        for packet in joined_packets(parts, base):
-            while waiting is not None and seconds(waiting) <= seconds(packet):
-                waiting.stream = sounds[waiting.stream.index]
-                file.mux(waiting)
-                waiting = next(sound, None)
-            packet.stream = moving
+        heard = packets(source.demux(source.streams.audio)) if sounds else ()  # of no streams it would read all
+        tracks = (
+            ((sounds[packet.stream.index], packet) for packet in heard),
+            ((moving, packet) for packet in joined_packets(parts, base)),
+        )
+        for stream, packet in heapq.merge(*tracks, key=lambda pair: seconds(pair[1])):
+            packet.stream = stream
             file.mux(packet)
-        while waiting is not None:
-            waiting.stream = sounds[waiting.stream.index]
-            file.mux(waiting)
-            waiting = next(sound, None)
 
 
 def joined_packets(parts: list[Path], base: Fraction) -> Iterator[Any]:
+    """Yields the packets of all parts, with the time stamps of the whole video in the time base of the source."""
     av = load_av()
     for part in parts:
         start = int(part.with_suffix(".start").read_text(encoding="utf-8"))
@@ -206,7 +206,7 @@ def joined_packets(parts: list[Path], base: Fraction) -> Iterator[Any]:
 
 
 def packets(found: Iterator[Any]) -> Iterator[Any]:
-    """Those that hold something."""
+    """Leaves out empty packets, with which PyAV ends a stream."""
     return (packet for packet in found if packet.dts is not None and packet.pts is not None)
 
 
@@ -219,7 +219,7 @@ def opened(path: Path) -> Any:
     try:
         return av.open(str(path))
     except (OSError, av.FFmpegError) as error:
-        raise UserError(f"{path}: not a video that can be read ({error}).") from None
+        raise UserError(f"{path} cannot be read as a video ({error}).") from None
 
 
 def video_stream(file: Any, path: Path) -> Any:
@@ -238,14 +238,14 @@ def matrix(frame: Any) -> int:
 
 
 def upright(frame: Any) -> Image.Image:
-    """RGB, as players show it."""
+    """Converts a frame to RGB, rotated as players show it."""
     shown = frame.reformat(format="rgb24", src_colorspace=matrix(frame))
     picture = Image.fromarray(shown.to_ndarray())
     return picture.rotate(frame.rotation, expand=True) if frame.rotation % 360 else picture
 
 
 def from_picture(picture: Image.Image, like: Any) -> Any:
-    """In the colours of another frame."""
+    """Converts an RGB picture to a frame with the colour matrix and range of another frame."""
     frame = load_av().VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
     full = {"dst_color_range": JPEG_RANGE} if like.color_range == JPEG_RANGE else {}
     return frame.reformat(format="yuv420p", dst_colorspace=matrix(like), **full)

@@ -9,7 +9,7 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.pictures.formats import readable
 from srgan.pictures.metadata import ORIENTATION
-from srgan.pictures.sizes import FOUR_TIMES, TargetSize
+from srgan.pictures.sizes import FOUR_TIMES, TargetSize, area
 from srgan.upscaler import Upscaler
 
 LONG_SECONDS = 30
@@ -22,17 +22,17 @@ TRIAL_SIDE = 128
 """Side in pixels of the picture with which the network's speed is measured."""
 
 OVERLAP = 1.2
-"""Times a small picture's time a pixel: what tiles overlap."""
+"""A large picture takes this many times as long per pixel as a small one, because its tiles overlap."""
 
 LEAST_WORK = 400_000
-"""Pixels of pictures: less is done in seconds anywhere, and the network is not timed."""
+"""Number of pixels below which the network is not timed: they take only seconds on any machine."""
 
 MOST_LOOKED_AT = 1000
-"""Pictures of a folder whose sizes are read ahead of the work."""
+"""Number of pictures of a folder whose sizes are read before the work."""
 
 
 def size_of(photo: Path) -> tuple[int, int] | None:
-    """Width and height as a file's header has them, upright; None where it cannot be read."""
+    """Reads the upright width and height from a file's header; None if it cannot be read."""
     try:
         with Image.open(photo, formats=readable()) as file:
             turned = file.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
@@ -54,9 +54,10 @@ def seconds_a_pixel(upscaler: Upscaler, detail: float) -> float:
 def forecast(
     sizes: Sequence[tuple[int, int]], target: TargetSize, upscaler: Upscaler, detail: float, times: int = 1
 ) -> str:
-    """ "12 MP become 195 MP, about 18 minutes here; --scale 2 gives 49 MP.", or "" ahead of short work.
+    """Returns a sentence such as "12 MP become 195 MP, about 18 minutes here; --scale 2 gives 49 MP.", or "" for short
+    work.
 
-    times: so often the network is applied to each."""
+    times: how often the network is applied to each picture."""
     steps = [target.steps(*size) for size in sizes]
     work, largest = times * sum(sum(step.work) for step in steps), max((area(step.size) for step in steps), default=0)
     if work < LEAST_WORK and largest <= LARGE_PIXELS:
@@ -71,10 +72,6 @@ def forecast(
         half = sum(area(TargetSize(scale=2).of(*size)) for size in sizes)
         sentence += f"; --scale 2 gives {megapixels(half)}"
     return f"{sentence}."
-
-
-def area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]
 
 
 def megapixels(pixels: int) -> str:
@@ -93,7 +90,7 @@ def is_large(size: tuple[int, int], target: TargetSize) -> bool:
 
 
 def ask_at_terminal(question: str) -> None:
-    """Raises UserError unless the answer is yes. Without a terminal nobody is asked."""
+    """Raises UserError unless the answer is yes. Without a terminal, nothing is asked."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)

@@ -10,35 +10,48 @@ from PIL import Image
 
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.pictures.formats import MAX_PIXELS, BrokenPicture, fitted, format_of, readable, standard
+from srgan.pictures.formats import (
+    MAX_PIXELS,
+    BrokenPicture,
+    extremes,
+    fitted,
+    format_of,
+    options_of,
+    readable,
+    standard,
+)
+from srgan.pictures.sizes import area
 
 ANIMATED = frozenset({"GIF", "PNG", "WEBP"})
-"""Pillow's names of the formats that hold animations."""
+"""Pillow's names of the formats that can hold animations."""
 
 SHOWN_FOR = 100.0
-"""Milliseconds that programs show a frame of a GIF for which the file says 0."""
+"""Milliseconds for which programs show a frame if the file says 0."""
 
 MOST_KEPT_PIXELS = 250_000_000
-"""Of all frames of a GIF or animated PNG: Pillow has them all in memory before it writes."""
+"""Largest number of pixels of all frames of a GIF or animated PNG together: Pillow keeps them all in memory until it
+writes."""
 
 TO_BACKGROUND, STAYS = 2, 1
-"""GIF's disposals: what a frame leaves behind for the next one."""
+"""GIF's disposal methods: whether a frame is cleared before the next one is drawn, or stays."""
 
 
 @dataclass(frozen=True)
 class Animation:
-    """What an animation's frames have in common."""
+    """An animation in a file."""
 
     path: Path
     size: tuple[int, int]
     milliseconds: list[float]
-    """of each frame"""
+    """the duration of each frame; 0 if the file does not state it"""
     plays: int
-    """0: without end"""
+    """how often it is played; 0: endlessly"""
     transparent: bool
+    """whether a pixel of any frame is not opaque"""
 
     def frames(self) -> Iterator[Image.Image]:
-        """Each as it is shown, RGB or RGBA, all of one size. Raises BrokenPicture where one is damaged."""
+        """Yields the frames as they are shown, all RGB or all RGBA, of one size. Raises BrokenPicture for a damaged
+        one."""
         mode = "RGBA" if self.transparent else "RGB"
         with opened(self.path) as file:
             for number in numbers(file):
@@ -46,8 +59,8 @@ class Animation:
 
 
 def read_animation(path: Path) -> Animation | None:
-    """None of what is no animation, or cannot be read at all. Decodes it once. Raises BrokenPicture for a damaged
-    frame."""
+    """Returns None if the file is not an animation or cannot be read at all. Decodes all frames once. Raises
+    BrokenPicture for a damaged frame."""
     if not is_animation(path):
         return None
     milliseconds, transparent = [], False
@@ -55,7 +68,7 @@ def read_animation(path: Path) -> Animation | None:
         for number in numbers(file):
             shown = frame(file, number)
             milliseconds.append(float(file.info.get("duration") or 0.0))
-            transparent |= shown.mode.endswith("A") and shown.getchannel("A").histogram()[255] < area(shown.size)
+            transparent |= shown.mode.endswith("A") and extremes(shown.getchannel("A"))[0] < 255
         return Animation(path, file.size, milliseconds, plays_of(file), transparent)
 
 
@@ -66,10 +79,6 @@ def is_animation(path: Path) -> bool:
     return False
 
 
-def area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]
-
-
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
     with Image.open(path, formats=readable()) as file:
@@ -77,7 +86,8 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def numbers(file: Any) -> range:
-    """Of the frames that are shown: a PNG's picture for programs that show no animations may not be one."""
+    """The numbers of the frames that are shown. The first picture of a PNG may be only for programs without
+    animations."""
     return range(1 if file.info.get("default_image") else 0, file.n_frames)
 
 
@@ -99,35 +109,32 @@ def plays_of(file: Image.Image) -> int:
 def save_animation(
     animation: Animation, frames: Iterable[Image.Image], path: Path, size: tuple[int, int], quality: int | None = None
 ) -> list[str]:
-    """Writes the frames, RGB or RGBA of a size, with the animation's timing and repetitions. Gives a sentence for all
-    that the format cannot hold.
+    """Writes frames of a size, all RGB or all RGBA, with the animation's timing and repetitions. Returns a sentence
+    for everything that the format cannot hold. quality: as for `save_picture`.
 
-    Raises UserError where they would take too much memory: a WebP is written as they come.
+    Frames of a WebP are written as they come. Raises UserError if those of another format would take too much memory.
     """
     format = format_of(path)
     pixels = area(size) * len(animation.milliseconds)
     if format.name != "WEBP" and pixels > MOST_KEPT_PIXELS:
         raise UserError(
-            f"{path}: {len(animation.milliseconds)} frames of {size[0]}x{size[1]} are too much for the memory that "
-            f"writing a {format.name} takes: name it .webp, or take a smaller size."
+            f"{path}: {len(animation.milliseconds)} frames of {size[0]}x{size[1]} take too much memory in a "
+            f"{format.name}: name it .webp, or choose a smaller size."
         )
     rest = iter(frames)
     first, notes = fitted(next(rest), format)
     times = [value or SHOWN_FOR for value in animation.milliseconds]
-    options: dict[str, Any] = {**format.options, "save_all": True, "append_images": rest}
-    if format.name == "PNG":
-        options["append_images"] = list(rest)  # Pillow looks through them twice
+    options = {**options_of(format, quality), "save_all": True, "append_images": rest}
     if format.name == "GIF":
-        times = [max(10.0, 10 * round(value / 10)) for value in times]  # hundredths of a second
         options["disposal"] = TO_BACKGROUND if animation.transparent else STAYS
+        options["duration"] = [max(10, 10 * round(value / 10)) for value in times]  # hundredths of a second
         if animation.plays != 1:
-            options["loop"] = max(0, animation.plays - 1)
-    else:
-        options["loop"] = animation.plays
-    if format.name == "PNG":
+            options["loop"] = max(0, animation.plays - 1)  # a GIF counts repetitions
+    elif format.name == "PNG":
+        options["append_images"] = list(rest)  # Pillow goes through them twice
         options |= {"disposal": 1 if animation.transparent else 0, "blend": 0}  # cleared, and replaced
-    if quality is not None and "quality" in options:
-        options["quality"] = quality
-    options["duration"] = [round(value) for value in times] if format.name != "PNG" else times
+        options |= {"duration": times, "loop": animation.plays}
+    else:
+        options |= {"duration": [round(value) for value in times], "loop": animation.plays}
     write_whole(path, lambda partial: first.save(partial, format.name, **options))
     return notes

@@ -31,7 +31,6 @@ STANDARD_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused after reading the header, before they are decoded."""
 
-
 HEIF_PACKAGE, JXL_PACKAGE = "pillow-heif", "pillow-jxl-plugin"
 
 
@@ -48,7 +47,7 @@ class Format:
     package: str = ""
     """the package on PyPI that reads and writes the format; "" for Pillow itself"""
     profiles: bool = True
-    """whether what writes it writes colour profiles"""
+    """whether colour profiles can be written"""
 
 
 FORMATS = {
@@ -93,9 +92,8 @@ def open_picture(
     """
     if Path(path).suffix.lower() in RAW_ENDINGS:
         raise UserError(
-            f"{path}: a camera's raw file, which is not a picture yet: develop it to TIFF or JPEG "
-            "first, with darktable, "
-            "RawTherapee or the program of the camera's maker."
+            f"{path} is a camera's raw file, which is not a picture yet: develop it to TIFF or JPEG first, with "
+            "darktable, RawTherapee or the program of the camera's maker."
         )
     try:
         with open_bytes(path, data) as source:
@@ -130,7 +128,7 @@ def why_unreadable(source: BinaryIO, formats: Sequence[str]) -> str:
     for name, package, has_header in (("HEIF", HEIF_PACKAGE, is_heif), ("JXL", JXL_PACKAGE, is_jxl)):
         if has_header(header) and name not in readable() and (not formats or name in formats):
             kind = "HEIC photo" if name == "HEIF" else "JPEG XL picture"
-            return f"a {kind}, which takes one more package: pip install {package}, or save the photo as JPEG."
+            return f"a {kind}, which needs one more package: pip install {package}, or save the photo as JPEG."
     if formats:
         return f"not a picture of a format that is read here: {', '.join(formats)}."
     return "not a picture that Pillow can read."
@@ -359,12 +357,8 @@ def format_of(path: Path) -> Format:
         raise UserError(f"{path}: results can be written as {', '.join(ENDINGS)}; choose one of these endings.")
     format = FORMATS[ENDINGS[path.suffix.lower()]]
     if not is_written(format):
-        how = (
-            f"takes one more package: pip install {format.package}"
-            if format.package
-            else "is more than Pillow can here"
-        )
-        raise UserError(f"{path}: writing {format.name} {how}.")
+        missing = f"one more package: pip install {format.package}" if format.package else "a Pillow that supports it"
+        raise UserError(f"{path}: writing {format.name} needs {missing}.")
     return format
 
 
@@ -396,10 +390,7 @@ def save_picture(
     picture, notes = fitted(picture, format)
     kept = {name: picture.info[name] for name in ("icc_profile", "dpi") if name in picture.info}
     told, more = options_for(metadata, format.name)
-    options = {**format.options, **kept, **told}
-    if quality is not None and "quality" in options:
-        options["quality"] = quality
-        options["lossless"] = format.name == "JXL" and quality == 100  # which its package refuses otherwise
+    options = {**options_of(format, quality), **kept, **told}
 
     def write(partial: Path) -> None:
         picture.save(partial, format.name, **options)
@@ -408,3 +399,11 @@ def save_picture(
 
     write_whole(path, write)
     return notes + more
+
+
+def options_of(format: Format, quality: int | None) -> dict[str, Any]:
+    """Returns the arguments of Image.save for a format and a quality; None for the quality in `FORMATS`."""
+    if quality is None or "quality" not in format.options:
+        return dict(format.options)
+    lossless = format.name == "JXL" and quality == 100  # which its package refuses otherwise
+    return {**format.options, "quality": quality, "lossless": lossless}

@@ -14,8 +14,13 @@ MOST_SCALE = SCALE**2
 FORMS = "x2, 12 MP, width 1600, height 1200 or 1920x1080 (to fit into)"
 
 
+def area(size: tuple[int, int]) -> int:
+    """Number of pixels."""
+    return size[0] * size[1]
+
+
 class Steps(NamedTuple):
-    """The way of a picture to its size."""
+    """The steps from a picture to its result."""
 
     reduced: tuple[int, int]
     """the size that the network sees: the picture's own, or the result's if that is smaller"""
@@ -30,7 +35,7 @@ class Steps(NamedTuple):
     @property
     def work(self) -> list[int]:
         """Pixels that each application of the network reads. Time is proportional to their sum."""
-        return [width * height for width, height in (self.reduced, *self.passes[:-1])]
+        return [area(size) for size in (self.reduced, *self.passes[:-1])]
 
 
 @dataclass(frozen=True)
