@@ -130,6 +130,11 @@ class Crops:
         first = replace(self, names=[self.names[index] for index in rest], rows=rest)
         return first, Crops(self.batch(held).numpy(), [self.names[index] for index in held], {})
 
+    def first(self, count: int) -> "Crops":
+        """The first `count` crops as they were loaded, or all if there are fewer."""
+        looks = None if self.looks is None else self.looks[:count]
+        return replace(self, pixels=self.pixels[:count], names=self.names[:count], looks=looks)
+
     def last(self, count: int) -> "Crops":
         """The last `count` crops by name, or all if there are fewer. Skipped photos are reported only for the whole."""
         return Crops(self.pixels[-count:], self.names[-count:], {})

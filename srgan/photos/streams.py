@@ -7,7 +7,7 @@ import tarfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -336,10 +336,9 @@ def open_source(data: str) -> Source:
 
 
 def faces_of_stream(data: str, side: int, count: int) -> Crops:
-    """The first `count` faces, or all where there are fewer, which the cache keeps: finding them takes too long to do
-    it again in every epoch. Raises UserError where there is none."""
-    crops = cached_crops(Beginning(open_source(data), count), data, side, faces=True)
-    return replace(crops, pixels=crops.pixels[:count], names=crops.names[:count])
+    """Loads the first `count` faces, or all if there are fewer, through the cache: finding them again in every epoch
+    would take too long. Raises UserError if there is none."""
+    return cached_crops(Beginning(open_source(data), count), data, side, faces=True).first(count)
 
 
 def open_stream(config: Config) -> tuple[Stream, Crops]:

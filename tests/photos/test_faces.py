@@ -232,6 +232,25 @@ def test_a_zip_and_shards_give_the_faces_of_the_folder(tmp_path: Path) -> None:
     assert len(faces_of_stream(str(tmp_path / "photos.tar"), 128, 2)) == 2  # no more than are wanted
 
 
+def test_a_stream_may_end_within_a_photo_of_several_faces(tmp_path: Path) -> None:
+    """The faces beyond those that are wanted are not held out either."""
+    one, other = (portrait.picture for portrait in of_the_examples()[:2])
+    pair = Image.new("RGB", (one.width + other.width, max(one.height, other.height)))
+    pair.paste(one, (0, 0))
+    pair.paste(other, (one.width, 0))
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for number, picture in enumerate((face_of(150, 200), textured(1, 400, 300), pair)):
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            info = tarfile.TarInfo(f"{number}.png")
+            info.size = len(data.getvalue())
+            archive.addfile(info, io.BytesIO(data.getvalue()))
+    whole = faces_of_stream(str(tmp_path / "photos.tar"), 128, 9)
+    assert [Path(name).name for name in whole.names] == ["0.png", "2.png", "2-face2.png"]
+    train, held_out = faces_of_stream(str(tmp_path / "photos.tar"), 128, 2).split(1, by_look=True)
+    assert [*train.names, *held_out.names] == whole.names[:2]
+
+
 def test_what_is_neither_aligned_nor_faces_is_trained_on_in_windows(tmp_path: Path) -> None:
     for number in range(3):
         textured(number, 200, 180).save(tmp_path / f"{number}.png")
