@@ -43,7 +43,7 @@ def choose(photos: Sampled, side: int, streamed: bool = False) -> Choice:
     """Decides how to cut the photos to crops of that side. Raises UserError if the face detector is missing."""
     seen = aligned = showing = 0
     for photo in photos.sample(LOOKED_AT_MOST):
-        in_middle = any(shows_aligned(photo, middle) for middle in (side, TRAINING_CROP))
+        in_middle = any(shows_aligned(photo, middle) for middle in {side, TRAINING_CROP})
         seen += 1
         aligned += in_middle
         showing += in_middle or bool(cut_faces(photo, side).crops)
@@ -61,7 +61,6 @@ def shows_aligned(photo: Image.Image, side: int) -> bool:
         return False
     middle = centre_crop(photo, side, side)
     for face in detect(middle, LOOKED_AT):
-        places = [complex(*eye) * side for eye in EYES]
-        if all(abs(found - place) <= IN_PLACE * side for found, place in zip(eyes_of(face), places, strict=True)):
+        if all(abs(found - eye * side) <= IN_PLACE * side for found, eye in zip(eyes_of(face), EYES, strict=True)):
             return True
     return False

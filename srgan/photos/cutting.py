@@ -9,7 +9,7 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.photos.detail import reduced_to_sharp
 from srgan.photos.faces import cut_faces
-from srgan.photos.pieces import LeftOut, Pieces
+from srgan.photos.pieces import LeftOut, Pieces, too_small
 from srgan.pictures.images import centre_crop, open_rgb, to_tensor
 
 WINDOWS = 4
@@ -30,17 +30,12 @@ class Cutting:
         if self.kind == "faces":
             return cut_faces(picture, self.side)
         if min(picture.size) < self.side:
-            words = too_small(picture.width, picture.height, self.side)
-            return Pieces(left_out=[LeftOut("too small", words, min(picture.size))])
+            return Pieces(left_out=[too_small(*picture.size, self.side)])
         if self.kind == "centre":
             picture = centre_crop(picture, self.side, self.side)
         elif self.kind == "sharp":
             picture = reduced_to_sharp(picture, WINDOWS * self.side)
         return Pieces([to_tensor(picture).numpy()])
-
-
-def too_small(width: int, height: int, side: int) -> str:
-    return f"is {width}x{height}, smaller than {side}x{side}"
 
 
 def open_photo(path: str | Path, data: bytes | None = None) -> Image.Image | LeftOut:

@@ -7,11 +7,11 @@ from PIL import Image
 
 from srgan.faces import detect, faces_in
 from srgan.photos.detail import detail
-from srgan.photos.pieces import LeftOut, Pieces
+from srgan.photos.pieces import LeftOut, Pieces, too_small
 
-EYES = (0.342, 0.52), (0.658, 0.52)
-"""Where a crop has the eye at its left and the one at its right, as shares of its side: medians of the 128x128 centres
-of CelebA's photos, as the detector finds them, made level and even."""
+EYES = 0.342 + 0.52j, 0.658 + 0.52j
+"""Where a crop has the eye at its left and the one at its right, x + iy as shares of its side: medians of the 128x128
+centres of CelebA's photos, as the detector finds them, made level and even."""
 
 LEAST_DETAIL = 0.05
 """A crop with less detail, as `detail` measures it, is blurred. The least of 150 CelebA crops is 0.09."""
@@ -21,15 +21,15 @@ MOST_OUTSIDE = 0.08
 the photo's last pixels are repeated."""
 
 LEAST_EYES = 0.2
-"""Distance of the eyes over the height of the face. Of one that looks to the side it is less, and its frame would show
-little but the middle of it."""
+"""Least distance of the eyes, as a share of the face's height. It is smaller in a face that looks to the side, whose
+frame would show little but its middle."""
 
 LOOKS, LOOKED_AT, AROUND = 3, 320, 2.0
-"""A face is looked at again, this often at most, in a picture of so many pixels a side that shows it upright, and so
-many times its frame: eyes are found best there, and the detector reads a tilt as too small."""
+"""A face is examined again, at most LOOKS times, in an upright picture of LOOKED_AT pixels a side, which shows AROUND
+times its frame. The detector finds the eyes best there; in a tilted face it underestimates the tilt."""
 
 CLOSE = 0.01
-"""An eye that has moved less, as a share of the frame's side, is found."""
+"""The eyes are found once both have moved by less than this share of the frame's side."""
 
 NO_FACE = "without a face"
 
@@ -48,13 +48,16 @@ class Frame:
     def side(self) -> float:
         return abs(self.edge)
 
+    @property
+    def corners(self) -> list[complex]:
+        return [self.at(point) for point in (0, 1, 1j, 1 + 1j)]
+
     def at(self, point: complex) -> complex:
         return self.corner + point * self.edge
 
     def outside(self, size: tuple[int, int]) -> float:
         """Distance of the furthest corner outside a picture of that size, as a share of the frame's side."""
-        corners = [self.at(point) for point in (0, 1, 1j, 1 + 1j)]
-        beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in corners]
+        beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in self.corners]
         return max(0.0, *beyond) / self.side
 
     def grown(self, factor: float) -> "Frame":
@@ -64,9 +67,8 @@ class Frame:
 
 def frame_of(eyes: tuple[complex, complex]) -> Frame:
     """The frame in which these two points of a photo lie at EYES."""
-    first, second = (complex(*place) for place in EYES)
-    edge = (eyes[1] - eyes[0]) / (second - first)
-    return Frame(eyes[0] - first * edge, edge)
+    edge = (eyes[1] - eyes[0]) / (EYES[1] - EYES[0])
+    return Frame(eyes[0] - EYES[0] * edge, edge)
 
 
 def eyes_of(face: np.ndarray) -> tuple[complex, complex]:
@@ -96,14 +98,13 @@ def cut_face(photo: Image.Image, face: np.ndarray, side: int) -> np.ndarray | Le
     """Cuts out a face that the detector has found, uint8 [3, side, side], or returns the reason why it is left out."""
     rough = frame_of(eyes_of(face))
     if rough.side < 0.8 * side:  # looking again would not make it so much larger
-        return too_small(rough, side)
+        return too_small(int(rough.side), int(rough.side), side)
     if rough.outside(photo.size) > 2 * MOST_OUTSIDE:
         return CUT_OFF
     frame, height = look_again(photo, rough, float(face[3]))
-    first, second = (frame.at(complex(*place)) for place in EYES)
     if frame.side < side:
-        return too_small(frame, side)
-    if abs(second - first) < LEAST_EYES * height:
+        return too_small(int(frame.side), int(frame.side), side)
+    if abs(EYES[1] - EYES[0]) * frame.side < LEAST_EYES * height:
         return LeftOut("turned away", "looks to the side")
     if frame.outside(photo.size) > MOST_OUTSIDE:
         return CUT_OFF
@@ -113,11 +114,6 @@ def cut_face(photo: Image.Image, face: np.ndarray, side: int) -> np.ndarray | Le
     return np.asarray(crop).transpose(2, 0, 1)
 
 
-def too_small(frame: Frame, side: int) -> LeftOut:
-    found = int(frame.side)
-    return LeftOut("too small", f"is {found}x{found}, smaller than {side}x{side}", found)
-
-
 def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, float]:
     """Finds the eyes again in an upright picture of the face. Returns the frame and the face's height in pixels."""
     for _ in range(LOOKS):
@@ -125,7 +121,7 @@ def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, 
         faces = list(detect(cut(photo, around, LOOKED_AT, quick=True), LOOKED_AT))
         if not faces:
             break
-        middle = complex(*EYES[0]) / 2 + complex(*EYES[1]) / 2
+        middle = (EYES[0] + EYES[1]) / 2
         expected = ((middle - 0.5 - 0.5j) / AROUND + 0.5 + 0.5j) * LOOKED_AT
         face = min(faces, key=lambda face: abs(sum(eyes_of(face)) / 2 - expected))
         left, right = eyes_of(face)
@@ -133,7 +129,7 @@ def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, 
             break
         better = frame_of((around.at(left / LOOKED_AT), around.at(right / LOOKED_AT)))
         height = float(face[3]) / LOOKED_AT * around.side
-        moved = max(abs(better.at(complex(*eye)) - frame.at(complex(*eye))) for eye in EYES)
+        moved = max(abs(better.at(eye) - frame.at(eye)) for eye in EYES)
         frame = better
         if moved < CLOSE * frame.side:
             break
@@ -145,9 +141,9 @@ def cut(photo: Image.Image, frame: Frame, side: int, quick: bool = False) -> Ima
 
     Outside of the photo its last pixels are repeated. quick: reduce by means of whole pixels before turning.
     """
-    corners = [frame.at(point) for point in (0, 1, 1j, 1 + 1j)]
-    left, top = (int(min(values)) - 4 for values in zip(*((z.real, z.imag) for z in corners), strict=True))
-    right, bottom = (int(max(values)) + 5 for values in zip(*((z.real, z.imag) for z in corners), strict=True))
+    across, down = ([z.real for z in frame.corners], [z.imag for z in frame.corners])
+    left, top = (int(min(places)) - 4 for places in (across, down))
+    right, bottom = (int(max(places)) + 5 for places in (across, down))
     part = with_edges(photo, left, top, right, bottom)
     inside = Frame(frame.corner - complex(left, top), frame.edge)
     if quick and (factor := int(frame.side / side)) > 1:

@@ -25,6 +25,11 @@ class LeftOut(NamedTuple):
     """pixels of the largest crop that it would have given, where it is too small"""
 
 
+def too_small(width: int, height: int, side: int) -> LeftOut:
+    """What is smaller than a crop of that side."""
+    return LeftOut("too small", f"is {width}x{height}, smaller than {side}x{side}", min(width, height))
+
+
 @dataclass
 class Pieces:
     """The pieces of a photo."""

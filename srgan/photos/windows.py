@@ -15,7 +15,8 @@ from srgan import ranks
 from srgan.photos.cache import cached
 from srgan.photos.collections import open_collection
 from srgan.photos.crops import Crops, Tally, positions_held_out, read_looks, require_photos, shuffled
-from srgan.photos.cutting import Cutting, too_small
+from srgan.photos.cutting import Cutting
+from srgan.photos.pieces import too_small
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ def load_windows(data: str | Path, side: int, reduce: float | Literal["auto"] = 
     for name, (height, width), look in zip(index["names"], index["sizes"], index["looks"], strict=True):
         stop = start + 3 * height * width
         if min(height, width) < side:
-            skipped[name] = too_small(width, height, side)
-            small.append(min(height, width))
+            left = too_small(width, height, side)
+            skipped[name] = left.words
+            small.append(left.side)
         else:
             arrays.append(pixels[start:stop].reshape(3, height, width))
             names.append(name)

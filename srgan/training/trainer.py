@@ -448,8 +448,6 @@ class Trainer:
             for name, optimizers in self.optimizers.items():
                 for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
-            for group in self.rate_groups():
-                group.setdefault("base_lr", group.pop("full_lr", None))  # its name in earlier states
             self.history, self.origin = state["history"], state["origin"]
             if state["fidelity"] is not None:
                 self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}

@@ -332,19 +332,6 @@ def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_pat
         torch.testing.assert_close(value, one.fidelity[name], rtol=0, atol=1e-6)
 
 
-def test_a_state_of_an_earlier_version_keeps_its_learning_rates(photos: Path, tmp_path: Path) -> None:
-    one = trainer(photos, tmp_path)
-    one.save()
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    for optimizers in state["optimizers"].values():
-        for group in (group for optimizer in optimizers for group in optimizer["param_groups"]):
-            group["full_lr"] = group.pop("base_lr")
-    torch.save(state, tmp_path / "state.pt")
-    again = trainer(photos, tmp_path)
-    again.load()
-    assert [group["base_lr"] for group in again.rate_groups()] == [group["base_lr"] for group in one.rate_groups()]
-
-
 def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
     """The fidelity stage from its faithful weights; the detail stage alone from its detail weights."""
     model, tiny = two_stages[0] / "model", {"channels": 8, "blocks": 1}
