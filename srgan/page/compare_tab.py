@@ -98,7 +98,7 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
 
     function = compare if made_for else compare_by_one
     settings = [detail, size, *made_for, copy]
-    start = compare(models.at_start(), str(EXAMPLES[0]), small_copy=first_copy)
+    start = compare(models.unlent, str(EXAMPLES[0]), small_copy=first_copy)
     # As other programs know it.
     with tab:
         anew = again("compare")

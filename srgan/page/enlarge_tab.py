@@ -82,7 +82,7 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
 
     function = enlarge if made_for else enlarge_by_one
     settings = [detail, *made_for, size]
-    start = enlarge(models.at_start(), examples[0])
+    start = enlarge(models.unlent, examples[0])
     with tab:
         anew_button = again("enlarge")
     with tab, gr.Column(visible=False):

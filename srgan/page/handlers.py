@@ -89,7 +89,7 @@ def compare(
         nonlocal made_for, why
         with working(low.width * low.height) as watch:
             made_for, detail, why = models.settled(made_for, low, detail)
-            return models.enlarge_timed(low, detail, made_for, watch=watch)
+            return models.chosen(made_for).enlarge_timed(low, detail, watch=watch)
 
     found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     upscaler = models.chosen(made_for)
@@ -129,7 +129,7 @@ class Restored(NamedTuple):
     small: Image.Image
     """as it was sent: RGB or RGBA"""
     large: Image.Image
-    """at 4 times its size, in the same mode"""
+    """the result, in the same mode"""
     milliseconds: int
     made_for: str
     """the choice by which it was restored"""
@@ -175,7 +175,7 @@ def restore(models: Models, picture: str, detail: float, made_for: str, size: st
         raise TooLarge(small.size, steps.size)
     with working(sum(steps.work)) as watch:
         made_for, detail, why = models.settled(made_for, small, detail)
-        large, milliseconds = models.enlarge_timed(small, detail, made_for, target, watch)
+        large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch)
     if sum(steps.work) > 10_000:  # less tells nothing
         SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
     return Restored(small, large, milliseconds, made_for, why, notes)
@@ -190,7 +190,7 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
     began = time.perf_counter()
     with working(sum(face.width * face.height for face in faces)) as watch:
         made_for, detail, why = models.settled(made_for, photo, detail)
-        drawn = draw_faces(photo, models.chosen(made_for), photo, faces, detail, watch=watch)
+        drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
     notes = [f"{how_many(faces)} and restored; everything else is as it was.", *notes]
     return Restored(photo, drawn, round(1000 * (time.perf_counter() - began)), made_for, why, notes)
 

@@ -7,8 +7,7 @@ from PIL import Image
 
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
-from srgan.pictures.sizes import FOUR_TIMES, TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler, Watch, load_or_shipped, unwatched
+from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 from srgan.wear import CLEAN_MODEL, Choice, judge
 
 ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
@@ -45,30 +44,19 @@ class Models:
         made_for = made_for or self.made_for[0]
         if made_for != AUTOMATIC:
             return made_for, detail, ""
-        detail, choice = self.for_judging.check_detail(detail), judged(picture, self.for_judging)
+        judging = self.unlent.chosen(ANY_PHOTO)
+        detail, choice = judging.check_detail(detail), judged(picture, judging)
         return (ANY_PHOTO if choice.worn else CLEAN_FACES), choice.detail(detail), choice.why
 
     def chosen(self, made_for: str) -> Upscaler:
         return self.upscalers[made_for]
 
     @cached_property
-    def for_judging(self) -> Upscaler:
-        """Looks at a small part of each picture: a lent GPU is not asked for that."""
-        return on_cpu(self.upscalers[ANY_PHOTO]) if zero.HERE else self.upscalers[ANY_PHOTO]
+    def unlent(self) -> "Models":
+        """The same models for work that asks for no lent GPU: on ZeroGPU they are on the CPU.
 
-    def enlarge_timed(
-        self,
-        picture: Image.Image,
-        detail: float,
-        made_for: str,
-        size: TargetSize = FOUR_TIMES,
-        watch: Watch = unwatched,
-    ) -> tuple[Image.Image, int]:
-        """`Upscaler.enlarge_timed` by the model for `made_for`."""
-        return self.chosen(made_for).enlarge_timed(picture, detail, size, watch)
-
-    def at_start(self) -> "Models":
-        """These, for what the page shows before it is asked: a lent GPU is for what visitors ask."""
+        That work is what the page shows before a visitor asks, and the parts of a picture that are judged or restored.
+        """
         if not zero.HERE:
             return self
         return Models({title: on_cpu(upscaler) for title, upscaler in self.upscalers.items()}, self.lpips)
@@ -112,7 +100,7 @@ def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
         upscalers = {ANY_PHOTO: Upscaler.load(SHIPPED_MODEL)}
         if CLEAN_MODEL.is_dir():
             upscalers[CLEAN_FACES] = Upscaler.load(CLEAN_MODEL)
-    judge = LPIPS.load(lpips) if lpips else None
-    if judge and not zero.HERE:  # there it would need a lent GPU
-        judge = judge.to(next(iter(upscalers.values())).device)
-    return Models(upscalers, judge), notice
+    measure = LPIPS.load(lpips) if lpips else None
+    if measure and not zero.HERE:  # there it would need a lent GPU
+        measure = measure.to(next(iter(upscalers.values())).device)
+    return Models(upscalers, measure), notice

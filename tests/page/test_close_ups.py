@@ -1,4 +1,4 @@
-"""The faces that the page shows: how many, close up, and drawn by the model that is made for them."""
+"""The faces that the page shows: how many, and close up."""
 
 from pathlib import Path
 

@@ -24,8 +24,10 @@ from PIL import Image
 
 from srgan.commands import demo as app
 from srgan.errors import UserError
+from srgan.faces import draw_faces, find_faces
 from srgan.model_folder import Model
-from srgan.page import offered_models, zero
+from srgan.page import handlers, offered_models, zero
+from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
@@ -244,6 +246,21 @@ def test_elsewhere_nothing_is_lent(model_folder: Path) -> None:
     upscaler = Upscaler.load(model_folder, "cpu")
     zero.lend(upscaler)
     assert "enlarge_timed" not in vars(upscaler)
+
+
+def test_the_faces_of_a_large_photo_are_restored_without_a_gpu(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only `enlarge_timed` runs on lent GPUs."""
+    monkeypatch.setattr(zero, "HERE", True)
+    upscaler, alone = (Upscaler(model, "", "cpu", "fp32") for _ in range(2))
+    monkeypatch.setattr(upscaler, "enlarge_part", lambda *_: pytest.fail("there is no GPU"))
+    file = make_picture(tmp_path / "photo.png", 96, 96, "collins.png")
+    photo = images.open_rgb(file)
+    drawn = handlers.restore_faces(Models({"tiny-faces": upscaler}), str(file), 1.0, "").large
+    wanted = np.asarray(draw_faces(photo, alone, photo, find_faces(photo))).astype(int)
+    assert np.abs(np.asarray(drawn) - wanted).max() <= 2  # bfloat16
+    assert (np.asarray(drawn) != np.asarray(photo)).any()
 
 
 def test_a_call_asks_for_little_and_for_more_the_larger_the_picture() -> None:
