@@ -19,8 +19,7 @@ class Remembered:
 
 def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remembered:
     """Writes a tab's settings into the address when they change, by srgan/page/head.html."""
-    first = json.dumps({key: component.value for key, component in settings.items()})
-    js = f"(...values) => {{ address.write('{name}', {first}, values); }}"
+    js = f"(...values) => {{ address.write('{name}', values); }}"
     inputs = list(settings.values())
     for trigger in (tab.select, *(component.change for component in inputs)):  # type: ignore[attr-defined]
         trigger(None, inputs, None, js=js)
@@ -34,9 +33,9 @@ def model_setting(made_for: Sequence[Component]) -> dict[str, Component]:
 
 def restore_from_address(demo: gr.Blocks, tabs: gr.Tabs, remembered: Sequence[Remembered]) -> None:
     """Sets what the address tells, when the page is loaded; what depends on it follows by itself."""
-    names = json.dumps({one.tab: list(one.settings) for one in remembered})
+    first = {one.tab: {name: component.value for name, component in one.settings.items()} for one in remembered}
     outputs = [tabs, *(component for one in remembered for component in one.settings.values())]
-    demo.load(None, None, outputs, js=f"() => address.read({names})")
+    demo.load(None, None, outputs, js=f"() => address.read({json.dumps(first)})")
 
 
 def again(tab: str) -> gr.Button:

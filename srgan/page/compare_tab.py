@@ -72,7 +72,7 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
             with gr.Row():
                 made_for, detail = made_for_input(models), detail_input(models)
         with gr.Column(scale=1, min_width=280):
-            photo = picture_input("Your photo")
+            photo = picture_input("Your photo", "compare")
             gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
             with gr.Column(elem_classes="later"):
                 size = gr.Radio(

@@ -11,10 +11,10 @@ SIZES_OFFERED = [
 """As `srgan.pictures.sizes` parses them."""
 
 
-def picture_input(label: str) -> gr.Image:
+def picture_input(label: str, tab: str) -> gr.Image:
     return gr.Image(
-        label=label, type="filepath", sources=["upload", "clipboard", "webcam"], height=240, format="png",
-        image_mode=None, buttons=[],
+        label=label, elem_id=f"picture-{tab}", type="filepath", sources=["upload", "clipboard", "webcam"], height=240,
+        format="png", image_mode=None, buttons=[],
     )  # fmt: skip
 
 

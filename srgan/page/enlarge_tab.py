@@ -74,7 +74,7 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
                 made_for, detail = made_for_input(models), detail_input(models)
             found, faces = faces_shown()
         with gr.Column(scale=1, min_width=280):
-            small = picture_input("Your small picture")
+            small = picture_input("Your small picture", "enlarge")
             gr.Examples([[path] for path in examples], small, label="Or try one of these")
             done = gr.Markdown(label="what was done")
             saved = gr.Radio(list(FORMATS), value="PNG", label="Save as", elem_classes="sizes", elem_id="save-as")
@@ -137,18 +137,20 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         on_page("save as", another_format, [NO_FILE]),
         [download, saved], [download, problem], api_visibility="private", queue=False,
     )  # fmt: skip
+    small.change(None, None, way, js="() => null")  # at once: an answer may arrive when the visitor chooses already
     small.change(None, small, js=SHOW.replace("ID", "enlarged"))
     remember_upload(small, "enlarge")
     carry_on_select(tab, small, "enlarge")
     to_enlarge.click(
-        lambda picture: (picture, gr.Tabs(selected="enlarge")), photo, [small, tabs],
-        js="(picture) => (carried.given('enlarge'), [picture])", api_visibility="private", queue=False,
+        None, photo, tabs,
+        js="(picture) => (carried.keep('compare', picture), update({ selected: 'enlarge' }))",  # which carries it
     )  # fmt: skip
     return remember(tab, "enlarge", {"size": size, "detail": detail, **model_setting(made_for)})
 
 
 def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
-    """The choices for a photo of that size, with the time that each takes."""
+    """The choices for a photo of that size, with the time that each takes. A choice that a visitor has made just then
+    stays."""
     width, height = size
     photo = flat(read(picture)[0])
     faces, _ = faces_of(photo)
@@ -165,7 +167,7 @@ def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
     label = (
         f"This photo is large already ({width}x{height}, {width * height / 1e6:.1f} megapixels). What shall be done?"
     )
-    return gr.update(choices=choices, value=None, visible=True, label=label)
+    return gr.update(choices=choices, visible=True, label=label)
 
 
 def by_way(models: Models, picture: str, way: str, detail: float, *rest: str) -> tuple[Any, ...]:

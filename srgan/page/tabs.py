@@ -38,7 +38,7 @@ def build_epochs(epochs: Sequence[str]) -> None:
     """The tab that compares epochs of a model: the small copy, one epoch, another, the original."""
     with gr.Tab("Epochs", id="epochs"):
         with gr.Row():
-            photo = picture_input("Your photo")
+            photo = picture_input("Your photo", "epochs")
             with gr.Column():
                 first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
                 second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
