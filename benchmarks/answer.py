@@ -1,13 +1,13 @@
-"""How long a client on the same machine waits for /enlarge, beside the time that the network takes.
+"""Measures how long a client on the same machine waits for /enlarge, and how much of that the network takes.
 
     python benchmarks/answer.py                                # 32 and 128 pixels a side, 15 times each
     python benchmarks/answer.py --sides 512 --model runs/mine
 
 Each request sends another picture, so that nothing of an earlier one is reused. "HTTP" uploads the file, makes the
 call, waits for its event and downloads the result, with one connection. "gradio_client" is Gradio's own Python client
-as it comes: it reads the machine's certificates before each of its requests, and downloads every file of the result one
-after the other. "without certificates" is the same client with ssl_verify=False, which does for an http:// address.
-They take turns, so that other work on the machine slows all of them down.
+with its default settings: it reads the machine's certificates before each of its requests, and downloads every file of
+the result one after the other. "without certificates" is the same client with ssl_verify=False, which is enough for an
+http:// address. They take turns, so that other work on the machine slows all of them down.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "obama.jpg"
 
 PATIENCE = 120
-"""Seconds until a request is given up."""
+"""Seconds after which a request is given up."""
 
 Ask = Callable[[Path], object]
 """Has one picture enlarged, and waits until the result is there."""
@@ -62,7 +62,7 @@ def connected(url: str, folder: Path, ssl_verify: bool = True) -> Client:
 
 
 def draw(folder: Path, side: int, number: int) -> Path:
-    """A square part of a photo that no other number below 112 has."""
+    """Writes a square part of a photo. Each number below 112 gives another part."""
     path = folder / f"{side}-{number}.png"
     with Image.open(PHOTO) as photo:
         part = photo.convert("RGB").crop((number, number, number + 300, number + 300))
@@ -76,7 +76,7 @@ def network(upscaler: Upscaler, picture: Path) -> None:
 
 
 def medians(asking: dict[str, Ask], folder: Path, side: int, rounds: int) -> dict[str, float]:
-    """Milliseconds of each; its first request is not counted."""
+    """Returns the median milliseconds of each client. The first request of each is not counted."""
     times: dict[str, list[float]] = {title: [] for title in asking}
     numbers = itertools.count()
     for _ in range(rounds + 1):
@@ -90,7 +90,7 @@ def medians(asking: dict[str, Ask], folder: Path, side: int, rounds: int) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py (default: the one for faces)")
+    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py (default: the model that ships)")
     parser.add_argument("--sides", default="32,128", help="of the square pictures, in pixels (default: 32,128)")
     parser.add_argument("--rounds", type=int, default=15, help="requests of each client for each size (default: 15)")
     arguments = parser.parse_args()

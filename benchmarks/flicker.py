@@ -1,7 +1,7 @@
 """How much more the network's frames flicker than bicubic's: python benchmarks/flicker.py
 
-A window moves over each example photo by a few pixels a frame. It is reduced by 4, enlarged again, and neighbouring
-frames are laid on each other where they show the same. What still differs is flicker: mean change in grey levels.
+A window moves over each example photo by a few pixels per frame. It is reduced by 4 and enlarged again. Each frame is
+compared with the next one where both show the same part of the photo. Flicker is their mean difference in grey levels.
 """
 
 import sys
@@ -19,15 +19,19 @@ from srgan.shipped import EXAMPLES, WEIGHTS
 from srgan.upscaler import Upscaler
 
 SIDE = 192
-"""Pixels of the window, before it is reduced."""
+"""Side of the window in pixels, before it is reduced."""
+
 FRAMES = 6
+
 STEP = (3, 1)
-"""Pixels right and down a frame: no multiples of 4, so that every frame samples other points."""
+"""Pixels by which the window moves right and down per frame. They are no multiples of 4, so that every frame samples
+other points."""
+
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def flicker(frames: list[np.ndarray]) -> float:
-    """Mean absolute difference of neighbours where they show the same, without what lies at an edge."""
+    """Mean absolute difference between neighbouring frames where they show the same, without a margin at the edges."""
     (right, down), edge = STEP, 16
     changes = []
     for before, after in pairwise(frames):

@@ -20,9 +20,9 @@ except ImportError:  # Windows
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """glibc's numbers for them, mallopt(3)."""
 
-
 CHIPS = {"cuda": "CUDA", "xpu": "Intel GPU", "mps": "Apple GPU"}
-"""PyTorch's names of devices but the CPU, in the order of choice. AMD's chips are "cuda" to PyTorch."""
+"""PyTorch's names of all devices except the CPU, the preferred one first, and their names for people. AMD's chips are
+"cuda" to PyTorch."""
 
 
 def is_there(name: str) -> bool:
@@ -35,8 +35,8 @@ def is_there(name: str) -> bool:
 
 
 def choose_device(name: str = "auto", kinds: Container[str] = ("cpu", "cuda")) -> torch.device:
-    """ "auto": the first of CHIPS that is there and among the kinds, else the CPU; each rank has a GPU of its own.
-    Raises UserError for one that is not there."""
+    """Returns the device of a name; for "auto" the first of CHIPS that is among the kinds and that the machine has, or
+    else the CPU. Each rank gets its own GPU. Raises UserError if the machine has no such device."""
     if name == "auto":
         name = next((chip for chip in CHIPS if chip in kinds and is_there(chip)), "cpu")
     if not is_there(name):
@@ -49,14 +49,15 @@ def choose_device(name: str = "auto", kinds: Container[str] = ("cpu", "cuda")) -
 
 
 def device_name(device: torch.device) -> str:
-    """For people."""
+    """Returns a device's name for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return torch.xpu.get_device_name(device) if device.type == "xpu" else CHIPS.get(device.type, "CPU")
 
 
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """bfloat16 where it was asked for, or for "auto" where the chip has instructions for it; float32 elsewhere."""
+    """Returns bfloat16 if the precision is "bf16", or "auto" and the chip has instructions for it; otherwise
+    float32."""
     if precision == "auto":
         fast = device.type == "cpu" and cpu_has_bf16()
         if device.type == "cuda":

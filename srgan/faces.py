@@ -169,11 +169,11 @@ def draw_face(
         if not (place.width and place.height):
             continue
         mixed = np.array(drawn.crop(place))
-        theirs = np.asarray(restored.crop(place.inside(corner)))
-        colours = mixed[..., : theirs.shape[2]] if theirs.ndim == 3 else mixed if mixed.ndim == 2 else mixed[..., 0]
+        theirs = np.atleast_3d(np.asarray(restored.crop(place.inside(corner))))
+        colours = np.atleast_3d(mixed)[..., : theirs.shape[2]]  # a view without alpha
         rows = share(place.top, place.bottom, picture.height / drawn.height, face.top, face.bottom, fade)
         columns = share(place.left, place.right, picture.width / drawn.width, face.left, face.right, fade)
-        weight = np.outer(rows, columns).reshape(len(rows), len(columns), *(1,) * (theirs.ndim - 2))
+        weight = np.outer(rows, columns)[..., None]
         there = colours.astype(np.float32)
         colours[...] = np.rint(there + weight * (theirs - there))
         drawn.paste(Image.fromarray(mixed), place[:2])

@@ -78,7 +78,7 @@ class Upscaler:
 
     >>> Upscaler.load().enlarge(Image.open("small.png"), detail=0.8).save("large.png")
 
-    `fallback` is a sentence where the chip that "auto" would take does not work, so that the CPU is taken; else "".
+    If "auto" takes the CPU because a chip does not work, `fallback` is a sentence that says so; otherwise it is "".
     """
 
     def __init__(
@@ -365,11 +365,12 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Source:
-    """A picture that parts are read from. With a margin it goes on beyond its edges with the opposite ones."""
+    """A picture from which parts are read. With a margin, it continues beyond each edge with the opposite edge."""
 
     picture: Image.Image
-    """with the margin on each side"""
+    """including the margin on each side"""
     margin: int
+    """in pixels"""
 
     @classmethod
     def of(cls, picture: Image.Image, margin: int) -> "Source":
@@ -384,7 +385,7 @@ class Source:
 
     @property
     def whole(self) -> Box:
-        """What can be read, counted from the picture's own corner."""
+        """The box that can be read, in coordinates of the picture without its margin."""
         width, height = self.picture.size
         return Box(-self.margin, -self.margin, width - self.margin, height - self.margin)
 
@@ -392,7 +393,7 @@ class Source:
         return self.picture.crop(box.inside(self.whole))
 
     def read(self, box: Box) -> Tensor:
-        """As the network takes it."""
+        """See `Read`."""
         return to_network(self.crop(box))
 
 
@@ -437,19 +438,20 @@ def resized(
 
 @cache
 def working_device(name: str) -> tuple[torch.device, str]:
-    """The device of that name, and ""; or where "auto" names one that does not give what the CPU gives, the CPU, and a
-    sentence on that. PyTorch is younger on all devices but the CPU and NVIDIA's."""
+    """Returns the device of that name and "". If "auto" would take a device whose results differ from the CPU's,
+    returns the CPU and a sentence that says so. Only the CPU and NVIDIA's devices are trusted without a check, because
+    PyTorch has supported the others for less long."""
     device = choose_device(name, TILE)
     if name != "auto" or device.type == "cpu" or (device.type == "cuda" and not torch.version.hip):
         return device, ""
     problem = difference_from_cpu(device)
     if not problem:
         return device, ""
-    return torch.device("cpu"), f"{device.type.upper()} is not used, because {problem}: the CPU is taken."
+    return torch.device("cpu"), f"{device.type.upper()} is not used, because {problem}: the CPU is used instead."
 
 
 def difference_from_cpu(device: torch.device) -> str:
-    """What is wrong with a device, by a small network with random weights in float32; "" for nothing."""
+    """Tests a device with a small network of random weights in float32. Returns what is wrong with it, or ""."""
     model = Model(ModelConfig(channels=16, blocks=2, recipe="classic"), {}, {})
     network = Generator(model.config.channels, model.config.blocks)
     model.weights["detail"] = network.state_dict()

@@ -12,7 +12,7 @@ from srgan.photos.finding import find_photos
 from srgan.pictures.formats import ENDINGS, FORMATS, endings, format_of
 
 SAME = "same"
-"""The --format that gives each result its picture's own, where results are written in it."""
+"""The --format that gives each result the format of its picture, if results can be written in it."""
 
 DEFAULT_ENDING = "png"
 
@@ -25,7 +25,7 @@ class Naming:
     format: str | None
     """one of FORMATS, SAME, or None for PNG"""
     suffix: str | None
-    """between name and ending; None: only where the result lies beside its picture"""
+    """inserted before the ending; None: the label for results beside their pictures, nothing in a folder"""
     label: str
     """the size as a word for file names, such as "x4" """
 
@@ -39,7 +39,8 @@ class Naming:
         return self.format or DEFAULT_ENDING
 
     def named(self, photos: Sequence[Path], suffix: str) -> list[Path]:
-        """A result for each, in the same folder; no two are one file on any disk."""
+        """Returns a path for the result of each photo, in the same folder. No two of them are the same file on any
+        disk."""
         return with_ending(photos, self.ending, suffix)
 
 
@@ -76,7 +77,7 @@ def find_places(words: Sequence[str], naming: Naming) -> Places:
 
 def check_suffix(suffix: str | None) -> None:
     if suffix and Path(suffix).name != suffix:
-        raise UserError(f"--suffix {suffix} has a folder in it: give what comes between a name and its ending.")
+        raise UserError(f"--suffix {suffix} names a folder: give only text to insert before the ending.")
 
 
 def split(words: Sequence[str]) -> tuple[Sequence[str], str | None]:
@@ -89,12 +90,12 @@ def split(words: Sequence[str]) -> tuple[Sequence[str], str | None]:
 
 
 def is_pattern(word: str) -> bool:
-    """Windows' shells leave patterns to programs."""
+    """Whether a word is a pattern and not the name of a file. Shells on Windows leave patterns to the program."""
     return glob.has_magic(word) and not Path(word).exists()
 
 
 def matches(word: str) -> list[Path]:
-    """The picture or folder of that name, or all that fit a pattern. Raises UserError where there is none."""
+    """Returns the picture or folder of that name, or all that fit a pattern. Raises UserError if there are none."""
     if not is_pattern(word):
         if not Path(word).exists():
             raise UserError(f"{word}: no such file or folder.")
@@ -107,22 +108,24 @@ def matches(word: str) -> list[Path]:
 
 
 def of_one(photo: Path, target: Path, naming: Naming) -> Places:
-    """`target`, or a file in it where it is a folder."""
+    """Writes to `target`, or to a file in it if it is a folder."""
     if target.is_dir():
         place = target / naming.named([Path(photo.name)], naming.suffix or "")[0]
     else:
         place = target
         if naming.suffix:
-            raise UserError(f"--suffix names results in a folder or beside their pictures, and {target} is a name.")
+            raise UserError(
+                f"--suffix is for results in a folder or beside their pictures, but {target} names the result."
+            )
     check_apart(place, photo)
     if naming.format and format_of(place) is not FORMATS[ENDINGS[f".{naming.ending(photo).lower()}"]]:
-        raise UserError(f"{place} is to be named .{naming.ending(photo)} for --format {naming.format}.")
+        raise UserError(f"{place} must end in .{naming.ending(photo)} for --format {naming.format}.")
     format_of(place)
     return Places([(photo, place)], str(place), is_one=True)
 
 
 def of_folder(source: Path, target: Path | None, naming: Naming) -> Places:
-    """Every picture of a folder and its subfolders, in a folder of the same subfolders."""
+    """Places the results of all pictures of a folder and its subfolders in a folder with the same subfolders."""
     if target is None:
         whole = source.resolve()
         target, suffix = source.parent / f"{whole.name}{naming.beside}", ""
@@ -138,7 +141,8 @@ def of_folder(source: Path, target: Path | None, naming: Naming) -> Places:
 
 
 def photos_of(source: Path, target: Path) -> list[Path]:
-    """Relative to `source`. Results may lie in a folder below: what is there already is not enlarged again."""
+    """Returns the pictures of a folder, relative to it. If the results go into one of its subfolders, the pictures
+    in that one are left out."""
     if is_same(target, source):
         raise UserError(f"{target} holds the pictures themselves: name another folder, so that none is overwritten.")
     photos = find_photos(source)
@@ -147,7 +151,7 @@ def photos_of(source: Path, target: Path) -> list[Path]:
 
 
 def into_folder(inputs: Sequence[Path], target: Path, naming: Naming) -> Places:
-    """Pictures under their names, and folders under theirs."""
+    """Places the results of pictures in a folder, and those of folders in its subfolders of the same names."""
     if target.suffix.lower() in ENDINGS and not target.is_dir():
         raise UserError(f"{target}: several pictures are given, so the results need a folder.")
     check_folder(target)

@@ -1,5 +1,5 @@
-"""Metadata of picture files: date, camera, place, author; and which of them are kept. docs/enlarge.md lists the
-fields."""
+"""Reads and writes the metadata of picture files, such as date, camera, place and author, and decides which of them are
+kept. docs/enlarge.md lists the fields."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin, TiffImagePlugin, TiffTag
 ORIENTATION = 0x0112
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-"""Tags that lead to EXIF's own fields and to those of the place."""
+"""Tags that point to EXIF's own fields and to those of the place."""
 
 KEPT = frozenset(
     {
@@ -25,7 +25,7 @@ KEPT = frozenset(
         0x013B, 0x8298,  # Artist, Copyright
     }
 )  # fmt: skip
-"""Tags of the picture that are always kept. The orientation is applied, and says so."""
+"""Tags of the picture that are always kept. The orientation is applied to the pixels, so its tag becomes 1."""
 
 KEPT_OF_EXIF = frozenset(
     {
@@ -46,7 +46,7 @@ MORE = frozenset({0x010D, 0x013C, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0)})
 
 NEVER_OF_EXIF = frozenset(
     {
-        0x927C,  # MakerNote: counts from where it lay in the old file
+        0x927C,  # MakerNote: its offsets count from its place in the old file
         0x9101, 0x9102, 0xA000, 0xA001, 0xA002, 0xA003, 0xA005,  # about the old file's pixels and colours
     }
 )  # fmt: skip
@@ -61,7 +61,7 @@ PLACES_OF_XMP = (
 )
 
 XMP_TAG, IPTC_TAG, PREDICTOR, DIFFERENCES = 700, 33723, 317, 2
-"""Of TIFF: tags, and a value."""
+"""Tags of a TIFF, and PREDICTOR's value for storing the differences between neighbours."""
 
 XMP_TEXT = "XML:com.adobe.xmp"
 """The name of XMP in a PNG's text."""
@@ -73,22 +73,22 @@ IPTC_RESOURCE = 0x0404
 @dataclass(frozen=True)
 class Metadata:
     exif: bytes = b""
-    """from "Exif\\0\\0" on"""
+    """with the "Exif\\0\\0" in front"""
     xmp: bytes = b""
     iptc: bytes = b""
-    """datasets one after the other, as IIM has them"""
+    """the datasets one after the other, in the form of IPTC's IIM"""
 
 
 NO_METADATA = Metadata()
 
 
 def metadata_of(file: Image.Image, location: bool = False, everything: bool = False) -> Metadata:
-    """Returns the metadata of an opened file that are kept. Damaged fields are left out.
+    """Returns those metadata of an opened file that are kept. Damaged fields are left out.
 
     location: also keep the place; everything: also keep the rest of EXIF, XMP and IPTC.
     """
     exif = xmp = iptc = b""
-    with contextlib.suppress(Exception):  # what is damaged can make Pillow raise anything
+    with contextlib.suppress(Exception):  # a damaged file can make Pillow raise anything
         exif = kept_exif(file.getexif(), location, everything)
     if everything:
         with contextlib.suppress(Exception):
@@ -119,7 +119,7 @@ def copy(found: dict[int, Any], kept: Any, is_wanted: Callable[[int], bool]) -> 
 
 
 def is_writable(tag: int, value: Any) -> bool:
-    """Whether Pillow can write a field: a damaged one would lose all others."""
+    """Whether Pillow can write a field. If it cannot write one, it writes none of the others."""
     alone = Image.Exif()
     alone[tag] = value
     try:
@@ -129,7 +129,7 @@ def is_writable(tag: int, value: Any) -> bool:
 
 
 def xmp_of(file: Image.Image) -> bytes:
-    """The packet in a file, as its format's reader gives it."""
+    """Returns a file's XMP packet; b"" if it has none."""
     found = file.info.get("xmp") or file.info.get(XMP_TEXT) or b""
     if not found and isinstance(file, TiffImagePlugin.TiffImageFile):
         found = file.tag_v2.get(XMP_TAG, b"")
@@ -184,8 +184,8 @@ def options_for(metadata: Metadata, format: str) -> tuple[dict[str, Any], list[s
 
 
 def tiff_fields(metadata: Metadata) -> Image.Exif:
-    """What of it lies among a TIFF's own fields, for Image.save; and that neighbours' differences are what is
-    compressed, which would be lost otherwise."""
+    """Returns the metadata that belong to a TIFF's own fields, for Image.save; and the predictor, which Pillow would
+    not write otherwise."""
     fields = Image.Exif()
     fields.update({tag: value for tag, value in loaded(metadata.exif).items() if tag not in (EXIF_IFD, GPS_IFD)})
     fields[PREDICTOR] = DIFFERENCES
@@ -201,9 +201,9 @@ def loaded(exif: bytes) -> Image.Exif:
 
 
 def add_to_tiff(path: Path, metadata: Metadata) -> None:
-    """Adds EXIF's own fields, and the place's, to a file of save(compression=...), with which Pillow cannot write them.
+    """Adds EXIF's own fields and those of the place to a file, because Pillow cannot write them with compression.
 
-    They go behind everything, and after them the first directory anew with two more entries.
+    They are appended to the file, followed by a new copy of the first directory with entries for them.
     """
     exif = loaded(metadata.exif)
     with path.open("r+b") as file:
@@ -230,13 +230,13 @@ def add_to_tiff(path: Path, metadata: Metadata) -> None:
 
 
 def to_even_end(file: BinaryIO) -> int:
-    """Directories of a TIFF begin at even places."""
+    """Moves to the end of a file and makes it even, because a TIFF's directories begin at even offsets. Returns it."""
     end = file.seek(0, io.SEEK_END)
     return end + file.write(b"\0" * (end % 2))
 
 
 def in_jpeg(iptc: bytes) -> bytes:
-    """The segment of a JPEG that holds IPTC; b"" where it is too long for one."""
+    """Returns the segment of a JPEG that holds IPTC; b"" if it is too long for a segment."""
     resource = b"8BIM" + IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(iptc).to_bytes(4, "big") + iptc
     content = b"Photoshop 3.0\0" + resource + b"\0" * (len(iptc) % 2)
     return b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content if len(content) < 65_000 else b""
