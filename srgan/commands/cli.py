@@ -67,8 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (measuring, exporting):
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
-            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the model "
-                 "that ships)",
+            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the model that ships)",
         )  # fmt: skip
     for command in (upscaling, measuring):
         add_chip(command)
@@ -95,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     space.set_defaults(run=run_space)
 
     checking = commands.add_parser(
-        "doctor", help="print versions, chips, speed and places: what a report of a problem needs", allow_abbrev=False
+        "doctor", help="print what a report of a problem needs: versions, chips, speed and folders", allow_abbrev=False
     )
     checking.set_defaults(run=doctor.run)
     add_chip(checking)

@@ -1,4 +1,4 @@
-"""python -m srgan doctor: what a report of a problem should hold: versions, chips, speed, and where things lie."""
+"""python -m srgan doctor: prints what a report of a problem should contain: versions, chips, speed and folders."""
 
 import argparse
 import platform
@@ -27,14 +27,14 @@ TRIALS = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0, also where something is missing: that is what it tells."""
+    """Returns 0, even if something is missing: the report says so."""
     for title, text in findings(arguments.device, arguments.precision):
         print(f"{title:<12} {text}", flush=True)
     return 0
 
 
 def findings(device: str, precision: str) -> Iterator[tuple[str, str]]:
-    """What is found, and where; the user's folder is written as ~."""
+    """Yields the title and text of each line. The user's home folder is written as ~."""
     program = versions()
     yield "srgan", " ".join(filter(None, (program["srgan"], program["commit"] and f"(commit {program['commit']})")))
     yield "Python", f"{program['python']} on {platform.platform()}"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-import torch
 from PIL import Image
 
 from srgan.degradation.chain import KINDS
+from srgan.device import device_name
 from srgan.errors import UserError
 from srgan.faces import draw_faces
 from srgan.measure import comparison
@@ -353,10 +353,6 @@ def what_was_done(
         f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
         "which is all that the two enlargements have seen."
     )
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def without_folder(sentence: str, picture: str) -> str:
