@@ -90,8 +90,8 @@ def medians(asking: dict[str, Ask], folder: Path, side: int, rounds: int) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py (default: the model that ships)")
-    parser.add_argument("--sides", default="32,128", help="of the square pictures, in pixels (default: 32,128)")
+    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py (default: weights/photos)")
+    parser.add_argument("--sides", default="32,128", help="sides of the square pictures in pixels (default: 32,128)")
     parser.add_argument("--rounds", type=int, default=15, help="requests of each client for each size (default: 15)")
     arguments = parser.parse_args()
     print(hardware())

@@ -4,6 +4,7 @@ A window moves over each example photo by a few pixels per frame. It is reduced 
 compared with the next one where both show the same part of the photo. Flicker is their mean difference in grey levels.
 """
 
+import argparse
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ def flicker(frames: list[np.ndarray]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     photos = [open_rgb(EXAMPLES / name) for name in ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")]
     for photo in photos:
         photo.thumbnail((512, 512))

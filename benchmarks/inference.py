@@ -178,10 +178,12 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", default="32,128,512", help="of the square pictures, in pixels (default: 32,128,512)")
+    parser.add_argument(
+        "--sides", default="32,128,512", help="sides of the square pictures in pixels (default: 32,128,512)"
+    )
     parser.add_argument("--threads", default="1,2", help="numbers of threads to measure with (default: 1,2)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each system (default: 7)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--rounds", type=int, default=7, help="number of turns of each system (default: 7)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     arguments = parser.parse_args()
     sides, threads = ([int(part) for part in text.split(",")] for text in (arguments.sides, arguments.threads))
     print(f"{hardware()}; {versions()}")

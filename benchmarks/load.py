@@ -98,9 +98,11 @@ def memory(pid: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--requests", type=int, default=32, help="of each client, one after the other")
-    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py")
+    parser.add_argument("--clients", type=int, default=32, help="number of clients (default: 32)")
+    parser.add_argument(
+        "--requests", type=int, default=32, help="requests of each client, one after the other (default: 32)"
+    )
+    parser.add_argument("--model", default=str(SHIPPED_MODEL), help="as for app.py (default: weights/photos)")
     arguments = parser.parse_args()
     upscaler = Upscaler.load(arguments.model)
     with tempfile.TemporaryDirectory() as name, page(arguments.model, Path(name)) as (url, pid):

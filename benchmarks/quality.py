@@ -78,16 +78,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, nargs="+", required=True, help="folders, as `python -m srgan evaluate` takes"
     )
-    parser.add_argument("--last", type=int, metavar="N", help="of folders without HR/: only the last N photos by name")
+    parser.add_argument(
+        "--last", type=int, metavar="N", help="use only the last N photos by name of folders without HR/"
+    )
     parser.add_argument(
         "--degrade", choices=KINDS, nargs="+", default=["clean"],
         help="kinds of wear of the low-resolution copies, each a table of its own (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--unpaired", type=Path, metavar="DIR", help="photos to look at: the first squares of a sheet")
+    parser.add_argument(
+        "--unpaired", type=Path, metavar="DIR", help="photos without larger originals, for a sheet to look at"
+    )
     parser.add_argument("--lpips", required=True, metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
-    parser.add_argument("--model", default=SHIPPED_MODEL, help="model folder (default: the one that ships)")
-    parser.add_argument("--sheet", type=Path, default=HERE.parent / "examples", help="pictures of the contact sheet")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder for the results (default: this one)")
+    parser.add_argument("--model", default=SHIPPED_MODEL, help="model folder (default: weights/photos)")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        default=HERE.parent / "examples",
+        help="pictures of the contact sheet (default: examples/)",
+    )
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the results (default: benchmarks/)")
     parser.add_argument("--card", action="store_true", help="put the first table and its curve into the model's card")
     return parser.parse_args()
 

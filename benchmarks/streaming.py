@@ -47,10 +47,12 @@ print(json.dumps({
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", default="", help="folder of photos (default: synthetic ones)")
-    parser.add_argument("--photos-per-shard", type=int, default=1000)
-    parser.add_argument("--shards", type=int, nargs="+", default=[10, 40])
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--photos-per-shard", type=int, default=1000, help="(default: 1000)")
+    parser.add_argument(
+        "--shards", type=int, nargs="+", default=[10, 40], help="numbers of shards to measure with (default: 10 40)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that read (default: 1)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     report: dict[str, Any] = {"date": datetime.date.today().isoformat(), "hardware": hardware(), "rows": []}
     print(f"{report['hardware']}, {options.workers} workers, {report['date']}\n")

@@ -46,11 +46,12 @@ from srgan.photos.collections import read_crop
 from srgan.photos.crops import load_crops
 from srgan.photos.finding import find_photos
 from srgan.publish.facts import hardware
+from srgan.training import optimizers
 from srgan.training.config import Config
 from srgan.training.discriminators import make_discriminator
 from srgan.training.losses import VGG19, Features, content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.run import expected_memory
-from srgan.training.trainer import PENALTY_EVERY, Trainer, optimizers
+from srgan.training.trainer import PENALTY_EVERY, Trainer
 
 Step = Callable[[], float]
 """Takes a training step and gives the seconds that it has waited for data."""
@@ -407,17 +408,28 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--photos", default="", help="folder of photos (default: synthetic ones)")
     parser.add_argument("--vgg19", default="", help="VGG19 weights (default: random ones)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to measure (default: all)")
-    parser.add_argument("--stages", nargs="+", choices=["fidelity", "detail"], default=["fidelity", "detail"])
-    parser.add_argument("--batch-size", type=int, default=30 if cuda else 16)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each of the two that are compared")
-    parser.add_argument("--steps", type=int, default=PENALTY_EVERY * (6 if cuda else 1), help="steps of a turn")
-    parser.add_argument("--warm-up", type=int, default=20 if cuda else 2, help="steps before the first turn")
-    parser.add_argument("--workers", type=int, default=min(8, multiprocessing.cpu_count()), help="of the DataLoaders")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: its own choice)")
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--blocks", type=int, default=16)
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--stages", nargs="+", choices=["fidelity", "detail"], default=["fidelity", "detail"], help="(default: both)"
+    )
+    parser.add_argument("--batch-size", type=int, default=30 if cuda else 16, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each of the two that are compared (default: 5)")
+    parser.add_argument(
+        "--steps", type=int, default=PENALTY_EVERY * (6 if cuda else 1), help="steps of a turn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--warm-up", type=int, default=20 if cuda else 2, help="steps before the first turn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=min(8, multiprocessing.cpu_count()),
+        help="processes of each DataLoader (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch (default: its own choice)")
+    parser.add_argument("--crop", type=int, default=128, help="side of the training crops in pixels (default: 128)")
+    parser.add_argument("--blocks", type=int, default=16, help="residual blocks (default: 16)")
+    parser.add_argument("--channels", type=int, default=64, help="feature channels (default: 64)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
 

@@ -74,11 +74,13 @@ def table(rows: Sequence[dict]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders of photos")
     parser.add_argument("--lpips", type=Path, required=True, metavar="FILE", help="LPIPS v0.1 Alex weights")
-    parser.add_argument("--photos", type=int, default=12, metavar="N", help="of each folder (default: 12)")
-    parser.add_argument("--side", type=int, default=256, help="of the photos in pixels, at most (default: 256)")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="write each photo's figures there, as JSON")
+    parser.add_argument("--photos", type=int, default=12, metavar="N", help="photos of each folder (default: 12)")
+    parser.add_argument("--side", type=int, default=256, help="longest side of the photos in pixels (default: 256)")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="write the figures of each photo to this file, as JSON"
+    )
     arguments = parser.parse_args()
     KINDS.update(EXTRA)
     models, lpips = Automatic.load("cpu"), LPIPS.load(arguments.lpips)

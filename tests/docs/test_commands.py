@@ -274,3 +274,13 @@ def test_code_stands_in_blocks_that_say_their_language(page: Path) -> None:
     assert indented == []
     if page.name != "api.md":
         assert not any(SERVER in block.text for block in blocks(page)), "tests/page/test_api.py runs docs/api.md alone"
+
+
+def test_every_benchmark_finds_what_it_imports() -> None:
+    """Nobody runs them often, so a name that has moved would be missed."""
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    names = [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py"))]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
