@@ -92,3 +92,8 @@ def test_the_installed_command_has_the_programs_too(installed: Path, tmp_path: P
 def test_a_refusal_names_the_command_as_it_was_typed(installed: Path, tmp_path: Path) -> None:
     done = run(installed / "srgan", "train", folder=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("srgan train: --data is missing")
+    for command in ("train", "demo", "doctor"):
+        done = run(installed / "srgan", command, "--no-such", folder=tmp_path)
+        assert done.returncode == 2 and f"(see srgan {command} --help)" in done.stderr
+        done = run(installed / "python", "-m", "srgan", command, "--no-such", folder=tmp_path)
+        assert done.returncode == 2 and f"(see python -m srgan {command} --help)" in done.stderr

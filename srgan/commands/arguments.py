@@ -22,6 +22,14 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuses unknown arguments here: argparse would leave those of a subcommand to the parser of the whole
+        program, whose message would point at the wrong --help."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def build_parser(prog: str, description: str) -> OneLineParser:
     """Makes a parser with a flag for each setting. Settings that are not given are absent from its result."""

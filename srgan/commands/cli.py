@@ -1,4 +1,4 @@
-"""python -m srgan upscale | evaluate | export | push | space | doctor | train | demo"""
+"""Enlarge pictures; measure, export, train and publish models; serve the page."""
 
 import argparse
 import importlib
@@ -24,13 +24,16 @@ PROGRAMS = {
 """Commands that have command lines of their own and import what they need."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "srgan") -> int:
     """Runs a command. Returns 0 if it is done; 1 if it was stopped, if some pictures failed, or if the Hub refused; 2
-    for wrong usage."""
+    for wrong usage.
+
+    program: the words that started it, for messages about usage.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in PROGRAMS:
-        return importlib.import_module(f"srgan.commands.{words[0]}").main(words[1:])
-    arguments = build_parser().parse_args(upscale.with_suffix_joined(words))
+        return importlib.import_module(f"srgan.commands.{words[0]}").main(words[1:], f"{program} {words[0]}")
+    arguments = build_parser(program).parse_args(upscale.with_suffix_joined(words))
     try:
         return arguments.run(arguments)
     except UserError as error:
@@ -41,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m srgan", description=__doc__, allow_abbrev=False)
+def build_parser(program: str) -> argparse.ArgumentParser:
+    parser = OneLineParser(prog=program, description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     upscaling = commands.add_parser(

@@ -69,13 +69,18 @@ def prepare(program: str) -> None:
     sys.excepthook = tell
 
 
-def as_typed() -> list[str]:
-    """The command that started this program, in the form in which the reader can type it again."""
-    program, *words = sys.argv
-    path = Path(program)
+def program_as_typed() -> list[str]:
+    """The words that started this program, without its arguments, in the form in which the reader can type them
+    again."""
+    path = Path(sys.argv[0])
     if path.name == "__main__.py":
-        return ["python", "-m", path.parent.name, *words]
-    return ["python", program, *words] if path.suffix == ".py" else [path.stem, *words]
+        return ["python", "-m", path.parent.name]
+    return ["python", sys.argv[0]] if path.suffix == ".py" else [path.stem]
+
+
+def as_typed() -> list[str]:
+    """The whole command that started this program."""
+    return [*program_as_typed(), *sys.argv[1:]]
 
 
 def is_ours(module: str) -> bool:

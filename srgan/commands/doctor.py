@@ -75,5 +75,10 @@ def speed(device: str, precision: str) -> Iterator[tuple[str, str]]:
 
 
 def short(path: Path) -> str:
-    path, home = path.resolve(), Path.home().resolve()
-    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+    """The path with ~ for the user's home folder. Links are not followed: the interpreter of a virtual environment is
+    one."""
+    path = path.absolute()
+    for home in (Path.home(), Path.home().resolve()):
+        if path.is_relative_to(home):
+            return f"~/{path.relative_to(home).as_posix()}"
+    return str(path)

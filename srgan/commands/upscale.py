@@ -318,7 +318,7 @@ def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
     if is_named:
         check_overwriting(place, arguments)
     elif place.exists() and not arguments.overwrite:
-        print(f"{place} existed already (--overwrite enlarges it again).")
+        print(f"{place} existed already (--overwrite makes it again).")
         return 0
     way = choose_way(arguments, target, Counter(), say_why=True)
     announce_sizes([video.size] * video.frames, target, way, arguments)
@@ -386,16 +386,29 @@ def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], argu
         [report.done, len(report.failures), len(share) - len(missing), *(assumed[kind] for kind in WEAR)]
     )
     done, failed, there, clean, worn = ranks.all_reduce_sum(counts).tolist()
-    pictures = f"{done} of {done + failed} pictures" if len(places.pairs) > 1 else f"{done} picture"
-    print(
-        f"{pictures} enlarged to {places.where}"
-        + (f"; {there} existed already (--overwrite enlarges them again)." if there else ".")
-    )
+    if sentence := outcome(done, failed, there, places.where):
+        print(sentence)
     if clean + worn > 1:
         print(f"Looked clean: {clean}; looked worn: {worn}. --wear clean or --wear worn decides for all of them.")
     code = 1 if failed else 0
     ranks.leave(code)
     return code
+
+
+def outcome(done: int, failed: int, there: int, where: str) -> str:
+    """A sentence on what was done, or "" if the only picture failed, because the error has said so.
+
+    there: number of pictures whose results existed.
+    """
+    one = there == 1
+    again = f"{there} result{'' if one else 's'} existed already (--overwrite makes {'it' if one else 'them'} again)"
+    sentences = [again] if there else []
+    if done:
+        pictures = f"{done} of {done + failed} pictures" if done + failed > 1 else "1 picture"
+        sentences.insert(0, f"{pictures} enlarged to {where}")
+    elif failed > 1:
+        sentences.insert(0, f"None of the {failed} pictures was enlarged")
+    return f"{'; '.join(sentences)}." if sentences else ""
 
 
 # Work

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +299,7 @@ def test_doctor_tells_what_a_report_of_a_problem_needs(tmp_path: Path) -> None:
     assert "CPU, float32" in done.stdout and re.search(r"128x128 pixels in \d+ ms with 1 threads", done.stdout)
     assert "celeba-faces" in found["models"] and str(tmp_path / "c") in done.stdout
     assert str(Path.home()) not in done.stdout.replace(str(tmp_path), "")
+    assert Path(found["program"]).expanduser() == Path(sys.executable)  # not the interpreter that it may link to
 
 
 def test_nothing_is_written_over_or_among_the_originals(photos: Path, model_folder: Path, tmp_path: Path) -> None:

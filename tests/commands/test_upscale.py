@@ -75,13 +75,30 @@ def test_a_second_run_does_what_is_missing(
     (folder / "below" / "broken.jpg").unlink()
     assert run(folder, out, *settings) == 0
     said = capsys.readouterr().out
-    assert "1 of 1 " in said and "2 existed already" in said and "--overwrite" in said
+    assert "1 picture enlarged" in said and "2 results existed already" in said and "--overwrite" in said
     assert files(out) == {**whole, "a.png": b"kept"}
     assert run(folder, out, "--overwrite", *settings) == 0
     assert files(out) == whole
     assert "3 of 3" in capsys.readouterr().out
     assert run(folder, out, *settings) == 0
-    assert "0 of 0" in capsys.readouterr().out
+    assert capsys.readouterr().out == "3 results existed already (--overwrite makes them again).\n"
+
+
+def test_what_is_said_fits_the_number_of_pictures(
+    folder: Path, tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = [folder / name for name in ("broken.png", "broken-too.png")]
+    for path in broken:
+        path.write_text("not a picture")
+    assert run(broken[0], *settings) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("broken.png") == 1  # the error says all
+    assert run(*broken, tmp_path / "new" / "", *settings) == 1
+    said = capsys.readouterr()
+    assert said.out == "None of the 2 pictures was enlarged.\n" and all(path.name in said.err for path in broken)
+    for wanted in ("1 picture enlarged to", "1 result existed already (--overwrite makes it again)."):
+        assert run(folder / "a.png", *settings) == 0
+        assert capsys.readouterr().out.startswith(wanted)
 
 
 def test_every_picture_has_a_result_of_its_own_on_any_disk(
@@ -547,7 +564,7 @@ def test_several_pictures_without_a_folder_get_their_results_beside_them(
     capsys.readouterr()
     assert run(folder / "*.png", *settings) == 0  # its own results fit the pattern too
     said = capsys.readouterr()
-    assert "0 of 0" in said.out and "2 existed already" in said.out and "a-x4.png is the result" in said.err
+    assert said.out.startswith("2 results existed already") and "a-x4.png is the result" in said.err
     assert run(folder, *settings) == 1
     assert (tmp_path / "in-x4" / "below" / "b.png").exists()
     assert {name: data for name, data in files(folder).items() if name in before} == before
