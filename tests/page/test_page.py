@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from srgan.pictures import images
 from srgan.upscaler import Upscaler
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect  # noqa: E402
+from playwright.sync_api import Browser, Locator, Page, Request, ViewportSize, expect  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 QUIET = ("background-networking", "component-update", "gpu", "sync")
@@ -50,6 +51,10 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
         yield opened
 
 
+calls_of: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()
+"""what each page waits for from the queue"""
+
+
 @contextmanager
 def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Iterator[Page]:
     """The page with its first result; what it asks of others and complains about fails the test."""
@@ -59,6 +64,10 @@ def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Ite
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda asked: complaints.append(asked.url) if is_elsewhere(asked.url, server.url) else None)
+    calls = calls_of.setdefault(opened, set())
+    opened.on("request", lambda asked: calls.add(asked) if "/queue/" in asked.url else None)
+    opened.on("requestfinished", lambda answered: calls.discard(answered))
+    opened.on("requestfailed", lambda failed: calls.discard(failed))
     opened.goto(server.url)
     expect(opened.locator("#wipe .wipe img")).to_have_count(2)
     expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
@@ -78,6 +87,13 @@ def upload(page: Page, file: Path, label: str = "Your photo") -> None:
     if (clear := box.get_by_label("Clear").or_(box.get_by_label("Remove Image"))).count():
         clear.first.click()
     box.locator("input[type=file]").set_input_files(file)
+
+
+def reload(page: Page) -> None:
+    """Reloads once no answer is on its way: Gradio complains in the console of a stream that a reload breaks off."""
+    while calls_of[page]:
+        page.wait_for_timeout(50)
+    page.reload()
 
 
 def sources(pictures: Locator) -> list[str | None]:
@@ -450,17 +466,20 @@ def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Pag
 def test_the_settings_survive_a_reload(page: Page, server: Server) -> None:
     assert page.url == f"{server.url}/"
     page.get_by_label("Before | Original").check()
+    first = sources(page.locator(".panes img"))[1] or ""
     page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
     expect(page).to_have_url(re.compile(r"\?.*detail=0(&|$)"))
     expect(page).to_have_url(re.compile("pair=Before"))
+    expect(page.locator(".panes img").nth(1)).not_to_have_attribute("src", first)
     source = sources(page.locator(".panes img"))[1] or ""
-    page.reload()
+    reload(page)
     expect(page.get_by_role("slider", name="Detail").filter(visible=True)).to_have_value("0")
     expect(page.locator("#wipe .name")).to_have_text(["Before", "Original"])
     expect(page.locator(".panes img").nth(1)).to_have_attribute("src", source)
     page.get_by_role("tab", name="Enlarge").click()
     expect(page).to_have_url(f"{server.url}/?tab=enlarge")
-    page.reload()
+    expect(page.locator("#enlarged .wipe")).to_be_visible()
+    reload(page)
     expect(page.locator("#enlarged .wipe")).to_be_visible()
 
 
