@@ -217,7 +217,7 @@ def started(config: Config, count: int, preset: str, given: dict[str, Any]) -> C
 
 
 def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> Pace | None:
-    """How fast this machine trains, where somebody is to know it: a dry run, or one of limited hours."""
+    """The speed of this machine, for a dry run or one of limited hours; None for others."""
     if not (dry_run or config.max_hours):
         return None
     try:
@@ -230,7 +230,7 @@ def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> P
 
 
 def vgg19_missing() -> str:
-    """Why VGG19 cannot be had without `--vgg19`, a sentence; "" where it can."""
+    """A sentence on why VGG19 cannot be loaded without `--vgg19`; "" if it can."""
     try:
         load_vgg19()
     except UserError as error:

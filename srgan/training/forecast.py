@@ -1,4 +1,4 @@
-"""What `--dry-run` tells of a run before it is begun: how long it takes, what it needs, and what speaks against it."""
+"""Reports of `--dry-run`: how long the run would take, what it needs, and why its result might be poor."""
 
 import math
 import shutil
@@ -28,7 +28,7 @@ FLAT_DB = 42.0
 
 
 def length(config: Config, pace: Pace, photos: int, held_out: int) -> str:
-    """How long the run takes on this machine."""
+    """A sentence on how long the run takes on this machine."""
     seconds = pace.seconds(config.stage_epochs(), photos, held_out)
     speeds = ", ".join(f"{speed:.3g} photos/s in the {stage} stage" for stage, speed in pace.photos_per_second.items())
     memory = f", {pace.memory_gb:.1f} GB of memory" if math.isfinite(pace.memory_gb) else ""
@@ -50,7 +50,7 @@ def forecast(config: Config, train: Photos, held_out: Crops) -> str:
 
 
 def warnings(config: Config, photos: int, bicubic: float) -> list[str]:
-    """Why the result cannot be good, a sentence each. bicubic: its PSNR-Y on the held-out photos, in dB."""
+    """Reasons why the result cannot be good, a sentence each. bicubic: its PSNR-Y on the held-out photos, in dB."""
     found = []
     if photos < FEW and not names_model(config.init):
         found.append(
@@ -78,7 +78,7 @@ def save_contact(config: Config, train: Photos, path: Path) -> None:
 
 
 def free_gb(folder: Path) -> float:
-    """Where a folder is or will be."""
+    """Free disk space in GB at a folder, which need not exist yet."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent

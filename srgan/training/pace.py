@@ -1,4 +1,4 @@
-"""How fast this machine trains: a few real steps are timed, and a run's length is told from them and set by them."""
+"""Times a few real steps, to tell how long a run takes on this machine and how many epochs fit into given hours."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from srgan.training.config import Config
 from srgan.training.trainer import PENALTY_EVERY, Trainer
 
 STEPS = 2
-"""Of each kind, of which the last is timed."""
+"""Steps of each kind, of which the last is timed."""
 
 MEASURED = 4
 """Held-out photos that are restored to time a validation."""

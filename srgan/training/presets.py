@@ -10,16 +10,16 @@ from srgan.shipped import WEIGHTS
 from srgan.training.config import NETWORK, Config, flag
 
 FEW = 200
-"""With fewer photos than so many, a run starts from a model that ships."""
+"""Number of photos below which a run starts from a model that ships."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How much a run sees, and the hours after which it ends in any case."""
+    """The length of a run: photos that it sees, and hours that it takes at most."""
 
     help: str
     photos: dict[str, int]
-    """that each stage sees; what the device does not manage within the hours is left out of both alike"""
+    """photos that each stage sees; if the hours do not suffice, both stages are shortened in the same proportion"""
     settings: dict[str, Any] = field(default_factory=dict)
     from_shipped: bool = False
     """start from a model that ships, however many photos there are"""
