@@ -15,6 +15,7 @@ from srgan.page.served_files import served
 from srgan.page.views import ORIGINAL, view, viewer
 from srgan.publish.card import figures_table
 from srgan.reports.pictures import save_curves
+from srgan.training.records import EpochRow
 
 HOW = """The network was shown many small copies of photos and learned to draw the large ones: first to come as
 close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
@@ -76,7 +77,8 @@ def build_how(models: Models) -> None:
 def show_learned(title: str, metrics: Mapping[str, Any]) -> None:
     if (figures := metrics.get("figures")) and "photos" in metrics:
         gr.Markdown(f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}")
-    if len(history := metrics.get("history", [])) >= LEAST_EPOCHS:
+    history = [EpochRow.from_json(row) for row in metrics.get("history", [])]
+    if len(history) >= LEAST_EPOCHS:
         path = served(hashlib.sha256(title.encode()).hexdigest(), "curves.png")
         save_curves(history, path)
         gr.Image(

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from srgan.measure.metrics import FIGURES
 from srgan.publish.facts import counted
 from srgan.reports.pictures import draw_panel, epoch_folder, panels, sample_names
 from srgan.training.config import Config, flag
-from srgan.training.records import Figures, StatsRow, TrainingFacts
+from srgan.training.records import EpochRow, Figures, StatsRow, TrainingFacts
 
 STAGES = {"fidelity": "fidelity stage", "detail": "detail stage"}
 
@@ -72,8 +71,8 @@ class Report:
     training: TrainingFacts
     epochs: dict[str, int]
     """number of epochs of each stage"""
-    history: list[dict[str, Any]]
-    """a row for each epoch that was validated"""
+    history: list[EpochRow]
+    """the epochs that were validated"""
     rows: list[StatsRow]
     """the rows of stats.jsonl"""
     figures: Figures
@@ -130,7 +129,7 @@ def section(title: str, content: str, kind: str = "") -> str:
 def state(report: Report) -> str:
     """Describes how far the run has come, its photos and hardware, and the time of this report."""
     last, data = report.history[-1], report.training["data"]
-    reached = f"{STAGES[last['stage']]}, epoch {last['epoch']} of {report.epochs[last['stage']]}"
+    reached = f"{STAGES[last.stage]}, epoch {last.epoch} of {report.epochs[last.stage]}"
     seen = " and ".join(f"{count:,} in the {STAGES[stage]}" for stage, count in data["seen"].items())
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     return (
@@ -195,7 +194,7 @@ def sheet(report: Report) -> str:
 
 def strip(report: Report) -> str:
     """The first photo as restored after some evenly chosen epochs, and the original."""
-    reached = [(row["stage"], row["epoch"]) for row in report.history]
+    reached = [(row.stage, row.epoch) for row in report.history]
     reached = [place for place in reached if (report.samples / epoch_folder(*place)).is_dir()]
     if len(reached) > MOST_IN_STRIP:
         step = (len(reached) - 1) / (MOST_IN_STRIP - 1)
@@ -209,7 +208,7 @@ def strip(report: Report) -> str:
     return f'<div class="scroll"><div class="strip">{"".join(figures)}</div></div>'
 
 
-def curves(history: list[dict[str, Any]]) -> str:
+def curves(history: list[EpochRow]) -> str:
     """The curves as SVG, which is sharp at any size."""
     style = matplotlib.rc_context(
         {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
@@ -236,7 +235,7 @@ def figures(report: Report) -> str:
     )
     epochs = table(
         ["after", *headings],
-        [[f"{STAGES[row['stage']]}, epoch {row['epoch']}", *cells(row, shown)] for row in report.history],
+        [[f"{STAGES[row.stage]}, epoch {row.epoch}", *cells(row.values, shown)] for row in report.history],
     )
     return f"{now}<details><summary>Every epoch</summary>{epochs}</details>"
 

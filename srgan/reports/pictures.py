@@ -1,7 +1,6 @@
 """Pictures of a run: loss curves, the held-out photos after every epoch, and the sheet that compares them."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from srgan.files import with_ending, write_whole
 from srgan.pictures.images import enlarge, normalize, reduce, to_picture, to_pixels, to_tensor
+from srgan.training.records import EpochRow
 from srgan.upscaler import Upscaler
 
 matplotlib.use("Agg")
@@ -35,7 +35,7 @@ LONGEST_NAME = 200
 LABELS = {"pixel": "fidelity stage (L1)", "generator": "detail stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
 
-def save_curves(history: list[dict[str, Any]], path: Path) -> None:
+def save_curves(history: list[EpochRow], path: Path) -> None:
     """Saves losses and figures over the epochs of both stages as PNG."""
     shown = panels(history)
     figure = Figure(figsize=(10, 2.8 * ((len(shown) + 1) // 2)), layout="constrained")
@@ -44,19 +44,21 @@ def save_curves(history: list[dict[str, Any]], path: Path) -> None:
     write_whole(path, lambda partial: figure.savefig(partial, dpi=100))
 
 
-def panels(history: list[dict[str, Any]]) -> dict[str, list[str]]:
+def panels(history: list[EpochRow]) -> dict[str, list[str]]:
     """The panels of CURVES that have values, with the columns that exist."""
-    found = {title: [name for name in names if any(name in row for row in history)] for title, names in CURVES.items()}
+    found = {
+        title: [name for name in names if any(name in row.values for row in history)] for title, names in CURVES.items()
+    }
     return {title: names for title, names in found.items() if names}
 
 
-def draw_panel(axes: Axes, title: str, names: list[str], history: list[dict[str, Any]]) -> None:
+def draw_panel(axes: Axes, title: str, names: list[str], history: list[EpochRow]) -> None:
     axes.set(title=title, xlabel="epoch", xlim=(0.5, len(history) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for name in names:
-        points = [(epoch, row[name]) for epoch, row in enumerate(history, start=1) if name in row]
+        points = [(epoch, row.values[name]) for epoch, row in enumerate(history, start=1) if name in row.values]
         axes.plot(*zip(*points, strict=True), marker=".", label=LABELS.get(name))
-    change = next((i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]), None)
+    change = next((i for i in range(1, len(history)) if history[i].stage != history[i - 1].stage), None)
     if change is not None:
         axes.axvline(change + 0.5, color="grey", linestyle=":")
     if len(names) > 1:

@@ -1,4 +1,4 @@
-"""What a run records of itself: rows of stats.jsonl, figures, and the facts that its card and its report state."""
+"""Records of a run: rows of stats.jsonl, figures, and the facts that its card and its report state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ Figures = dict[str, dict[str, float]]
 
 class OriginTerms(TypedDict, total=False):
     terms: str
-    """of its training photos, where its own run stated any"""
+    """terms of its training photos, if its own run stated any"""
 
 
 class Origin(OriginTerms):
@@ -68,7 +68,27 @@ class Metrics(Measured):
     """The content of metrics.json."""
 
     history: list[dict[str, Any]]
-    """stage, epoch, mean losses and figures of each validated epoch"""
+    """each validated epoch, as `EpochRow.to_json` writes it"""
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """The result of an epoch. state.pt and metrics.json hold these rows as flat tables."""
+
+    stage: str
+    epoch: int
+    """number of the epoch in the stage, from 1"""
+    values: dict[str, float]
+    """mean losses, and figures on the held-out photos"""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"stage": self.stage, "epoch": self.epoch, **self.values}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "EpochRow":
+        """epoch: 0 where a published model does not say."""
+        values = {name: value for name, value in row.items() if name not in ("stage", "epoch")}
+        return cls(row["stage"], row.get("epoch", 0), values)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def check_showcase(config: Config) -> None:
 
 
 def showcase_pictures(config: Config) -> list[Path]:
-    """Those in the folder itself, or below it where it has none: examples/ holds photos to train on in another one."""
+    """The pictures in the folder itself, or those below it if it has none: examples/ has a subfolder to train on."""
     if not config.showcase:
         return []
     pictures = find_photos(config.showcase)
@@ -257,7 +257,7 @@ class Run:
         save_curves(trainer.history, self.folder / "curves.png")
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
         save_sheet(samples, sheet_columns(epochs, stage, epoch), names, self.folder / "sheet.png")
-        self.save_report({"bicubic": self.bicubic, f"after epoch {epoch}": trainer.history[-1]}, finished=False)
+        self.save_report({"bicubic": self.bicubic, f"after epoch {epoch}": trainer.history[-1].values}, finished=False)
         if self.board is not None:
             self.board.add_pictures(stage, trainer.state.total, {"restored": restored, "original": pixels})
         compared = stage == "detail" and (stage, epoch) == middle(epochs)  # with the last, in the sheet
@@ -304,7 +304,7 @@ class Run:
         report = Report(
             name=self.folder.name, training=self.facts(), epochs=epochs, history=trainer.history,
             rows=trainer.log.rows(), figures=figures, samples=self.folder / "samples",
-            columns=sheet_columns(epochs, last["stage"], last["epoch"]), photos=self.test_photos.names,
+            columns=sheet_columns(epochs, last.stage, last.epoch), photos=self.test_photos.names,
             finished=finished,
         )  # fmt: skip
         save_page(report, self.folder / "report.html")
@@ -320,8 +320,8 @@ class Run:
 
     def save_snapshot(self, folder: Path, name: str) -> Path:
         """Writes a model folder with the current weights and the figures of the last validation."""
-        row = self.trainer.history[-1]
-        figures = {name: row[name] for name in self.bicubic if name in row}
+        last = self.trainer.history[-1].values
+        figures = {name: last[name] for name in self.bicubic if name in last}
         self.save_model(folder, name, self.model(), {"bicubic": self.bicubic, "detail 1": figures}, [])
         return folder
 
@@ -350,7 +350,10 @@ class Run:
 
     def save_model(self, folder: Path, name: str, model: Model, figures: Figures, pictures: list[str]) -> None:
         history = self.trainer.history
-        metrics: Metrics = {"photos": len(self.held_out.names), "figures": figures, "history": history}
+        metrics: Metrics = {
+            "photos": len(self.held_out.names), "figures": figures,
+            "history": [row.to_json() for row in history],
+        }  # fmt: skip
         save_curves(history, folder / "curves.png")
         card = write_card(name, self.facts(), metrics, pictures, "fidelity" in model.weights)
         save_model(folder, Model(model.config, model.weights, metrics), card)

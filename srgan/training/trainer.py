@@ -37,7 +37,7 @@ from srgan.training.gan_monitor import GanMonitor
 from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
 from srgan.training.progress import Log, Meter, TrainState, in_words
-from srgan.training.records import Origin, StatsRow
+from srgan.training.records import EpochRow, Origin, StatsRow
 
 EMA_GROWTH = {"fidelity": 0.1, "detail": 0.3}
 """Half-life of the moving average as a share of the photos seen. It is longer for the GAN, whose two networks circle
@@ -72,6 +72,7 @@ class SavedState(TypedDict):
     fidelity: dict[str, Tensor] | None
     """the weights at the end of the fidelity stage"""
     history: list[dict[str, Any]]
+    """each validated epoch, as `EpochRow.to_json` writes it"""
     origin: Origin | None
     photos: str
     """`Trainer.photos_digest`"""
@@ -112,7 +113,7 @@ class Trainer:
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
         self.origin: Origin | None = None
-        self.history: list[dict[str, Any]] = []
+        self.history: list[EpochRow] = []
         self.log = Log(folder / "stats.jsonl")
         self.gan_monitor = GanMonitor()
         self.stop_requested = False
@@ -234,7 +235,7 @@ class Trainer:
         ranks.barrier()
 
     def photos_to_the_end(self) -> float:
-        """From the beginning of the stage to the end of the run, in photos that take as long as this stage's."""
+        """The length of the run from the beginning of the stage on, in photos that take as long as this stage's."""
         names = list(self.stages)
         later = names[names.index(self.state.stage) + 1 :]
         return self.stage_photos() + sum(self.stages[name] * COST[name] for name in later) / COST[self.state.stage]
@@ -247,7 +248,7 @@ class Trainer:
             self.stages[self.state.stage] = ranks.from_first(lambda: self.photos_within(hours))
 
     def photos_within(self, hours: float) -> int:
-        """Those of the running stage: no more than were planned, and no less than have been seen."""
+        """Photos of the running stage: no more than were planned, and no fewer than have been seen."""
         names, stage, now = list(self.planned), self.state.stage, time.monotonic()
         costs = [self.planned[name] * COST[name] for name in names]
         end = hours * 3600 * sum(costs[: names.index(stage) + 1]) / sum(costs)
@@ -281,7 +282,7 @@ class Trainer:
         self.validation_seconds = time.monotonic() - start
         figures = means(rows)["model"]
         state = self.state
-        self.history.append({"stage": state.stage, "epoch": state.epoch, **losses, **figures})
+        self.history.append(EpochRow(state.stage, state.epoch, {**losses, **figures}))
         self.log.add(StatsRow("validation", state.stage, state.total, state.epoch, {**losses, **figures}))
         photos = f"{len(self.held_out.names)} held-out photos"
         tqdm.write(f"{state.stage} epoch {state.epoch}: {show(figures)} on {photos}")
@@ -428,8 +429,9 @@ class Trainer:
         state: SavedState = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
-            "position": vars(self.state), "fidelity": self.fidelity, "history": self.history,
-            "origin": self.origin, "photos": self.photos_digest(), "stages": self.stages,
+            "position": vars(self.state), "fidelity": self.fidelity,
+            "history": [row.to_json() for row in self.history], "origin": self.origin,
+            "photos": self.photos_digest(), "stages": self.stages,
             "batch_size": self.config.batch_size, "ranks": ranks.world_size(),
         }  # fmt: skip
         buffer = io.BytesIO()  # torch.save hides why a disk refuses; writing bytes does not
@@ -448,7 +450,8 @@ class Trainer:
             for name, optimizers in self.optimizers.items():
                 for optimizer, saved in zip(optimizers, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
-            self.history, self.origin = state["history"], state["origin"]
+            self.history = [EpochRow.from_json(row) for row in state["history"]]
+            self.origin = state["origin"]
             if state["fidelity"] is not None:
                 self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
         except UserError:

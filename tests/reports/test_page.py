@@ -12,7 +12,7 @@ from helpers import Killed, is_one_sentence, killed_after, rows, start
 from srgan.errors import UserError
 from srgan.reports.page import MOST_IN_STRIP, Report, page
 from srgan.reports.pictures import epoch_folder
-from srgan.training.records import StatsRow
+from srgan.training.records import EpochRow, StatsRow
 from srgan.training.run import Run
 
 SETTINGS = {"epochs": 2, "checkpoint_every": 99}
@@ -60,7 +60,8 @@ def test_the_page_shows_the_run_and_needs_nothing_else(finished: Run) -> None:
     assert len(curves) == 5 and all(b"<svg" in curve for curve in curves)
     last = finished.trainer.history[-1]
     for words in (
-        "Detail stage, epoch 2 of 2", "10 in the fidelity stage and 20 in the detail stage", f"{last['psnr_y']:.2f}",
+        "Detail stage, epoch 2 of 2", "10 in the fidelity stage and 20 in the detail stage",
+        f"{last.values['psnr_y']:.2f}",
         f"{finished.bicubic['ssim_y']:.4f}", "for 1,000 photos", "--fidelity-epochs", "<mine>", "python train.py",
     ):  # fmt: skip
         assert words in found.words, words
@@ -98,7 +99,7 @@ def test_of_a_long_run_a_few_epochs_are_shown(finished: Run, tmp_path: Path) -> 
         for name in ("low", "original", epoch_folder("detail", number)):
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / "010.png").write_bytes(name.encode())
-    history = [{"stage": "detail", "epoch": number, "psnr_y": 20.0 + number} for number in range(1, 41)]
+    history = [EpochRow("detail", number, {"psnr_y": 20.0 + number}) for number in range(1, 41)]
     found = Page(page(replace(plain, history=history, samples=tmp_path, epochs={"detail": 40})))
     shown = [data[0].decode() for title, data in found.pictures.items() if title.startswith("010.png, detail")]
     assert len(shown) == MOST_IN_STRIP

@@ -10,6 +10,7 @@ from PIL import Image
 from srgan.model_folder import Model
 from srgan.publish.card import figures_table
 from srgan.reports.pictures import sample_names, save_comparison, save_curves, save_samples, save_sheet, sheet_columns
+from srgan.training.records import EpochRow
 from srgan.upscaler import Upscaler
 
 
@@ -58,18 +59,17 @@ def test_no_two_photos_have_samples_of_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_curves_are_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -> None:
     figures = {"psnr_y": 25.0, "ssim_y": 0.7}
-    history = [{"stage": "fidelity", "epoch": n, "pixel": 1 / n, **figures} for n in range(1, epochs + 1)]
+    history = [EpochRow("fidelity", n, {"pixel": 1 / n, **figures}) for n in range(1, epochs + 1)]
     save_curves(history, tmp_path / "curves.png")
     fewer = Image.open(tmp_path / "curves.png").size
-    history += [
-        {"stage": "detail", "epoch": 1, "generator": 1.0, "d_real": 0.5, "d_fake": 0.4, "lpips": 0.1, **figures}
-    ]
+    losses = {"generator": 1.0, "d_real": 0.5, "d_fake": 0.4}
+    history.append(EpochRow("detail", 1, {**losses, "lpips": 0.1, **figures}))
     save_curves(history, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size[1] > fewer[1]
 
 
 def test_an_epoch_whose_losses_were_lost_in_a_stop_is_drawn_too(tmp_path: Path) -> None:
-    save_curves([{"stage": "detail", "epoch": 1, "psnr_y": 25.0, "ssim_y": 0.7}], tmp_path / "curves.png")
+    save_curves([EpochRow("detail", 1, {"psnr_y": 25.0, "ssim_y": 0.7})], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").exists()
 
 

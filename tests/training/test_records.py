@@ -1,6 +1,6 @@
-"""Rows of stats.jsonl, as they are written and read."""
+"""Rows of stats.jsonl, state.pt and metrics.json, as they are written and read."""
 
-from srgan.training.records import StatsRow
+from srgan.training.records import EpochRow, StatsRow
 
 
 def test_rows_come_back_from_their_lines() -> None:
@@ -19,3 +19,9 @@ def test_rows_come_back_from_their_lines() -> None:
 
 def test_values_are_rounded_to_six_decimals() -> None:
     assert StatsRow("train", "detail", 1, 1, {"pixel": 1 / 3}).rounded().values == {"pixel": 0.333333}
+
+
+def test_epochs_of_earlier_runs_are_read_and_written_alike() -> None:
+    flat = {"stage": "detail", "epoch": 2, "generator": 0.5, "psnr_y": 25.0}
+    row = EpochRow.from_json(flat)
+    assert row == EpochRow("detail", 2, {"generator": 0.5, "psnr_y": 25.0}) and row.to_json() == flat

@@ -136,22 +136,22 @@ HEALTHY = {"d_real": 0.7, "d_fake": 0.3, "discriminator": 0.9}
 
 @pytest.mark.parametrize(("means", "word"), [(WON, "has won"), (GUESSES, "has given up")])
 def test_a_discriminator_out_of_balance_is_told_of_once(means: dict[str, float], word: str) -> None:
-    contest = GanMonitor()
-    told = [contest.judge(means, photos) for photos in range(0, 4 * LONG, 500)]
+    monitor = GanMonitor()
+    told = [monitor.judge(means, photos) for photos in range(0, 4 * LONG, 500)]
     assert [place * 500 for place, found in enumerate(told) if found] == [LONG]
     _, text = told[LONG // 500]
     assert word in text and "--discriminator-lr" in text
 
 
-def test_a_short_trouble_a_healthy_contest_and_the_fidelity_stage_are_passed_over() -> None:
-    contest = GanMonitor()
+def test_a_short_trouble_a_healthy_game_and_the_fidelity_stage_are_passed_over() -> None:
+    monitor = GanMonitor()
     for photos in range(0, 10 * LONG, 500):
         means = WON if photos % LONG else HEALTHY
-        assert contest.judge(means, photos) is None
-        assert contest.judge({"pixel": 0.1}, photos) is None
+        assert monitor.judge(means, photos) is None
+        assert monitor.judge({"pixel": 0.1}, photos) is None
     # One that cannot tell the two apart but is not at a loss: half sure of all, and wrong.
     wrong = {**GUESSES, "discriminator": 2.0}
-    assert all(contest.judge(wrong, photos) is None for photos in range(0, 3 * LONG, 500))
+    assert all(monitor.judge(wrong, photos) is None for photos in range(0, 3 * LONG, 500))
 
 
 def test_the_warning_is_in_the_statistics_and_not_repeated_after_a_resume(

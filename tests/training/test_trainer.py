@@ -202,13 +202,13 @@ def test_features_are_judged_on_the_networks_as_they_were(photos: Path, tmp_path
     with torch.no_grad():
         restored = one.generator(low)
         views = one.content.views(*random_window((restored, high), 6, torch.Generator().manual_seed(3)))
-        content, fooled = one.content.distance(*views).item(), one.discriminator.generator_loss(*views).item()
+        content, adversarial = one.content.distance(*views).item(), one.discriminator.generator_loss(*views).item()
         judged, d_real, _ = one.discriminator.discriminator_loss(*views)
     l1, grid = F.l1_loss(restored, high).item(), grid_loss(restored, high).item()
     found = {name: value.item() for name, value in one.detail_step(low, high, torch.Generator().manual_seed(3)).items()}
-    wanted = {"content": content, "adversarial": fooled, "discriminator": judged.item(), "d_real": d_real.item()}
+    wanted = {"content": content, "adversarial": adversarial, "discriminator": judged.item(), "d_real": d_real.item()}
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-4)
-    assert found["generator"] == pytest.approx(content + 0.25 * fooled + 0.1 * l1 + 2.5 * grid, rel=1e-4)
+    assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.1 * l1 + 2.5 * grid, rel=1e-4)
 
 
 def test_the_penalty_is_due_every_eighth_step_for_all_of_them(photos: Path, tmp_path: Path, vgg19_file: Path) -> None:
@@ -408,7 +408,7 @@ def test_held_out_photos_leave_no_trace_in_the_weights(photos: Path, tmp_path: P
         one = trainer(folder, tmp_path / "run", epochs=2)
         assert one.held_out.names == ["010.png", "011.png"]
         one.fit()
-        found.append((one.generator_ema.state_dict(), one.history[-1]["psnr_y"]))
+        found.append((one.generator_ema.state_dict(), one.history[-1].values["psnr_y"]))
     (plain, psnr), (same, other_psnr), (different, _) = found
     assert all(torch.equal(value, same[name]) for name, value in plain.items())
     assert psnr != other_psnr
@@ -450,10 +450,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_
                 stop_after,
                 name,
             )
-        reached = [(row["stage"], row["epoch"]) for row in second.trainer.history]
+        reached = [(row.stage, row.epoch) for row in second.trainer.history]
         assert reached == [("fidelity", 1), ("detail", 1), ("detail", 2)]
-        figures = [row["psnr_y"] for row in second.trainer.history]
-        assert figures == [row["psnr_y"] for row in whole.history]
+        figures = [row.values["psnr_y"] for row in second.trainer.history]
+        assert figures == [row.values["psnr_y"] for row in whole.history]
         validated = [(row["stage"], row["epoch"]) for row in rows(folder) if row["kind"] == "validation"]
         assert validated == reached
 
