@@ -121,7 +121,11 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         print(f"{program}: {notice}", file=sys.stderr)
     theme = gr.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    ).set(
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        color_accent="*primary_600", button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )  # fmt: skip  # contrast
     logging.basicConfig(format="%(asctime)s %(message)s")
     log.setLevel(logging.INFO)
     for upscaler in models.upscalers.values():

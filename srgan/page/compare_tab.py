@@ -84,7 +84,7 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
                 )  # fmt: skip
                 take_numbers(size)  # compare() checks that it is one of SIZES
                 done = gr.Markdown(label="what was done")
-                with gr.Row():
+                with gr.Row(equal_height=True):
                     download = download_button("Download the result", variant="primary")
                     low = download_button("Download the small copy")
                 with gr.Accordion("Details", open=False):

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -434,6 +435,52 @@ def test_a_phone_shows_the_result_first_and_never_scrolls_sideways(page: Page) -
     for tab in ("Compare", "Enlarge"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+LOW_CONTRASTS = """() => {
+    const parse = (text) => (text.match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
+    const over = ([r, g, b, a = 1], below) => [r, g, b].map((part, at) => part * a + below[at] * (1 - a));
+    const ground = (node) => {
+        const behind = node.parentElement ? ground(node.parentElement) : [255, 255, 255];
+        return over(parse(getComputedStyle(node).backgroundColor), behind);
+    };
+    const light = (colour) => colour.map((part) => part / 255)
+        .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+    const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const text = walker.currentNode.textContent.trim(), node = walker.currentNode.parentElement;
+        if (!text || !node.checkVisibility() || node.closest("script, style, :disabled")) continue;
+        if (!node.getClientRects().length) continue;
+        const below = ground(node), shown = over(parse(getComputedStyle(node).color), below);
+        const [less, more] = [light(below), light(shown)].sort((one, other) => one - other);
+        const contrast = (more + 0.05) / (less + 0.05);
+        if (contrast < 4.5) found.push(`${text}: ${contrast.toFixed(2)}`);
+    }
+    return found;
+}"""
+"""Texts whose contrast with what lies behind them is below WCAG's AA."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_in_light_and_dark(page: Page, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    expect(page.locator("#wipe .wipe img")).to_have_count(2)
+    page.get_by_role("button", name="Details").click()
+    page.get_by_role("button", name="How it works").click()
+    for tab in ("Compare", "Enlarge", "Many at once"):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        page.wait_for_timeout(500)  # colours change slowly
+        assert page.evaluate(LOW_CONTRASTS) == []
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone_both_downloads_are_equally_high(page: Page) -> None:
+    names = ("Download the result", "Download the small copy")
+    boxes = [page.get_by_role("button", name=name).filter(visible=True).bounding_box() for name in names]
+    assert len({box["height"] for box in boxes if box}) == 1
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
