@@ -31,7 +31,7 @@ from srgan.photos.crops import Crops, Photos, first_reasons, held_out_count, loa
 from srgan.photos.held_out import near_duplicates
 from srgan.photos.names import is_stream
 from srgan.photos.streams import Beginning, faces_of_stream, open_source, open_stream
-from srgan.photos.windows import load_windows
+from srgan.photos.windows import Windows, load_windows
 from srgan.publish.background import Publisher
 from srgan.publish.card import draft_card
 from srgan.publish.push import check_push, push
@@ -253,17 +253,19 @@ def photos(config: Config) -> tuple[Photos, Crops]:
             crops = faces_of_stream(config.data, config.crop, count)
         else:
             crops = load_crops(config.data, config.crop, faces)
-    if isinstance(crops, Crops) and faces and ranks.is_first():
-        print(faces_found(crops))
+    if ranks.is_first() and (text := what_was_found(crops, faces)):
+        print(text)
     tell_skipped(crops.skipped, crops.tally.smaller_crop(config.crop), faces)
     return crops.split(config.held_out, config.held_out_by == "look")
 
 
-def faces_found(crops: Crops) -> str:
-    """ "4,212 faces in 1,930 photos; 311 too small, 52 blurred"."""
+def what_was_found(crops: Crops | Windows, faces: bool) -> str:
+    """ "4,212 faces in 1,930 photos; 311 too small, 52 blurred", or "1,930 photos; 311 too small"; "" if all photos are
+    used and none looks like another."""
     burst = near_duplicates(crops.looks) if crops.looks is not None else 0
-    parts = [crops.tally.text(), f"{burst:,} look like one before them (a burst)" if burst else ""]
-    return "; ".join([f"{len(crops):,} faces in {crops.tally.photos:,} photos", *filter(None, parts)])
+    rest = [crops.tally.text(), f"{burst:,} look like one before them (a burst)" if burst else ""]
+    photos = f"{len(crops.names):,} faces in {crops.tally.photos:,} photos" if faces else f"{len(crops.names):,} photos"
+    return "; ".join([photos, *filter(None, rest)]) if faces or any(rest) else ""
 
 
 def tell_skipped(skipped: dict[str, str], advice: str = "", faces: bool = False) -> None:

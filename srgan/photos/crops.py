@@ -22,6 +22,9 @@ from srgan.photos.held_out import hold_out
 LEAST_CROP = 32
 """Smallest side in pixels of a training crop."""
 
+MEANINGFUL = 20
+"""Held-out photos from which figures mean something: a small collection gives more than 5 %, up to so many."""
+
 
 class Photos(Protocol):
     """The photos of a training run: `Crops`, `Windows`, or a stream."""
@@ -29,6 +32,11 @@ class Photos(Protocol):
     @property
     def identity(self) -> list[str]:
         """The names or properties that must stay the same when a run is resumed."""
+        ...
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes that the photos take in the cache."""
         ...
 
     def __len__(self) -> int:
@@ -90,6 +98,10 @@ class Crops:
     def identity(self) -> list[str]:
         return self.names
 
+    @property
+    def cached_bytes(self) -> int:
+        return self.pixels.nbytes
+
     def on(self, device: torch.device, free: int) -> "Crops":
         """Copies the crops to the device if they take at most half of its `free` bytes; otherwise returns them
         unchanged."""
@@ -141,8 +153,8 @@ class Crops:
 
 
 def held_out_count(given: int | None, photos: int) -> int:
-    """The given number, or 5 % of the photos and at most 500."""
-    return given if given is not None else min(500, max(1, photos // 20))
+    """The given number, or 5 % of the photos and at most 500; of fewer than 400 a fifth and at most MEANINGFUL."""
+    return given if given is not None else min(500, max(1, photos // 20, min(MEANINGFUL, photos // 5)))
 
 
 def count_to_hold_out(given: int | None, photos: int) -> int:

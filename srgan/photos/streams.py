@@ -213,6 +213,8 @@ class Stream:
     continues exactly; a single process may even change the batch size.
     """
 
+    cached_bytes = 0
+
     def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
         """epoch: photos in one; workers: processes that read, 0: this one does; held_out: digests of files left out."""
         self.source, self.side, self.epoch, self.workers, self.held_out = source, side, epoch, workers, held_out

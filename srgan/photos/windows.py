@@ -50,6 +50,10 @@ class Windows:
     def identity(self) -> list[str]:
         return self.names
 
+    @property
+    def cached_bytes(self) -> int:
+        return sum(photo.nbytes for photo in self.photos)
+
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """The windows from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 

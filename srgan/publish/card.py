@@ -258,7 +258,8 @@ def dataset_id(name: str) -> str:
 
 
 def eval_results(data: str, measured: Measured) -> list[EvalResult]:
-    """Entries for the Hub's model-index: the figures of the model. Those of bicubic are only in the card's table."""
+    """Entries for the Hub's model-index: the figures of the model. Those of bicubic and of the model that it started
+    from are only in the card's table."""
     return [
         EvalResult(
             task_type="image-to-image",
@@ -272,7 +273,7 @@ def eval_results(data: str, measured: Measured) -> list[EvalResult]:
         )
         for title, row in measured["figures"].items()
         for column, figure in FIGURES.items()
-        if title != "bicubic" and column in row and math.isfinite(row[column])  # the Hub refuses what is not
+        if title.startswith("detail ") and column in row and math.isfinite(row[column])  # the Hub refuses what is not
     ]
 
 

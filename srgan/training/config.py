@@ -55,7 +55,7 @@ class Config:
     held_out: int | None = setting(
         None,
         "number of photos kept for testing and never trained on: the last by name, or the first of a stream "
-        "(default: 5 %% of them, at most 500; classic: 5)",
+        "(default: 5 %% of them, at most 500; of fewer than 400 a fifth, at most 20; classic: 5)",
     )
     held_out_by: Literal["look", "name"] = setting(
         "look",
@@ -259,7 +259,7 @@ UNDECIDED = (("crop_at", "auto"), ("init", "auto"))
 NETWORK = ("channels", "blocks", "upsampling")
 """The settings that a generator is built from."""
 
-VERSION = 2
+VERSION = 3
 """Version of a run's settings and state. Raise it if this program would train an existing run differently: if a
 setting or its default changes its meaning, or if the content of state.pt changes."""
 

@@ -12,16 +12,21 @@ from srgan.device import choose_device
 from srgan.files import write_whole
 from srgan.measure.evaluation import BICUBIC, evaluate, means, show
 from srgan.measure.pairs import CropPictures
+from srgan.models import Generator
 from srgan.photos.cache import cache_root
 from srgan.photos.crops import Crops, Photos
 from srgan.training.config import Config
+from srgan.training.discriminators import make_discriminator
 from srgan.training.pace import Pace
 from srgan.training.presets import FEW
 from srgan.training.progress import in_words
-from srgan.training.run import names_model
+from srgan.training.run import TEST_PHOTOS, names_model, parameters
 
 CONTACT, ROW = 40, 8
 """Crops on the contact sheet, and in a row of it."""
+
+ADAM = 2
+"""Values that Adam keeps of each parameter."""
 
 FLAT_DB = 42.0
 """PSNR of bicubic above which the crops hold hardly any detail; on CelebA's it is 28 dB."""
@@ -43,7 +48,8 @@ def forecast(config: Config, train: Photos, held_out: Crops) -> str:
     save_contact(config, train, sheet)
     lines = [
         f"bicubic on the held-out ones: {show(figures)}",
-        f"disk: {free_gb(cache_root()):.0f} GB free for the cache, {free_gb(folder):.0f} GB for the run folder",
+        f"disk: the cache takes {in_bytes(train.cached_bytes)} ({in_bytes(free(cache_root()))} free), the run folder "
+        f"about {in_bytes(run_folder_bytes(config))} ({in_bytes(free(folder))} free)",
         f"the first crops as they are trained on: {sheet}",
     ]
     return "\n".join(lines + warnings(config, len(train), figures["psnr_y"]))
@@ -77,9 +83,27 @@ def save_contact(config: Config, train: Photos, path: Path) -> None:
     write_whole(path, lambda partial: Image.fromarray(sheet).save(partial))
 
 
-def free_gb(folder: Path) -> float:
-    """Free disk space in GB at a folder, which need not exist yet."""
+def run_folder_bytes(config: Config) -> float:
+    """What the run folder takes at most, in bytes: the state and its successor, the models, the restored photos."""
+    generator = parameters(Generator(config.channels, config.blocks, config.upsampling))
+    discriminator = parameters(make_discriminator(config.judges_features()))
+    state = generator * (3 + ADAM) + discriminator * (1 + ADAM)  # two generators and the fidelity weights
+    epochs = [math.ceil(count) for count in config.stage_epochs().values()]
+    models = 2 + sum(count // config.checkpoint_every for count in epochs)  # with the middle and the last
+    pictures = TEST_PHOTOS * (sum(epochs) + 2) * 3 * config.crop**2
+    return 4 * (2 * state + models * 2 * generator) + pictures
+
+
+def in_bytes(count: float) -> str:
+    """ "2.9 MB" or "69 GB"."""
+    return (
+        f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.2g} MB" if count < 1e7 else f"{count / 1e6:.0f} MB"
+    )
+
+
+def free(folder: Path) -> int:
+    """Free disk space in bytes at a folder, which need not exist yet."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free / 1e9
+    return shutil.disk_usage(place).free

@@ -50,6 +50,9 @@ TEST_PHOTOS = 5
 INTERIM = "interim"
 """Subfolder with the model of an unfinished run that is being published."""
 
+STARTED = ", from which it started"
+"""What follows the name of a run's starting model among the figures."""
+
 FINISHED = "finished"
 """Kind of the last row of stats.jsonl, which is written when the model folder is complete."""
 
@@ -115,6 +118,25 @@ def check_needs(config: Config, resume: bool, tensorboard: bool) -> None:
 def refuse_begun(folder: Path) -> None:
     if (folder / "state.pt").exists():
         raise UserError(f"{folder} holds a run already: continue it with --resume, or choose another --out.")
+
+
+def against_the_start(figures: Figures, seen: int, held_out: int) -> list[str]:
+    """A sentence that says whether the model is better than the one that it started from; none where LPIPS, which
+    decides on that, was not measured.
+
+    seen: photos of the last stage; held_out: photos measured.
+    """
+    for name, before in figures.items():
+        if name.endswith(STARTED) and "lpips" in before:
+            after, start = figures["detail 1"]["lpips"], name.removesuffix(STARTED)
+            lpips = f"LPIPS {after:.4f}, {start} has {before['lpips']:.4f}, on {held_out:,} held-out photos"
+            if after < before["lpips"]:
+                return [f"This model is better than its start: {lpips}."]
+            return [
+                f"This model is no better than its start: {lpips}. {seen:,} photos seen are too few, or the start "
+                f"knows such photos already: train it longer, or use {start}."
+            ]
+    return []
 
 
 def check_showcase(config: Config) -> None:
@@ -268,7 +290,7 @@ class Run:
         """Measures the model at detail 0, 0.5 and 1, writes the model folder, and returns a message that names it."""
         folder, model = self.folder / "model", self.model()
         upscaler = Upscaler(model, folder.name, self.config.device, self.config.precision)
-        figures = self.measure(BICUBIC | blends(upscaler))
+        figures = self.measure(BICUBIC | self.start() | blends(upscaler))
         pictures = self.save_showcase(upscaler, folder)
         self.save_model(folder, self.folder.name, model, figures, pictures)
         self.save_report(figures, finished=True)
@@ -276,25 +298,20 @@ class Run:
         state = self.trainer.state
         self.trainer.log.add(StatsRow(FINISHED, state.stage, state.total, texts={"epochs": f"{self.config.epochs:g}"}))
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
-        return f"{best}\n{self.against_the_start(figures)}Model folder: {folder}"
+        verdict = against_the_start(figures, state.total, len(self.held_out))
+        return "\n".join([best, *verdict, f"Model folder: {folder}"])
 
-    def against_the_start(self, figures: Figures) -> str:
-        """A line on the model that the run started from, on the same photos, and whether this one is better."""
+    def start(self) -> dict[str, Restore]:
+        """The model that the run started from, at detail 1; empty if there is none, or if it is there no more."""
         if not names_model(self.config.init):
-            return ""
+            return {}
         try:
             weights, origin = initial_model(self.config)
-        except UserError:  # it is there no more
-            return ""
+        except UserError:
+            return {}
         network = {name: getattr(self.config, name) for name in NETWORK}
         upscaler = Upscaler(Model(ModelConfig(**network), weights, {}), origin["model"], self.config.device)
-        before = self.measure({"start": blends(upscaler)["detail 1"]})["start"]
-        text = f"{origin['model']}, from which it started: {show(before)}\n"
-        after = figures["detail 1"]
-        if "lpips" in before and after["lpips"] >= before["lpips"]:
-            seen = self.trainer.state.total
-            text += f"It is no better in LPIPS: {seen:,} photos seen are too few, or too unlike those held out.\n"
-        return text
+        return {origin["model"] + STARTED: blends(upscaler)["detail 1"]}
 
     def save_report(self, figures: Figures, finished: bool) -> None:
         """Writes report.html. figures: those of each system on the held-out photos."""

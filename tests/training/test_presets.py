@@ -6,18 +6,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import OFFLINE, ROOT, TINY, is_one_sentence, start, train, trainer
 from PIL import Image
 
+from srgan.commands.train import what_was_found
 from srgan.errors import UserError
 from srgan.photos.collections import open_collection
+from srgan.photos.windows import load_windows
 from srgan.shipped import WEIGHTS
 from srgan.training.config import Config, make_config
 from srgan.training.forecast import warnings
 from srgan.training.pace import MARGIN, Pace, measure_pace, within_hours
 from srgan.training.presets import FEW, PRESETS, settle_init, sized
 from srgan.training.progress import in_words, progress_text
+from srgan.training.run import STARTED, against_the_start
 from srgan.training.trainer import rate_factor
 
 PACE = Pace({"fidelity": 10.0, "detail": 2.0}, 5.0, math.nan)
@@ -151,6 +155,28 @@ def test_the_portraits_are_small_and_credited() -> None:
 def test_a_dry_run_names_the_measured_time_of_a_small_run(photos: Path, tmp_path: Path) -> None:
     done = train("--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", "--content", "mse", "--held-out", "2")
     assert done.returncode == 0, done.stderr
-    assert (
-        "fidelity stage" in done.stdout and "GB free" in done.stdout and "Warning: 10 photos are too few" in done.stdout
-    )
+    assert "fidelity stage" in done.stdout and "Warning: 10 photos are too few" in done.stdout
+    assert "disk: the cache takes 0.031 MB (" in done.stdout and "GB free), the run folder about" in done.stdout
+
+
+def test_a_run_says_in_one_sentence_whether_it_is_better_than_its_start() -> None:
+    def verdict(lpips: float) -> list[str]:
+        before = {f"celeba-faces{STARTED}": {"lpips": 0.0469}}
+        return against_the_start({"bicubic": {"lpips": 0.3}, **before, "detail 1": {"lpips": lpips}}, 555, 17)
+
+    assert "better than its start: LPIPS 0.0412" in verdict(0.0412)[0] and "17 held-out" in verdict(0.0412)[0]
+    assert "no better than its start" in verdict(0.0471)[0] and "use celeba-faces" in verdict(0.0471)[0]
+    assert against_the_start({"bicubic": {"lpips": 0.3}, "detail 1": {"lpips": 0.1}}, 555, 17) == []
+    assert against_the_start({f"a{STARTED}": {"psnr_y": 30.0}, "detail 1": {"psnr_y": 31.0}}, 555, 17) == []
+
+
+def test_bursts_are_counted_among_photos_of_anything(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        picture = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64))
+        picture.save(tmp_path / f"{number}.png")
+        if number == 2:
+            picture.save(tmp_path / "2-again.png")
+    assert what_was_found(load_windows(tmp_path, 32), faces=False) == "5 photos; 1 look like one before them (a burst)"
+    (tmp_path / "2-again.png").unlink()
+    assert what_was_found(load_windows(tmp_path, 32), faces=False) == ""
