@@ -36,6 +36,8 @@ class ModelConfig:
     channels: int = 64
     blocks: int = 16
     upsampling: Upsampling = "stepwise"
+    back_projection: bool = False
+    """whether each result is corrected by `images.back_project`"""
     scale: int = SCALE
     value_range: tuple[int, int] = (-1, 1)
     recipe: str = ""
@@ -49,6 +51,8 @@ class ModelConfig:
                 raise ValueError(f"{name} is {value!r}, not a number from 1 to {largest}")
         if self.upsampling not in get_args(Upsampling):
             raise ValueError(f"upsampling is {self.upsampling!r}, not one of {', '.join(get_args(Upsampling))}")
+        if not isinstance(self.back_projection, bool):
+            raise ValueError(f"back_projection is {self.back_projection!r}, not true or false")
         if self.scale != SCALE or tuple(self.value_range) != (-1, 1):
             raise ValueError(f"scale {self.scale} and value range {self.value_range} are not {SCALE} and [-1, 1]")
         if not isinstance(self.recipe, str) or not isinstance(self.training, dict):

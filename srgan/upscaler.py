@@ -18,9 +18,11 @@ from srgan.models import SCALE, Generator
 from srgan.pictures.boxes import Box
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import (
+    BACK_RADIUS,
     EIGHT_BITS,
     FLAT_RADIUS,
     SIXTEEN_BITS,
+    back_project,
     from_network,
     normalize,
     opaque,
@@ -110,6 +112,11 @@ class Upscaler:
         return "fidelity" in self.model.weights
 
     @property
+    def back_radius(self) -> int:
+        """Pixels around a part that its back-projection needs; 0 for a model without it."""
+        return BACK_RADIUS if self.model.config.back_projection else 0
+
+    @property
     def revision(self) -> str:
         """The first seven letters of the Hub's commit, or of the commit of the program that trained the folder's
         model; "" if neither is known."""
@@ -166,7 +173,7 @@ class Upscaler:
     ) -> None:
         """Fills `large` with the enlargement of `small`."""
         grid, generator = Grid.between(small.size, large.size, SCALE), self.generator(self.check_detail(detail))
-        sees = generator.features_radius + generator.image_radius + grid.reach
+        sees = generator.features_radius + generator.image_radius + self.back_radius + grid.reach
         source = Source.of(small, sees if tileable else 0)
 
         def write(place: Box, image: Tensor) -> None:
@@ -252,7 +259,8 @@ class Upscaler:
         """
         # bf16 tells no more than 256 levels apart.
         generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
-        tile = Tiles(generator, whole, grid, read, write, SIXTEEN_BITS if deep else EIGHT_BITS, self.device, best)
+        level = SIXTEEN_BITS if deep else EIGHT_BITS
+        tile = Tiles(generator, whole, grid, read, write, level, self.device, best, self.back_radius)
         waiting, done = [area], 0
         while waiting:
             box = waiting.pop()
@@ -319,12 +327,14 @@ class Tiles:
     """one step of the picture's levels"""
     device: torch.device
     best: bool = False
+    back: int = 0
+    """the Upscaler's `back_radius`"""
 
     def enlarge(self, box: Box, side: int, watch: Watch) -> None:
         """Writes `box`, in parts of that side. Everything that is distorted by an edge other than the picture's own
         is cut off."""
         generator, whole, reach = self.generator, self.whole, self.grid.reach
-        kept = box.grown(generator.image_radius + reach, whole)
+        kept = box.grown(generator.image_radius + self.back + reach, whole)
         seen = kept.grown(generator.features_radius, whole)
         low = self.read(seen).to(self.device)
         low = normalize(low) if low.dtype == torch.uint8 else low
@@ -337,8 +347,11 @@ class Tiles:
             if not (place.width and place.height):
                 continue
             used = part.grown(reach, whole)
-            around = used.grown(generator.image_radius, whole)
-            image = used.inside(around).of(self.image([around.inside(kept).of(each) for each in features]), SCALE)
+            made = used.grown(self.back, whole)
+            around = made.grown(generator.image_radius, whole)
+            image = made.inside(around).of(self.image([around.inside(kept).of(each) for each in features]), SCALE)
+            if self.back:
+                image = used.inside(made).of(back_project(made.inside(seen).of(low), image), SCALE)
             near = used.grown(FLAT_RADIUS + 1, whole)
             flat = where_flat(near.inside(seen).of(low).float(), self.level)
             image = torch.lerp(image.float(), *(used.inside(near).of(values, SCALE) for values in flat))

@@ -1,6 +1,7 @@
 """Enlarging pictures: sizes, tiles, the blend between the two weight sets, and odd pictures."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,7 @@ from srgan.errors import UserError
 from srgan.model_folder import Model
 from srgan.models import Generator, Upsampling
 from srgan.pictures.boxes import Box
-from srgan.pictures.images import bicubic, normalize, to_pixels
+from srgan.pictures.images import back_project, bicubic, normalize, to_pixels
 from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, difference_from_cpu, resized, working_device
@@ -115,6 +116,29 @@ def test_tiles_leave_no_trace(upsampling: Upsampling, precision: str, tile: int)
     upscaler.tile = tile
     assert np.abs(pixels(upscaler.enlarge(picture)) - whole).max() <= (1 if precision == "fp32" else 2)
     torch.testing.assert_close(upscaler.restore(low), restored, rtol=0, atol=1e-5 if precision == "fp32" else 0.02)
+
+
+def back_projecting(model: Model) -> Upscaler:
+    config = replace(model.config, back_projection=True)
+    return Upscaler(Model(config, model.weights, {}), "", "cpu", "fp32")
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_model_with_back_projection_corrects_its_result(model: Model, best: bool) -> None:
+    """In one tile and in many; a tile is read with all that this looks at."""
+    upscaler, picture = back_projecting(model), textured(4, 50, 37)
+    plain = Upscaler(model, "", "cpu", "fp32").restore(normalize(as_tensor(picture)))
+    low = normalize(as_tensor(picture))
+    torch.testing.assert_close(upscaler.restore(low), back_project(low, plain), rtol=0, atol=1e-5)
+    whole = pixels(upscaler.enlarge(picture, best=best))
+    upscaler.tile = 20
+    assert np.abs(pixels(upscaler.enlarge(picture, best=best)) - whole).max() <= 1
+    upscaler.tile = 100
+    many = Image.new("RGB", (150, 111))
+    for place in [(x, y) for x in (0, 50, 100) for y in (0, 37, 74)]:
+        many.paste(picture, place)
+    middle = pixels(upscaler.enlarge(many, best=best))[4 * 37 : 8 * 37, 4 * 50 : 8 * 50]
+    assert np.abs(pixels(upscaler.enlarge(picture, best=best, tileable=True)) - middle).max() <= 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

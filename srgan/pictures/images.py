@@ -161,6 +161,20 @@ def enlarge(images: Tensor) -> Tensor:
     return round_to_8_bits(bicubic(images, height * SCALE, width * SCALE))
 
 
+def back_project(low: Tensor, high: Tensor) -> Tensor:
+    """Corrects an enlargement so that its reduction comes closer to the picture itself (Irani and Peleg 1991).
+
+    For clean pictures: the wear of a worn one would come back. Floats in [-1, 1], [N, 3, H, W] and [N, 3, 4H, 4W].
+    """
+    lost = low.float() - bicubic(high, *low.shape[-2:])
+    return high.float() + bicubic(lost, *high.shape[-2:])
+
+
+BACK_RADIUS = 4
+"""Low-resolution pixels around a point that `back_project` looks at: two that the bicubic enlarges it from, and two
+that each of these is reduced from."""
+
+
 def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
     """The bilinear enlargement, and its weight in the result: 1 where the picture is flat, 0 elsewhere.
 

@@ -11,6 +11,8 @@ Figures = dict[str, dict[str, float]]
 class OriginTerms(TypedDict, total=False):
     terms: str
     """terms of its training photos, if its own run stated any"""
+    back_projection: bool
+    """stated where the model has it, and then so has the one trained from it"""
 
 
 class Origin(OriginTerms):

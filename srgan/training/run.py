@@ -193,8 +193,15 @@ def initial_model(config: Config) -> tuple[dict[str, dict[str, Tensor]], Origin]
     for name in NETWORK:
         if (found := getattr(model.config, name)) != getattr(config, name):
             raise UserError(f"--init {config.init} has {flag(name)} {found}: leave {flag(name)} out.")
+    if model.config.back_projection and config.degrade != "clean":
+        raise UserError(
+            f"--init {config.init} has back-projection, which would bring the wear back: leave --degrade out, "
+            'or set "back_projection" to false in a copy of its config.json.'
+        )
     photos, hours = model.config.seen()
     origin: Origin = {"model": source.name, "photos": photos, "hours": round(hours, 2)}
+    if model.config.back_projection:
+        origin["back_projection"] = True
     data = model.config.training.get("data")
     if isinstance(data, Mapping) and data.get("terms"):
         origin["terms"] = str(data["terms"])
@@ -310,7 +317,8 @@ class Run:
         except UserError:
             return {}
         network = {name: getattr(self.config, name) for name in NETWORK}
-        upscaler = Upscaler(Model(ModelConfig(**network), weights, {}), origin["model"], self.config.device)
+        config = ModelConfig(**network, back_projection=origin.get("back_projection", False))
+        upscaler = Upscaler(Model(config, weights, {}), origin["model"], self.config.device)
         return {origin["model"] + STARTED: blends(upscaler)["detail 1"]}
 
     def save_report(self, figures: Figures, finished: bool) -> None:
@@ -349,7 +357,10 @@ class Run:
         if trainer.fidelity is not None:
             weights["fidelity"] = trainer.fidelity
         network = {name: getattr(self.config, name) for name in NETWORK}
-        config = ModelConfig(**network, recipe=self.config.recipe, training=self.facts())
+        back_projection = bool(trainer.origin and trainer.origin.get("back_projection"))
+        config = ModelConfig(
+            **network, back_projection=back_projection, recipe=self.config.recipe, training=self.facts()
+        )
         return Model(config, weights, {})
 
     def facts(self) -> TrainingFacts:

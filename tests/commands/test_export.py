@@ -1,5 +1,7 @@
 """python -m srgan export: the ONNX file does what the network does, whatever the size."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def test_the_file_gives_what_the_network_gives_at_any_size(exported: Path, model
         wanted = to_pixels(upscaler.restore(normalize(pixels), 0.7)).numpy().astype(int)
         assert high.shape == (count, 3, 4 * height, 4 * width)
         assert np.abs(np.rint(high * 255) - wanted).max() <= 1
+
+
+def test_back_projection_is_in_the_file(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "back_projection": True}))
+    assert main(["export", str(tmp_path / "tiny.onnx"), "--model", str(folder)]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "tiny.onnx", providers=["CPUExecutionProvider"])
+    for count, width, height in ((2, 21, 37), (1, 2, 1)):
+        pixels = torch.cat([as_tensor(textured(seed, width, height)) for seed in range(count)])
+        (high,) = session.run(["high"], {"low": pixels.numpy().astype(np.float32) / 255})
+        wanted = Upscaler.load(folder, "cpu", "fp32").restore(normalize(pixels)) * 0.5 + 0.5
+        assert np.abs(high - wanted.numpy()).max() <= 1e-4
 
 
 def test_the_file_says_what_it_is_and_nothing_of_this_machine(exported: Path) -> None:

@@ -12,6 +12,8 @@ from PIL import Image, ImageCms
 
 from srgan.errors import UserError
 from srgan.pictures.images import (
+    BACK_RADIUS,
+    back_project,
     bicubic,
     centre_crop,
     enlarge,
@@ -86,6 +88,29 @@ def test_reduce_and_enlarge_are_the_bicubic_rounded_to_8_bits() -> None:
     for images in (low, high):
         levels = (images + 1) * 127.5
         torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+
+
+def test_back_projection_adds_what_the_reduction_lacks_and_nothing_else() -> None:
+    high = torch.rand(2, 3, 28, 20) - 0.5
+    exact = bicubic(high, 7, 5)
+    torch.testing.assert_close(back_project(exact, high), high, rtol=0, atol=1e-6)
+    torch.testing.assert_close(back_project(exact + 0.25, high), high + 0.25, rtol=0, atol=1e-6)
+    constant = torch.full((1, 3, 4, 6), 0.3)
+    torch.testing.assert_close(back_project(constant, torch.zeros(1, 3, 16, 24)), torch.full((1, 3, 16, 24), 0.3))
+    low, image = torch.rand(1, 3, 9, 8), torch.rand(1, 3, 36, 32)
+    before, after = (float((low - bicubic(x, 9, 8)).abs().mean()) for x in (image, back_project(low, image)))
+    assert after < 0.5 * before
+
+
+def test_back_projection_looks_as_far_as_its_radius_says() -> None:
+    centre = BACK_RADIUS + 3
+    side = 2 * centre + 1
+    high = torch.zeros(1, 3, 4 * side, 4 * side, requires_grad=True)
+    inside = slice(4 * centre, 4 * centre + 4)
+    back_project(torch.zeros(1, 3, side, side), high)[..., inside, inside].sum().backward()
+    assert high.grad is not None
+    rows = high.grad[0].abs().sum((0, 2)).nonzero().flatten() // 4
+    assert centre - int(rows.min()) == int(rows.max()) - centre == BACK_RADIUS
 
 
 def test_a_constant_picture_stays_what_it_is() -> None:

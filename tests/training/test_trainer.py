@@ -374,6 +374,18 @@ def test_a_run_takes_the_network_of_the_model_it_starts_from(tmp_path: Path) -> 
     assert with_network_of_init({"seed": 3}) == {"seed": 3}
 
 
+def test_back_projection_goes_on_with_the_model_and_not_into_worn_copies(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
+) -> None:
+    model = shutil.copytree(two_stages[0] / "model", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "back_projection": True}))
+    run = start(photos, tmp_path / "run", init=str(model), fidelity_epochs=0)
+    assert run.model().config.back_projection
+    with pytest.raises(UserError, match="leave --degrade out"):
+        start(photos, tmp_path / "worn", init=str(model), fidelity_epochs=0, degrade="web")
+
+
 def test_a_stage_may_end_within_an_epoch(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, fidelity_epochs=0.5, epochs=1.5)
     ends = []
