@@ -346,7 +346,7 @@ def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]
 
 
 def expected_gb(options: argparse.Namespace, row: str) -> float:
-    """What `train.py --dry-run` says of the run's peak, which is in the GAN stage."""
+    """What `train.py --dry-run` says of the run's peak, which is in the detail stage."""
     config = settings_of(options, row)
     dtype = choose_dtype(choose_device(config.device), config.precision)
     return expected_memory(config, str(dtype).removeprefix("torch."))

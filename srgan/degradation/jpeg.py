@@ -26,7 +26,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 def jpeg(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
-    """What comes back from a JPEG file: [N, 3, H, W] in [-1, 1] -> the same, on the 256 levels.
+    """Passes images through JPEG: [N, 3, H, W] in [-1, 1] -> the same, on the 256 levels.
 
     quality: [N, 1, 1, 1], 1 to 100. halved: [N, 1, 1, 1], whether colour is kept at half the size (4:2:0).
     """

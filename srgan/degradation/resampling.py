@@ -24,7 +24,7 @@ def lanczos(x: Tensor) -> Tensor:
 FILTERS: dict[str, Callable[[Tensor], Tensor]] = {
     "box": box, "bilinear": triangle, "bicubic": cubic, "lanczos": lanczos,
 }  # fmt: skip
-"""By Pillow's names. Each takes a distance in pixels of the coarser of the two images."""
+"""Filters by Pillow's names. Each takes a distance in pixels of the coarser of the two images."""
 
 NAMES = tuple(FILTERS)
 

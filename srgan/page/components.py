@@ -8,7 +8,7 @@ from srgan.page.offered_models import Models
 SIZES_OFFERED = [
     ("4 times", ""), ("same size, cleaned up", "x1"), ("2 times", "x2"), ("3 times", "x3"), ("8 times", "x8"),
 ]  # fmt: skip
-"""As `srgan.pictures.sizes` parses them."""
+"""Names and values of the sizes on offer; `srgan.pictures.sizes` parses the values."""
 
 
 def picture_input(label: str, tab: str) -> gr.Image:

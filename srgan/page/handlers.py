@@ -42,9 +42,9 @@ DEFAULT_COPY = "clean"
 """Where the model cannot be chosen by the picture."""
 DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
-"""At which a portrait's face is about as large as the faces that the shipped model was trained on."""
+"""Long side of Compare's original in pixels: a portrait's face is then about as large as those in training."""
 MOST_PIXELS = 1_000_000
-"""Of a picture that is enlarged 4 times; other sizes may have as large a result as that."""
+"""Largest picture that is enlarged 4 times, in pixels; no other result may be larger than that of such a picture."""
 MOST_FILES = 32
 """Pictures in a batch."""
 
@@ -140,7 +140,7 @@ class Restored(NamedTuple):
 
 
 class TooLarge(UserError):
-    """Of a picture whose result would have too many pixels. `size`: the picture's."""
+    """The result of a picture would have too many pixels. `size`: the picture's."""
 
     def __init__(self, size: tuple[int, int], wanted: tuple[int, int]) -> None:
         self.size = size
@@ -157,7 +157,7 @@ def most_result() -> int:
 
 
 SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
-"""That the network took lately for what it takes in."""
+"""Seconds that the network took lately for a megapixel of input."""
 
 
 def time_for(pixels: float) -> str:
@@ -232,7 +232,7 @@ enlarge_by_one.__doc__ = enlarge.__doc__
 def present(
     models: Models, picture: str, restored: Restored, label: str
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """What `enlarge` gives of a result. label: what stands behind the file's name."""
+    """Returns the outputs of `enlarge` for a result. label: what stands behind the file's name."""
     small, large, milliseconds, made_for, why, notes = restored
     plain = bicubic(small, large.size)
     faces, problem = faces_of(flat(small))
@@ -338,7 +338,7 @@ def tag(epoch: str) -> str:
 
 @lru_cache(maxsize=4)
 def load_epoch(model: str) -> Upscaler:
-    """On ZeroGPU for the CPU: once the page is there, no more weights can be sent along with a lent GPU."""
+    """Loads an epoch's model; on ZeroGPU for the CPU: a lent GPU takes only weights that were there at the start."""
     return Upscaler.load(model, "cpu" if zero.HERE else "auto")
 
 

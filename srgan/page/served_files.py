@@ -111,7 +111,8 @@ def save(path: Path, write: Callable[[Path], object]) -> str:
 
 
 PNG_OPTIONS = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""For photos as small as Pillow's own choice, in a quarter of the time; flat parts still take next to nothing."""
+"""Files of photos are as small as with Pillow's own choice, in a quarter of the time; flat parts take next to
+nothing."""
 
 
 def save_png(picture: Image.Image, name: str) -> str:
@@ -122,7 +123,7 @@ def save_png(picture: Image.Image, name: str) -> str:
 
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
-"""In which a result can be downloaded, with the endings of their names."""
+"""Formats in which a result can be downloaded, with the endings of their names."""
 
 
 def save_as(file: str, format: str) -> str:

@@ -32,7 +32,7 @@ LEARNED = {
 
 
 LEAST_EPOCHS = 3
-"""That make a curve."""
+"""Fewest epochs that make a curve."""
 
 
 def build_epochs(epochs: Sequence[str]) -> None:

@@ -111,7 +111,7 @@ def watching(wanted: Callable[[], bool]) -> Watch:
 
 
 def time_left(elapsed: float, share: float) -> str:
-    """In words; "" while too little is done to tell."""
+    """Returns the time left in words; "" while too little is done to tell."""
     if elapsed < SILENT_SECONDS or share < 0.01:
         return ""
     seconds = elapsed * (1 - share) / share

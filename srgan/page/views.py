@@ -37,12 +37,12 @@ def view(files: Mapping[str, str], photo: str, pair: str = PAIRS[0]) -> View:
 
 
 def address(file: str) -> str:
-    """Of a file that the page serves, as its own pages name it."""
+    """Returns the address of a file that the page serves, relative to the page."""
     return f"gradio_api/file={quote(Path(file).as_posix())}"
 
 
 def problem_shown() -> gr.Markdown:
-    """Where the reason stands for which there is no result."""
+    """Makes the place of the sentence that says why there is no result."""
     return gr.Markdown(visible=False, elem_classes="problem", label="what went wrong")
 
 

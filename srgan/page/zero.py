@@ -25,8 +25,9 @@ HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in (
 """Whether this is a ZeroGPU Space; as `spaces` itself reads it."""
 
 KEPT_BYTES = 256 << 20
-"""Of the last results of all models together, which are given without a GPU: visitors try the same examples, and have
-minutes a day. The largest takes 67 MB: 1 megapixel with transparency, and its enlargement."""
+"""Memory in bytes for the last results of all models together, which are given again without a GPU: visitors try the
+same examples, and have minutes of it a day. The largest result takes 67 MB: 1 megapixel with transparency, and its
+enlargement."""
 
 
 class Asked(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Box(NamedTuple):
-    """In the order of Pillow's crop; right and bottom are the first pixels outside."""
+    """A part of a picture, in the order of Pillow's crop; right and bottom are the first pixels outside."""
 
     left: int
     top: int
@@ -37,7 +37,7 @@ class Box(NamedTuple):
         ]
 
     def grown(self, radius: int, limit: "Box") -> "Box":
-        """With `radius` pixels more on each side, as far as `limit` goes."""
+        """Returns the box with `radius` more pixels on each side, as far as `limit` goes."""
         return Box(
             max(self.left - radius, limit.left), max(self.top - radius, limit.top),
             min(self.right + radius, limit.right), min(self.bottom + radius, limit.bottom),
