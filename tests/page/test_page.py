@@ -465,7 +465,7 @@ LOW_CONTRASTS = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read_in_light_and_dark(page: Page, scheme: Literal["light", "dark"]) -> None:
     page.emulate_media(color_scheme=scheme)
-    page.reload()
+    reload(page)
     expect(page.locator("#wipe .wipe img")).to_have_count(2)
     page.get_by_role("button", name="Details").click()
     page.get_by_role("button", name="How it works").click()
