@@ -899,7 +899,7 @@ def test_a_dry_run_prints_the_plan_and_writes_the_first_crops_alone(photos: Path
         "--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", TORCH_HOME=str(tmp_path / "home"), **OFFLINE
     )
     assert done.returncode == 0, done.stderr
-    assert "11 photos to train on, 1 held out" in done.stdout
+    assert "10 photos to train on, 2 held out" in done.stdout
     assert "was not measured: the VGG19 weights cannot be downloaded" in done.stdout
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["contact.png"]
 
