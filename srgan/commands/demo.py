@@ -29,11 +29,12 @@ from srgan.page.address import copy_link, restore_from_address
 from srgan.page.batch_tab import build_batch
 from srgan.page.compare_tab import build_compare
 from srgan.page.enlarge_tab import build_enlarge
-from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, mend_tools, refuse_clearly, waiting
+from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, mend_tools, refuse_clearly
 from srgan.page.handlers import MOST_FILES, log
 from srgan.page.offered_models import Models, load_models
 from srgan.page.served_files import keep_swept, own_folder
 from srgan.page.tabs import build_epochs, build_how
+from srgan.page.turns import MOST_AT_ONCE, waiting
 from srgan.page.views import PAGE
 
 INTRO = """# Faces from a few pixels
@@ -43,7 +44,9 @@ Drag the line to see the difference. What it adds is a likely guess, not evidenc
 PRIVACY = """<small>Pictures stay on the machine that runs this page. Their files are deleted within two hours; the last
 few may stay in its memory until others come.</small>"""
 
-MOST_WAITING = 64
+MOST_THREADS = 2 * MOST_AT_ONCE
+"""So that pictures can be read, and refused, while as many as may wait do wait. Further requests wait in Gradio's
+queue, up to a number."""
 KEPT_SESSIONS = 256
 """Sessions whose state Gradio keeps, a tenth of a megabyte each. Every call over HTTP is a session of its own."""
 
@@ -67,14 +70,14 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
         restore_from_address(demo, tabs, [compared, enlarged, many])
     # Those who wait are told how long once a second; "auto" would tell all of them at every request. With the API open,
     # /run/enlarge would pass by the queue.
-    return demo.queue(max_size=MOST_WAITING, status_update_rate=1, api_open=False)
+    return demo.queue(max_size=MOST_AT_ONCE, status_update_rate=1, api_open=False)
 
 
-def health(demo: gr.Blocks, models: list[str]) -> Route:
+def health(models: list[str]) -> Route:
     """The route GET /health for load balancers. It answers at once, however long the queue is."""
 
     def answer(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "models": models, "waiting": waiting(demo)})
+        return JSONResponse({"status": "ok", "models": models, "waiting": waiting()})
 
     return Route("/health", answer)
 
@@ -108,7 +111,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
     arguments = parser.parse_args(argv)
     for note in proxies.NOTES:
         print(f"{program}: {note}", file=sys.stderr)
-    share_memory()  # the network runs in whichever of Gradio's 40 threads is free
+    share_memory()  # the network runs in whichever of Gradio's threads is free
     if arguments.mcp and not find_spec("mcp"):
         print(f"{program}: --mcp needs the package mcp: pip install 'gradio[mcp]'.", file=sys.stderr)
         return 2
@@ -141,8 +144,8 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
             theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "viewer_script.html"],
             max_file_size=MOST_BYTES, ssr_mode=False, run_history=False, footer_links=["api", "settings"],
             state_session_capacity=KEPT_SESSIONS, mcp_server=arguments.mcp,
-            app_kwargs={"routes": [health(demo, names)], "exception_handlers": CALL_ERRORS},
-            quiet=True, inbrowser=has_browser(), prevent_thread_lock=True,
+            app_kwargs={"routes": [health(names)], "exception_handlers": CALL_ERRORS},
+            max_threads=MOST_THREADS, quiet=True, inbrowser=has_browser(), prevent_thread_lock=True,
         )  # fmt: skip
         if demo.is_running:
             print(f"Running on {demo.local_url}", flush=True)

@@ -72,7 +72,7 @@ def build_batch(models: Models) -> Remembered:
 
     event = start.click(
         show, run_settings, outputs, api_visibility="private", show_progress_on=gallery, show_progress="minimal",
-        concurrency_id="batch", concurrency_limit=4, trigger_mode="once",
+        concurrency_id="batch", concurrency_limit=None, trigger_mode="once",
     )  # fmt: skip
 
     def keep(shown: list[tuple[str, str | None]] | None) -> list[Any]:

@@ -9,6 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from srgan.errors import UserError
+from srgan.models import SCALE
 from srgan.page.address import Remembered, again, model_setting, remember
 from srgan.page.close_ups import faces_of
 from srgan.page.compare_tab import EXAMPLES, SHOW
@@ -37,7 +38,7 @@ from srgan.page.handlers import (
 )
 from srgan.page.offered_models import Models
 from srgan.page.served_files import FORMATS, save_as, save_png
-from srgan.page.uploads import read
+from srgan.page.uploads import READING, read, size_of
 from srgan.page.views import AFTER, BEFORE, NO_FILE, download_button, file_offered, problem_shown, view, viewer
 from srgan.pictures.images import flat
 
@@ -152,8 +153,8 @@ def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
     """The choices for a photo of that size, with the time that each takes. A choice that a visitor has made just then
     stays."""
     width, height = size
-    photo = flat(read(picture)[0])
-    faces, _ = faces_of(photo)
+    with READING:
+        faces, _ = faces_of(flat(read(picture)[0]))
     choices = []
     if faces:
         seconds = time_for(sum(face.width * face.height for face in faces))
@@ -162,7 +163,7 @@ def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
     kept = min(width * height, most_result())
     at = "at this size" if kept == width * height else f"at {kept / 1e6:g} megapixels"
     choices.append((f"Clean it up {at} ({time_for(kept)})", CLEAN))
-    reduced = most_result() // 16
+    reduced = most_result() // SCALE**2
     choices.append((f"Reduce it to {reduced / 1e6:g} megapixel, then enlarge it 4 times ({time_for(reduced)})", REDUCE))
     label = (
         f"This photo is large already ({width}x{height}, {width * height / 1e6:.1f} megapixels). What shall be done?"
@@ -175,14 +176,20 @@ def by_way(models: Models, picture: str, way: str, detail: float, *rest: str) ->
     made_for = rest[0] if len(rest) > 1 else ""
     if way == FACES_ALONE:
         return present(models, picture, restore_faces(models, picture, detail, made_for), "faces")
-    photo, _ = read(picture)
-    pixels = photo.width * photo.height
     if way == CLEAN:
-        size = "x1" if pixels <= most_result() else f"{most_result() / 1e6:g} MP"
+        width, height = size_of(picture)
+        size = "x1" if width * height <= most_result() else f"{most_result() / 1e6:g} MP"
         return present(models, picture, restore(models, picture, detail, made_for, size), "clean")
     if way != REDUCE:
         raise UserError(f"{way} is none of the ways to restore a large photo.")
-    ratio = (most_result() / 16 / pixels) ** 0.5
-    photo = photo.resize([max(1, int(ratio * side)) for side in photo.size], Image.Resampling.BICUBIC)
-    reduced = save_png(photo, Path(picture).stem)
+    reduced = reduced_to(most_result() // SCALE**2, picture)
     return present(models, reduced, restore(models, reduced, detail, made_for), "x4")
+
+
+def reduced_to(pixels: int, picture: str) -> str:
+    """PNG file of the picture with at most so many pixels."""
+    with READING:
+        photo, _ = read(picture)
+        ratio = (pixels / (photo.width * photo.height)) ** 0.5
+        photo = photo.resize([max(1, int(ratio * side)) for side in photo.size], Image.Resampling.BICUBIC)
+        return save_png(photo, Path(picture).stem)

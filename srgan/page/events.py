@@ -7,18 +7,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from srgan.page import zero
 from srgan.page.gradio_changes import leave
 from srgan.page.handlers import answering
 from srgan.page.views import NO_PROBLEM, refusal
 
-MOST_AT_ONCE = 4 if zero.HERE else 16
-"""Requests that are read, refused or worked on at once; the network itself they use in turns (srgan/page/turns.py)."""
-
-ON_MODEL: dict[str, Any] = {
-    "concurrency_id": "model", "concurrency_limit": MOST_AT_ONCE, "trigger_mode": "always_last",
-}  # fmt: skip
-"""Events that run the network: of a slider's many only the last."""
+ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "trigger_mode": "always_last"}
+"""Events that run the network: of a slider's many only the last. They wait in srgan/page/turns.py, and not in Gradio's
+queue, so that what will be refused does not wait."""
 
 FAILED = "The program failed at this picture. Its log says where: please report it."
 

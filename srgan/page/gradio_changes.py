@@ -165,15 +165,6 @@ def show_first(components: Sequence[Component], values: Sequence[Any]) -> None:
         component.value = move_files_to_cache(shown, component, postprocess=True, keep_in_cache=True)
 
 
-# The queue
-
-
-def waiting(demo: gr.Blocks) -> int | None:
-    """The number of requests in the queue, for /health; None if Gradio keeps its queue elsewhere."""
-    queue = getattr(demo, "_queue", None)
-    return None if queue is None else len(queue)
-
-
 # Calls by other programs
 
 MOST_BYTES = 30 << 20

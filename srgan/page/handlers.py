@@ -25,7 +25,7 @@ from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_zip
 from srgan.page.turns import Left, working
-from srgan.page.uploads import bicubic, read, read_opaque
+from srgan.page.uploads import READING, bicubic, read, read_opaque, size_of
 from srgan.pictures.images import flat
 from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
@@ -82,7 +82,10 @@ def compare(
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
     if small_copy not in WORN:
         raise UserError(f"small_copy is {small_copy}; it must be one of {', '.join(WORN)}.")
-    photo, notes = read_opaque(picture)
+    models.check_detail(made_for, detail)
+    with READING:
+        photo, notes = read_opaque(picture)
+        full, photo = photo.size, comparison.fit(photo, size)
     why = ""
 
     def enlarge_timed(low: Image.Image, detail: float) -> tuple[Image.Image, int]:
@@ -97,7 +100,7 @@ def compare(
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
         "model": upscaler.name, "revision": upscaler.revision,
     }  # fmt: skip
-    done = what_was_done(photo, found.original, found.low, size, small_copy)
+    done = what_was_done(full, found.original, found.low, size, small_copy)
     said = [done, why, *notes]
     name = Path(picture).stem
     return (
@@ -166,14 +169,18 @@ def time_for(pixels: float) -> str:
     return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
 
-def restore(models: Models, picture: str, detail: float, made_for: str, size: str = "") -> Restored:
-    """Raises UserError, of the class TooLarge where another size would help."""
+def restore(
+    models: Models, picture: str, detail: float, made_for: str, size: str = "", patient: bool = False
+) -> Restored:
+    """Raises UserError, of the class TooLarge where another size would help. patient: as for `working`."""
     target = TargetSize.parse(size)
-    small, notes = read(picture)
-    steps = target.steps(*small.size)
+    models.check_detail(made_for, detail)
+    small_size = size_of(picture)
+    steps = target.steps(*small_size)
     if steps.size[0] * steps.size[1] > most_result():
-        raise TooLarge(small.size, steps.size)
-    with working(sum(steps.work)) as watch:
+        raise TooLarge(small_size, steps.size)
+    with working(sum(steps.work), patient) as watch:
+        small, notes = read(picture)
         made_for, detail, why = models.settled(made_for, small, detail)
         large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch)
     if sum(steps.work) > 10_000:  # less tells nothing
@@ -183,12 +190,13 @@ def restore(models: Models, picture: str, detail: float, made_for: str, size: st
 
 def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
     """The picture at its own size with its faces restored, and all else as it is. Raises UserError."""
-    photo, notes = read(picture)
-    faces, problem = faces_of(flat(photo))
+    with READING:
+        faces, problem = faces_of(flat(read(picture)[0]))
     if problem or not faces:
         raise UserError(problem or "No face was found in the picture.")
-    began = time.perf_counter()
     with working(sum(face.width * face.height for face in faces)) as watch:
+        began = time.perf_counter()
+        photo, notes = read(picture)
         made_for, detail, why = models.settled(made_for, photo, detail)
         drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
     notes = [f"{how_many(faces)} and restored; everything else is as it was.", *notes]
@@ -298,7 +306,7 @@ def batch_pairs(
     for number, picture in enumerate(pictures, start=1):
         name, stem = Path(picture).name, Path(picture).stem
         try:
-            small, large, _, _, why, lost = restore(models, picture, detail, made_for, size)
+            small, large, _, _, why, lost = restore(models, picture, detail, made_for, size, patient=True)
             lost = [why] * bool(why) + lost
             before = (save_png(small, f"{stem}-before"), f"{name}, {small.width}x{small.height}")
             pairs += [before, (save_png(large, f"{stem}-{label}"), f"after, {large.width}x{large.height}")]
@@ -343,14 +351,15 @@ def load_epoch(model: str) -> Upscaler:
 
 
 def what_was_done(
-    photo: Image.Image, original: Image.Image, small: Image.Image, size: int, small_copy: str = DEFAULT_COPY
+    full: tuple[int, int], original: Image.Image, small: Image.Image, size: int, small_copy: str = DEFAULT_COPY
 ) -> str:
-    how = "reduced" if max(photo.size) > size else "trimmed"
+    """full: width and height of the photo."""
+    how = "reduced" if max(full) > size else "trimmed"
     first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
-    if original.size == photo.size:
+    if original.size == full:
         first = "It is the original as it is, and was reduced"
     return (
-        f"Your photo is {photo.width}x{photo.height}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
+        f"The photo is {full[0]}x{full[1]}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
         "which is all that the two enlargements have seen."
     )
 

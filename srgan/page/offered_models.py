@@ -39,6 +39,11 @@ class Models:
         """Whether `detail` can be chosen of any of them."""
         return any(upscaler.can_blend for upscaler in self.upscalers.values())
 
+    def check_detail(self, made_for: str, detail: float) -> None:
+        """Raises UserError for a detail that the choice cannot have."""
+        made_for = made_for or self.made_for[0]
+        self.unlent.chosen(ANY_PHOTO if made_for == AUTOMATIC else made_for).check_detail(detail)
+
     def settled(self, made_for: str, picture: Image.Image, detail: float) -> tuple[str, float, str]:
         """One of `upscalers` for a picture, and its detail; where the picture has decided, what was assumed of it."""
         made_for = made_for or self.made_for[0]

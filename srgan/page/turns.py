@@ -2,21 +2,30 @@
 large ones; and what nobody waits for any more is not finished."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Condition, Semaphore
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Condition, Lock, Semaphore
 
 import gradio as gr
 
+from srgan.errors import UserError
 from srgan.page import zero
 from srgan.page.gradio_changes import somebody_waits
 from srgan.upscaler import Watch, unwatched
+
+MOST_AT_ONCE = 64
+"""Requests that wait for a turn or are worked on. A handler reads and refuses pictures before it asks for a turn, so
+what will be refused does not wait."""
 
 LARGE_PIXELS = 256 * 256
 """Pictures that the network takes in with more pixels than that are large: their number is limited."""
 
 MOST_LARGE = 2
 """Large pictures in work at once: each takes up to 200 MB. Others wait outside, and small ones pass them."""
+
+MOST_LENT = 4
+"""Requests that have a GPU of their own at once on ZeroGPU."""
 
 SILENT_SECONDS = 0.4
 """No time left is estimated before."""
@@ -27,85 +36,136 @@ SLICE_SECONDS = 0.3
 LOOK_SECONDS = 0.2
 """Between two looks at whether somebody still waits."""
 
+Wanted = Callable[[], bool]
+"""Whether somebody still waits for the result."""
+
 
 class Left(Exception):
     """Nobody waits for the result any more."""
 
 
+class Places:
+    """Counts those who wait for a turn or are worked on."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, 0
+        self._lock = Lock()
+
+    @contextmanager
+    def one(self, patient: bool = False) -> Iterator[None]:
+        """Raises UserError if all are taken, except for who is patient."""
+        with self._lock:
+            if self.taken >= self.most and not patient:
+                raise UserError(f"{self.taken} pictures are waiting already: try again in a minute.")
+            self.taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.taken -= 1
+
+
 class Turns:
-    """A lock that is handed on in the order in which it was asked for."""
+    """A lock that is handed on in the order in which it was asked for. Each who asks has a place of their own."""
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._given, self._serving = 0, 0
+        self._line: deque[object] = deque()
         self._began = 0.0
 
-    def take(self) -> None:
+    def take(self, place: object, waits: Callable[[], object]) -> None:
+        """Calls `waits` now and then. If it raises, the place has still to be given."""
         with self._condition:
-            mine = self._given
-            self._given += 1
-            self._condition.wait_for(lambda: self._serving == mine)
+            self._line.append(place)
+            while self._line[0] is not place:
+                waits()
+                self._condition.wait(LOOK_SECONDS)
             self._began = time.monotonic()
 
-    def give(self) -> None:
+    def give(self, place: object) -> None:
         with self._condition:
-            self._serving += 1
+            if place in self._line:
+                self._line.remove(place)
             self._condition.notify_all()
 
-    def pass_on(self) -> None:
+    def pass_on(self, place: object, waits: Callable[[], object]) -> None:
         """Gives a turn that has lasted long enough to those who wait, and takes it again after them."""
         if time.monotonic() - self._began >= SLICE_SECONDS:
-            self.give()
-            self.take()
+            self.give(place)
+            self.take(place, waits)
 
 
+PLACES = Places(MOST_AT_ONCE)
 TURNS = Turns()
 LARGE = Semaphore(MOST_LARGE)
+LENT = Semaphore(MOST_LENT)
+
+
+def waiting() -> int:
+    """The number of requests that wait for their turn."""
+    return max(0, PLACES.taken - (MOST_LENT if zero.HERE else 1))
 
 
 @contextmanager
-def working(pixels: int) -> Iterator[Watch]:
+def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
     """Takes the request's turn for work on so many pixels. The Watch that it gives tells how far the work is and lets
-    others have a turn; it raises Left where nobody waits for the result any more."""
-    if zero.HERE:  # where each request has a GPU of its own
-        yield unwatched
-        return
-    wanted = somebody_waits()
-    with lane(pixels, wanted):
-        TURNS.take()
-        try:
-            check(wanted)
-            yield watching(wanted)
-        finally:
-            TURNS.give()
+    others have a turn; it raises Left where nobody waits for the result any more.
+
+    Raises UserError where too many wait already; a patient request waits nevertheless.
+    """
+    wanted, place = somebody_waits(), object()
+    with PLACES.one(patient):
+        if zero.HERE:  # where each request has a GPU of its own
+            with acquired(LENT, wanted):
+                yield unwatched
+            return
+        lane: AbstractContextManager = acquired(LARGE, wanted) if pixels > LARGE_PIXELS else nullcontext()
+        with lane:
+            try:
+                TURNS.take(place, telling(wanted))
+                check(wanted)
+                yield watching(place, wanted)
+            finally:
+                TURNS.give(place)
 
 
 @contextmanager
-def lane(pixels: int, wanted: Callable[[], bool]) -> Iterator[None]:
-    """A place among the large pictures, for one that is."""
-    if pixels <= LARGE_PIXELS:
-        yield
-        return
-    while not LARGE.acquire(timeout=LOOK_SECONDS):
-        check(wanted)
+def acquired(semaphore: Semaphore, wanted: Wanted) -> Iterator[None]:
+    waits = telling(wanted)
+    while not semaphore.acquire(timeout=LOOK_SECONDS):
+        waits()
     try:
         yield
     finally:
-        LARGE.release()
+        semaphore.release()
 
 
-def check(wanted: Callable[[], bool]) -> None:
+def check(wanted: Wanted) -> None:
     if not wanted():
         raise Left
 
 
-def watching(wanted: Callable[[], bool]) -> Watch:
+def telling(wanted: Wanted) -> Callable[[], None]:
+    """What those who wait call now and then: it tells the visitor how many others there are."""
+    told = 0
+
+    def waits() -> None:
+        nonlocal told
+        check(wanted)
+        if (others := PLACES.taken - 1) != told:
+            told = others
+            gr.Progress()(0, desc=f"waiting, as {others} other{'s are' if others > 1 else ' is'} being served")
+
+    return waits
+
+
+def watching(place: object, wanted: Wanted) -> Watch:
     began = time.monotonic()
 
     def watch(share: float) -> None:
         check(wanted)
         gr.Progress()(share, desc=time_left(time.monotonic() - began, share))
-        TURNS.pass_on()
+        TURNS.pass_on(place, lambda: check(wanted))
 
     return watch
 

@@ -1,6 +1,7 @@
 """A visitor's picture as the whole page works on it, shows it and gives it: 8 bits, colours in sRGB, no profile."""
 
 from pathlib import Path
+from threading import Semaphore
 
 from PIL import Image
 
@@ -9,6 +10,10 @@ from srgan.pictures import images
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
 from srgan.upscaler import resized
+
+READING = Semaphore(2)
+"""For pictures that are looked at before they have their turn: of many visitors' 100 megapixels, two at once are in
+memory. They are read anew when it is their turn."""
 
 
 def read(path: str) -> tuple[Image.Image, list[str]]:
@@ -35,6 +40,12 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     if tables:
         picture.quantization = tables  # type: ignore[attr-defined]
     return picture, notes
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """Width and height of a picture that `read` can read. Raises UserError for any other."""
+    with READING:
+        return read(path)[0].size
 
 
 def read_opaque(path: str) -> tuple[Image.Image, list[str]]:

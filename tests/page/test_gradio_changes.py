@@ -59,11 +59,8 @@ def test_the_release_that_is_named_is_one_that_may_be_installed() -> None:
 def test_without_gradios_private_lists_the_page_goes_on() -> None:
     elsewhere = SimpleNamespace()
     gradio_changes.forget_files(elsewhere)
-    assert gradio_changes.waiting(elsewhere) is None
     with gr.Blocks() as demo:
         pass
-    demo.queue()
-    assert gradio_changes.waiting(demo) == 0
     demo.temp_file_sets.append({"a file"})
     gradio_changes.forget_files(demo)
     assert not any(demo.temp_file_sets)

@@ -189,7 +189,7 @@ def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_
     assert shown_parts(page) == [[0, 0, 1]] * 3
     page.locator("#wipe").get_by_role("button", name="Zoom in").press("+")
     page.get_by_role("button", name="coffee").first.click()
-    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.get_by_text("The photo is 600x400")).to_be_visible()
     expect(page.locator("#wipe .zoom output")).to_have_text("1.0x")
 
 
@@ -215,7 +215,7 @@ def test_two_fingers_zoom_the_panes(page: Page) -> None:
 
 def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(page: Page, tmp_path: Path) -> None:
     upload(page, make_picture(tmp_path / "mine.png", 178, 218))
-    expect(page.get_by_text("Your photo is 178x218")).to_be_visible()
+    expect(page.get_by_text("The photo is 178x218")).to_be_visible()
     panes = page.locator(".panes img")
     names = {"Before": "bicubic", "After": "restored", "Original": "original"}
     for pane, (title, name) in zip(panes.all(), names.items(), strict=True):
@@ -228,7 +228,7 @@ def test_an_uploaded_photo_gives_three_pictures_of_its_size_shown_equally_large(
 
 def test_an_example_needs_no_upload(page: Page) -> None:
     page.get_by_role("button", name="coffee").first.click()
-    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.get_by_text("The photo is 600x400")).to_be_visible()
     expect(page.locator("#wipe .wipe img").nth(1)).to_have_attribute("src", re.compile("coffee-bicubic"))
 
 
@@ -355,18 +355,18 @@ def test_a_refused_upload_leaves_nothing_old_and_the_next_photo_works(
     page: Page, server: Server, tmp_path: Path
 ) -> None:
     page.get_by_role("button", name="coffee").first.click()
-    expect(page.get_by_text("Your photo is 600x400")).to_be_visible()
+    expect(page.get_by_text("The photo is 600x400")).to_be_visible()
     (tmp_path / "fake.png").write_text("no picture")
     upload(page, tmp_path / "fake.png")
     reason = page.locator(".block.problem").filter(visible=True)
     expect(reason).to_contain_text("fake.png: not a picture")
     expect(page.locator("#wipe img")).to_have_count(0)
-    expect(page.get_by_text("Your photo is")).to_have_count(0)
+    expect(page.get_by_text("The photo is")).to_have_count(0)
     expect(page.get_by_role("button", name="Download the result").filter(visible=True)).to_be_disabled()
     page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
     expect(reason).to_contain_text("fake.png: not a picture")  # until another picture comes
     upload(page, make_picture(tmp_path / "good.png", 164, 130))
-    expect(page.get_by_text("Your photo is 164x130")).to_be_visible()
+    expect(page.get_by_text("The photo is 164x130")).to_be_visible()
     expect(reason).to_have_count(0)
     assert "Traceback" not in server.errors.read_text()
 
@@ -388,7 +388,7 @@ def test_a_picture_that_is_small_already_goes_to_enlarge_by_one_click(page: Page
 def test_a_large_photo_is_offered_what_can_be_done_with_it(page: Page, tmp_path: Path) -> None:
     photo = make_picture(tmp_path / "photo.png", 1300, 1000, "obama.jpg")
     upload(page, photo)
-    expect(page.get_by_text("Your photo is 1300x1000")).to_be_visible()
+    expect(page.get_by_text("The photo is 1300x1000")).to_be_visible()
     page.get_by_role("tab", name="Enlarge").click()  # where it comes along
     offers = page.locator("#way")
     expect(offers).to_contain_text("This photo is large already (1300x1000, 1.3 megapixels)")
@@ -486,7 +486,7 @@ def test_on_a_phone_both_downloads_are_equally_high(page: Page) -> None:
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
 def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: Page) -> None:
     page.get_by_role("button", name="collins").first.click()
-    expect(page.get_by_text("Your photo is 512x512")).to_be_attached()
+    expect(page.get_by_text("The photo is 512x512")).to_be_attached()
     expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)
 
 

@@ -13,14 +13,12 @@ import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from gradio_client.utils import QueueError
 from helpers import textured
 from page_support import Server, assert_same, make_picture, running_app, upload
 
-from srgan.commands.demo import MOST_WAITING
 from srgan.page import served_files
-from srgan.page.events import MOST_AT_ONCE
 from srgan.page.handlers import MOST_FILES
+from srgan.page.turns import MOST_AT_ONCE
 from srgan.pictures import images
 from srgan.upscaler import Upscaler
 
@@ -77,37 +75,53 @@ def test_clients_at_once_each_get_their_own_pictures(server: Server, model_folde
         assert_same(answer, upscaler.enlarge(images.open_rgb(picture)))
 
 
-def test_a_full_queue_says_so_and_who_leaves_makes_room(server: Server, hold: Path, tmp_path: Path) -> None:
-    picture = make_picture(tmp_path / "small.png", 8, 8)
-    uploaded = upload(server, picture)
-    client = Client(server.url, verbose=False, download_files=tmp_path, analytics_enabled=False)
+def test_a_full_line_says_so_and_who_leaves_makes_room(server: Server, hold: Path, tmp_path: Path) -> None:
+    uploaded = upload(server, make_picture(tmp_path / "small.png", 8, 8))
     hold.touch()
-    running = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_AT_ONCE)]
-    until(lambda: waiting(server) == 0)
-    places = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_WAITING)]
+    places = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_AT_ONCE)]
+    until(lambda: waiting(server) == MOST_AT_ONCE - 1)
 
-    refused = call(server, "enlarge", uploaded, 1)
-    assert refused.status_code == 503 and refused.json()["detail"].startswith("Queue is full.")
-    with pytest.raises(QueueError, match=r"Queue is full! Please try again\."):
-        client.predict(handle_file(picture), api_name="/enlarge")
-    assert waiting(server) == MOST_WAITING
+    refused = httpx.get(event(server, "enlarge", uploaded, 1), timeout=60).text
+    assert "event: error" in refused and f"{MOST_AT_ONCE} pictures are waiting already" in refused
 
     with httpx.stream("GET", places.pop()):
         pass
-    until(lambda: waiting(server) == MOST_WAITING - 1)
+    until(lambda: waiting(server) == MOST_AT_ONCE - 2)
     places.append(event(server, "enlarge", uploaded, 1))
     hold.unlink()
-    for place in [*running, *places]:
+    for place in places:
         assert "event: complete" in httpx.get(place, timeout=60).text
-    assert client.predict(handle_file(picture), api_name="/enlarge")
+
+
+def test_what_will_be_refused_does_not_wait(server: Server, hold: Path, tmp_path: Path) -> None:
+    uploaded = upload(server, make_picture(tmp_path / "small.png", 8, 8))
+    large = upload(server, make_picture(tmp_path / "large.png", 1100, 1000))
+    (tmp_path / "fake.png").write_text("no picture")
+    fake = upload(server, tmp_path / "fake.png")
+    hold.touch()
+    places = [event(server, "enlarge", uploaded, 1) for _ in range(MOST_AT_ONCE)]
+    until(lambda: waiting(server) == MOST_AT_ONCE - 1)
+    for call, sentence in (
+        (("enlarge", large, 1), "would become 4400x4000"),
+        (("enlarge", uploaded, 1, "as large as a house"), "as large as a house"),
+        (("enlarge", fake, 1), "fake.png: not a picture"),
+        (("compare", fake, 1), "fake.png: not a picture"),
+        (("compare", uploaded, 1), "too small to compare"),
+        (("batch", [uploaded] * (MOST_FILES + 1), 1), f"at most {MOST_FILES} are enlarged at once"),
+    ):
+        assert sentence in httpx.get(event(server, *call), timeout=60).text
+    assert waiting(server) == MOST_AT_ONCE - 1
+    hold.unlink()
+    for place in places:
+        assert "event: complete" in httpx.get(place, timeout=60).text
 
 
 def test_the_batch_of_a_visitor_who_leaves_ends_before_all_is_done(server: Server, hold: Path, tmp_path: Path) -> None:
     picture = upload(server, make_picture(tmp_path / "one.png", 8, 8))
     hold.touch()
     with httpx.stream("GET", event(server, "batch", [picture] * MOST_FILES, 1)):
-        until(lambda: waiting(server) == 0)
-    after = event(server, "batch", [picture] * 2, 1)
+        after = event(server, "batch", [picture] * 2, 1)
+        until(lambda: waiting(server) == 1)
     hold.unlink()
     assert "2 of 2 pictures" in httpx.get(after, timeout=60).text
     said = server.errors.read_text()
