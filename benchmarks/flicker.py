@@ -14,7 +14,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from srgan.pictures.images import enlarge, normalize, open_rgb, to_picture, to_pixels, to_tensor
+from srgan.pictures.images import enlarge_bicubic, normalize, open_rgb, to_picture, to_pixels, to_tensor
 from srgan.pictures.images import reduce as reduced
 from srgan.shipped import EXAMPLES, WEIGHTS
 from srgan.upscaler import Upscaler
@@ -52,7 +52,7 @@ def main() -> None:
         corners = [(left + STEP[0] * number, top + STEP[1] * number) for number in range(FRAMES)]
         windows = [photo.crop((x, y, x + SIDE, y + SIDE)) for x, y in corners]
         lows.append([reduced(normalize(to_tensor(window)).unsqueeze(0)) for window in windows])
-    plain = np.mean([flicker([levels(enlarge(low)) for low in frames]) for frames in lows])
+    plain = np.mean([flicker([levels(enlarge_bicubic(low)) for low in frames]) for frames in lows])
     print(f"bicubic {plain:.2f}")
     for name in ("celeba-faces", "photos"):
         upscaler = Upscaler.load(WEIGHTS / name)

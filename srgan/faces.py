@@ -64,7 +64,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
 
     The squares may extend beyond the picture. Raises UserError if OpenCV or the detector's file is missing or damaged.
     """
-    return sorted(map(frame, faces_in(flat(as_standard(picture)))), key=lambda box: -box.side)
+    return sorted(map(framed, faces_in(flat(as_standard(picture)))), key=lambda box: -box.side)
 
 
 def faces_in(photo: Image.Image) -> list[np.ndarray]:
@@ -129,7 +129,7 @@ def middle_of_eyes(face: np.ndarray) -> np.ndarray:
     return (face[4:6] + face[6:8]) / 2
 
 
-def frame(face: np.ndarray) -> Box:
+def framed(face: np.ndarray) -> Box:
     side = round(FRAME * face[3])
     left, top = (round(middle - side / 2) for middle in middle_of_eyes(face))
     return Box(left, top, left + side, top + side)
@@ -171,15 +171,15 @@ def draw_face(
         mixed = np.array(drawn.crop(place))
         theirs = np.atleast_3d(np.asarray(restored.crop(place.inside(corner))))
         colours = np.atleast_3d(mixed)[..., : theirs.shape[2]]  # a view without alpha
-        rows = share(place.top, place.bottom, picture.height / drawn.height, face.top, face.bottom, fade)
-        columns = share(place.left, place.right, picture.width / drawn.width, face.left, face.right, fade)
+        rows = fade_weights(place.top, place.bottom, picture.height / drawn.height, face.top, face.bottom, fade)
+        columns = fade_weights(place.left, place.right, picture.width / drawn.width, face.left, face.right, fade)
         weight = np.outer(rows, columns)[..., None]
         there = colours.astype(np.float32)
         colours[...] = np.rint(there + weight * (theirs - there))
         drawn.paste(Image.fromarray(mixed), place[:2])
 
 
-def share(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:
+def fade_weights(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:
     """Weights of the enlarged pixels from `start` to `end`, which are `step` picture pixels apart: 1 from `low` to
     `high`, falling smoothly to 0 over `fade` on both sides. float32."""
     middles = (np.arange(start, end, dtype=np.float32) + 0.5) * step

@@ -44,7 +44,7 @@ class HubError(UserError):
 
 
 @dataclass(frozen=True)
-class Source:
+class FoundModel:
     """A model folder on this machine, and the name to show for it."""
 
     folder: Path
@@ -73,13 +73,13 @@ def is_hub_name(model: str | Path) -> bool:
     return isinstance(model, str) and not Path(model).is_dir() and HUB_NAME.fullmatch(model) is not None
 
 
-def find_model(model: str | Path) -> Source:
+def find_model(model: str | Path) -> FoundModel:
     """Returns the folder of that name, which may be a run's; or downloads USER/NAME or USER/NAME@REVISION from the
     Hub."""
     folder = Path(model)
     if folder.is_dir():
         whole = (folder / "config.json").exists() or not (folder / "model" / "config.json").exists()
-        return Source(folder if whole else folder / "model", folder.resolve().name)
+        return FoundModel(folder if whole else folder / "model", folder.resolve().name)
     if isinstance(model, Path):
         raise UserError(f"{model}: there is no such model folder.")
     if not (match := HUB_NAME.fullmatch(model)):
@@ -90,7 +90,7 @@ def find_model(model: str | Path) -> Source:
     return pull(match["repo"], match["revision"])
 
 
-def pull(repo_id: str, revision: str | None = None) -> Source:
+def pull(repo_id: str, revision: str | None = None) -> FoundModel:
     """Downloads a model, unless it is cached. If the Hub cannot be reached, it uses an earlier download and says so."""
     asked = f"{repo_id}@{revision}" if revision else repo_id
     try:
@@ -99,10 +99,10 @@ def pull(repo_id: str, revision: str | None = None) -> Source:
     except HubError as problem:
         if problem.wait is None:
             raise
-        return cached(repo_id, revision or "main", asked, problem)
+        return in_hub_cache(repo_id, revision or "main", asked, problem)
 
 
-def download(repo_id: str, revision: str, asked: str) -> Source:
+def download(repo_id: str, revision: str, asked: str) -> FoundModel:
     """Downloads at most four files of fixed names. Sizes are checked before the download, checksums before use."""
     commit = commit_of(hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS))
     wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
@@ -112,7 +112,7 @@ def download(repo_id: str, revision: str, asked: str) -> Source:
         if name not in files:
             raise HubError(f"{asked} holds no model of this program: {name} is missing.")
     config = fetch(repo_id, files.pop("config.json"), commit, LARGEST_JSON)
-    source = Source(config.parent, f"{asked} ({commit[:7]})", commit)
+    source = FoundModel(config.parent, f"{asked} ({commit[:7]})", commit)
     with source.named():
         largest = largest_weights(read_config(config).shapes())
     for name, file in files.items():
@@ -131,13 +131,13 @@ def commit_of(info: ModelInfo) -> str:
     return info.sha
 
 
-def cached(repo_id: str, revision: str, asked: str, problem: HubError) -> Source:
+def in_hub_cache(repo_id: str, revision: str, asked: str, problem: HubError) -> FoundModel:
     try:
         config = hf_hub_download(repo_id, "config.json", revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:
         raise HubError(f"{str(problem).rstrip('.')}; {asked} is not in the cache.") from None
     folder = Path(config).parent
-    return Source(folder, f"{asked} ({folder.name[:7]}, from the cache)", folder.name)
+    return FoundModel(folder, f"{asked} ({folder.name[:7]}, from the cache)", folder.name)
 
 
 def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
@@ -147,14 +147,14 @@ def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
         raise HubError(f"{repo_id}: {file.path} has {file.size:,} bytes; it should have {largest:,} at most.")
     for force in (False, True):
         path = Path(hf_hub_download(repo_id, file.path, revision=commit, force_download=force))
-        if is_same(path.read_bytes(), file):
+        if is_unchanged(path.read_bytes(), file):
             return path
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     raise HubError(f"{repo_id}: {file.path} was damaged during the download, twice: try again.", wait=5)
 
 
-def is_same(data: bytes, file: RepoFile) -> bool:
+def is_unchanged(data: bytes, file: RepoFile) -> bool:
     """Whether the data are the file that the Hub lists, by its SHA-256 or, for small files, git's hash."""
     return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
 
@@ -233,11 +233,11 @@ def explain(error: Exception, what: str) -> HubError:
             f"{what} is no valid name on the Hub: it takes USER/NAME, made of letters, digits, '-', '_' and '.'."
         )
     if isinstance(error, HTTPError):
-        return HubError(f"{what}: the Hub cannot be reached ({detail(error)}): check the connection.", wait=5)
+        return HubError(f"{what}: the Hub cannot be reached ({client_message(error)}): check the connection.", wait=5)
     if "Consistency check failed" in str(error):
         return HubError(f"{what}: the connection broke off in the middle of a file: try again.", wait=5)
     kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
-    return HubError(f"{what}: {kind}{detail(error)}.")
+    return HubError(f"{what}: {kind}{client_message(error)}.")
 
 
 def explain_status(error: HfHubHTTPError, what: str) -> HubError:
@@ -256,7 +256,7 @@ def explain_status(error: HfHubHTTPError, what: str) -> HubError:
     if status == 403:
         return HubError(f"{what}: the Hugging Face token does not allow this (HTTP 403): {LOG_IN} to another one.")
     if status == 402:
-        return HubError(f"{what}: the Hub requires a paid plan for this (HTTP 402): {detail(error)}.")
+        return HubError(f"{what}: the Hub requires a paid plan for this (HTTP 402): {client_message(error)}.")
     if status in (409, 412):
         return HubError(f"{what}: somebody else changed it at the same time (HTTP {status}): try again.", wait=2)
     if status == 429:
@@ -265,10 +265,10 @@ def explain_status(error: HfHubHTTPError, what: str) -> HubError:
         return HubError(f"{what}: the Hub received too many requests: try again in {wait:.0f} seconds.", wait=wait)
     if status >= 500 or status == 408:
         return HubError(f"{what}: the Hub has a problem (HTTP {status}): try again later.", wait=5)
-    return HubError(f"{what}: the Hub refused the request (HTTP {status}: {detail(error)}).")
+    return HubError(f"{what}: the Hub refused the request (HTTP {status}: {client_message(error)}).")
 
 
-def detail(error: Exception) -> str:
+def client_message(error: Exception) -> str:
     """Returns the client's own message, shortened, and without the token, which libraries quote when they cannot
     send it."""
     said = getattr(error, "server_message", None) or str(error) or type(error).__name__

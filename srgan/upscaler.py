@@ -174,7 +174,7 @@ class Upscaler:
         """Fills `large` with the enlargement of `small`."""
         grid, generator = Grid.between(small.size, large.size, SCALE), self.generator(self.check_detail(detail))
         sees = generator.features_radius + generator.image_radius + self.back_radius + grid.reach
-        source = Source.of(small, sees if tileable else 0)
+        source = SourcePicture.of(small, sees if tileable else 0)
 
         def write(place: Box, image: Tensor) -> None:
             large.paste(from_network(image[0], large.mode), (place.left, place.top))
@@ -377,7 +377,7 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourcePicture:
     """A picture from which parts are read. With a margin, it continues beyond each edge with the opposite edge."""
 
     picture: Image.Image
@@ -386,7 +386,7 @@ class Source:
     """in pixels"""
 
     @classmethod
-    def of(cls, picture: Image.Image, margin: int) -> "Source":
+    def of(cls, picture: Image.Image, margin: int) -> "SourcePicture":
         if not margin:
             return cls(picture, 0)
         width, height = picture.size
@@ -438,7 +438,7 @@ def resized(
     if picture.size == size:
         return picture
     result, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)
-    source = Source.of(picture, grid.reach if tileable else 0)
+    source = SourcePicture.of(picture, grid.reach if tileable else 0)
     channels = 3 if picture.mode == "RGB" else 1
     for part in Box(0, 0, *picture.size).parts(tile):
         seen, place = part.grown(grid.reach, source.whole), grid.place(part)

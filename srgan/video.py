@@ -71,12 +71,12 @@ class Video:
 
 def read_video(path: Path) -> Video:
     """Reads a video's properties. Raises UserError if the file cannot be read or holds no moving picture."""
-    with opened(path) as file:
+    with open_video(path) as file:
         stream = video_stream(file, path)
         first = next(file.decode(stream), None)
         if first is None:
             raise UserError(f"{path}: no frame of it can be read.")
-        size = upright(first).size
+        size = upright_frame(first).size
         length = float(stream.duration * stream.time_base) if stream.duration else (file.duration or 0) / 1e6
         frames = stream.frames or max(1, round(length * float(stream.average_rate or 25)))
         notes = []
@@ -100,7 +100,7 @@ def enlarge_video(
         raise UserError(f"{place}: videos are written as {', '.join(sorted(WRITTEN))}; choose one of these endings.")
     folder = parts_folder(video, place, {**settings, "size": size, "codec": codec})
     even = (size[0] // 2 * 2, size[1] // 2 * 2)
-    with opened(video.path) as file:
+    with open_video(video.path) as file:
         stream = video_stream(file, video.path)
         frames = file.decode(stream)
         for number in count():
@@ -111,7 +111,7 @@ def enlarge_video(
                 done = write_part(part, batch, even, enlarge, codec, stream, number * PART_FRAMES, video.frames)
             if done < PART_FRAMES:
                 break
-    write_whole(place, lambda partial: join(video, folder, partial))
+    write_whole(place, lambda partial: join_parts(video, folder, partial))
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.parts"):
         shutil.rmtree(left)
 
@@ -154,7 +154,7 @@ def write_part(
             last = -1
             for frame in chain([first], frames):
                 share = min(1.0, (before + done) / whole), min(1.0, (before + done + 1) / whole)
-                large = enlarge(upright(frame), *share).crop((0, 0, *size))
+                large = enlarge(upright_frame(frame), *share).crop((0, 0, *size))
                 encoded = from_picture(large, first)
                 pts = (frame.pts if frame.pts is not None else start + done) - start
                 encoded.pts = last = max(pts, last + 1)
@@ -168,11 +168,11 @@ def write_part(
     return done
 
 
-def join(video: Video, folder: Path, place: Path) -> None:
+def join_parts(video: Video, folder: Path, place: Path) -> None:
     """Writes all parts one after the other, with the sound."""
     av = load_av()
     parts = sorted(folder.glob("*.mp4"))
-    with opened(video.path) as source, av.open(str(parts[0])) as first, av.open(str(place), "w") as file:
+    with open_video(video.path) as source, av.open(str(parts[0])) as first, av.open(str(place), "w") as file:
         file.metadata.update(source.metadata)
         base = video_stream(source, video.path).time_base
         moving = file.add_stream_from_template(first.streams.video[0], opaque=True)
@@ -185,7 +185,7 @@ def join(video: Video, folder: Path, place: Path) -> None:
             ((sounds[packet.stream.index], packet) for packet in heard),
             ((moving, packet) for packet in joined_packets(parts, base)),
         )
-        for stream, packet in heapq.merge(*tracks, key=lambda pair: seconds(pair[1])):
+        for stream, packet in heapq.merge(*tracks, key=lambda pair: packet_seconds(pair[1])):
             packet.stream = stream
             file.mux(packet)
 
@@ -210,11 +210,11 @@ def packets(found: Iterator[Any]) -> Iterator[Any]:
     return (packet for packet in found if packet.dts is not None and packet.pts is not None)
 
 
-def seconds(packet: Any) -> float:
+def packet_seconds(packet: Any) -> float:
     return float(packet.dts * packet.time_base)
 
 
-def opened(path: Path) -> Any:
+def open_video(path: Path) -> Any:
     av = load_av()
     try:
         return av.open(str(path))
@@ -237,7 +237,7 @@ def matrix(frame: Any) -> int:
     return BT709 if frame.colorspace == BT709 else BT601
 
 
-def upright(frame: Any) -> Image.Image:
+def upright_frame(frame: Any) -> Image.Image:
     """Converts a frame to RGB, rotated as players show it."""
     shown = frame.reformat(format="rgb24", src_colorspace=matrix(frame))
     picture = Image.fromarray(shown.to_ndarray())

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from srgan.degradation.jpeg import BLOCK, LUMA_TABLE, cosine_matrix, table
+from srgan.degradation.jpeg import BLOCK, LUMA_TABLE, cosine_matrix, scaled_table
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import bicubic, flat, greyed, normalize, to_tensor
 from srgan.shipped import WEIGHTS
@@ -55,7 +55,7 @@ RESTORED = "restored with the model for worn photos."
 RESTORED_NOISY = f"restored with the model for worn photos, with {NOISY_DETAIL:g} times the detail."
 
 
-class Choice(NamedTuple):
+class ModelChoice(NamedTuple):
     """The judgement of a picture."""
 
     worn: bool
@@ -85,7 +85,7 @@ class Automatic:
         """Loads the two models that ship. Raises UserError if one of them is missing or incomplete."""
         return cls(Upscaler.load(CLEAN_MODEL, device, precision), Upscaler.load(WORN_MODEL, device, precision))
 
-    def choose(self, picture: Image.Image) -> tuple[Upscaler, Choice]:
+    def choose(self, picture: Image.Image) -> tuple[Upscaler, ModelChoice]:
         """Returns the model for this picture, of any mode and size, and the judgement of the picture."""
         choice = judge(picture, self.worn)
         return (self.worn if choice.worn else self.clean), choice
@@ -99,7 +99,7 @@ class Automatic:
         return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
 
 
-def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
+def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     """Judges whether a picture of any mode and size is worn, and by what. worn_model: for `worn_share`."""
     signs = []
     quality = jpeg_quality(picture)
@@ -110,8 +110,8 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> Choice:
     if noisy := worn_share(picture, worn_model) >= WORN_SHARE:
         signs.append("blur or noise")
     if not signs:
-        return Choice(False, "Looks clean: restored with the model for clean photos.")
-    return Choice(True, f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}", noisy)
+        return ModelChoice(False, "Looks clean: restored with the model for clean photos.")
+    return ModelChoice(True, f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}", noisy)
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:
@@ -125,7 +125,7 @@ def jpeg_quality(picture: Image.Image) -> int | None:
         return None
     found = torch.tensor(list(tables[0]), dtype=torch.float32).view(8, 8)
     qualities = torch.arange(100, 0, -1)  # of several with the same table the best
-    made = table(LUMA_TABLE, qualities.float().view(-1, 1, 1, 1)).view(-1, 8, 8)
+    made = scaled_table(LUMA_TABLE, qualities.float().view(-1, 1, 1, 1)).view(-1, 8, 8)
     return int(qualities[(made - found).abs().sum((1, 2)).argmin()])
 
 
@@ -137,7 +137,7 @@ def block_share(picture: Image.Image) -> float:
     share of coefficients below one grey level is computed for each of the 64 grids; the result is the largest share
     minus the median. It is 0 for pictures with a side of less than two blocks.
     """
-    grey = LEVEL * greyed(sample(picture))[:, :1]
+    grey = LEVEL * greyed(looked_at(picture))[:, :1]
     if min(grey.shape[-2:]) < 2 * BLOCK:
         return 0.0
     cosines = cosine_matrix(grey.device)
@@ -156,13 +156,13 @@ def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
     blocks are gone from it. The deviation of the difference is divided by that of the picture's Laplacian plus one grey
     level. Detail that is hard to restore makes both large; a flat picture makes neither large.
     """
-    low = sample(picture)
+    low = looked_at(picture)
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
     lost, grey = (LEVEL * greyed(images)[:, :1] for images in (low - again, low))
     return float(deviation(lost) / (deviation(laplacian(grey)) + 1))
 
 
-def sample(picture: Image.Image) -> Tensor:
+def looked_at(picture: Image.Image) -> Tensor:
     """Returns a small picture of any mode whole, [1, 3, H, W], and four windows around the middle of a larger one, [4,
     3, h, w]; in [-1, 1].
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgan.degradation.chain import copies_alike
 from srgan.measure.metrics import luma, psnr_y
-from srgan.pictures.images import enlarge, normalize, open_rgb, to_pixels, to_tensor
+from srgan.pictures.images import enlarge_bicubic, normalize, open_rgb, to_pixels, to_tensor
 from srgan.publish.push import Branch, files_of, left_over
 from srgan.reports.pictures import upper_square
 from srgan.upscaler import Upscaler
@@ -51,7 +51,7 @@ def distance(images: list[Tensor], originals: list[Tensor]) -> float:
 def test_a_shipped_model_beats_bicubic_at_both_ends(folder: Path) -> None:
     upscaler = Upscaler.load(folder, "cpu", "fp32")
     low, original = (list(column) for column in zip(*pairs(KINDS.get(folder.name, "clean")), strict=True))
-    bicubic = [enlarge(image) for image in low]
+    bicubic = [enlarge_bicubic(image) for image in low]
     faithful, detailed = ([upscaler.restore(image, detail) for image in low] for detail in (0.0, 1.0))
 
     def psnr(images: list[Tensor]) -> float:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from srgan import video
 from srgan.errors import UserError
-from srgan.video import enlarge_video, read_video, upright
+from srgan.video import enlarge_video, read_video, upright_frame
 
 av = pytest.importorskip("av")
 
@@ -99,7 +99,9 @@ def test_frames_times_sound_and_colours_are_kept(tmp_path: Path, colorspace: int
     for name in ("colorspace", "color_primaries", "color_trc", "color_range"):
         assert getattr(new[0], name) == getattr(old[0], name)
     for before, after in zip(old, new, strict=True):
-        wanted, found = (np.asarray(picture, float) for picture in (doubled(upright(before)), upright(after)))
+        wanted, found = (
+            np.asarray(picture, float) for picture in (doubled(upright_frame(before)), upright_frame(after))
+        )
         assert np.abs(found - wanted).mean() < 4
     assert read_video(tmp_path / "out.mp4").size == (64, 48)
     assert shares == sorted(shares) and (shares[0], shares[-1]) == (0, 1)
@@ -119,9 +121,9 @@ def test_a_turned_video_is_upright(tmp_path: Path) -> None:
     enlarge(tmp_path / "turned.mp4", tmp_path / "out.mp4")
     (first, *_) = frames_of(tmp_path / "out.mp4")
     assert (first.width, first.height, first.rotation) == (48, 64, 0)
-    still = upright(frames_of(tmp_path / "in.mp4")[0])
+    still = upright_frame(frames_of(tmp_path / "in.mp4")[0])
     wanted = np.asarray(doubled(still.transpose(Image.Transpose.ROTATE_270)), float)
-    assert np.abs(np.asarray(upright(first), float) - wanted).mean() < 4
+    assert np.abs(np.asarray(upright_frame(first), float) - wanted).mean() < 4
 
 
 def test_stopped_work_goes_on_where_it_was_and_other_settings_begin_anew(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class OneLineParser(argparse.ArgumentParser):
         return found, unknown
 
 
-def build_parser(prog: str, description: str) -> OneLineParser:
+def settings_parser(prog: str, description: str) -> OneLineParser:
     """Makes a parser with a flag for each setting. Settings that are not given are absent from its result."""
     parser = OneLineParser(
         prog=prog, usage=f"{prog} --data PHOTOS [settings]",

@@ -59,7 +59,7 @@ def prepare(program: str) -> None:
     sys.stdout, sys.stderr = safe(sys.stdout), safe(sys.stderr)
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, ModuleNotFoundError) and not is_ours(error.name or ""):
+        if isinstance(error, ModuleNotFoundError) and not is_own_module(error.name or ""):
             print(f"{program}: the package {error.name} is missing in {sys.executable}: {SET_UP}.", file=sys.stderr)
         elif isinstance(error, UserError):
             print(f"{program}: {error}", file=sys.stderr)
@@ -83,7 +83,7 @@ def as_typed() -> list[str]:
     return [*program_as_typed(), *sys.argv[1:]]
 
 
-def is_ours(module: str) -> bool:
+def is_own_module(module: str) -> bool:
     return module.partition(".")[0] == "srgan"
 
 

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from srgan import ranks
-from srgan.commands.arguments import build_parser, parse
+from srgan.commands.arguments import parse, settings_parser
 from srgan.commands.console import as_typed
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
-from srgan.photos.choice import Choice, choose
+from srgan.photos.choice import CropChoice, choose
 from srgan.photos.collections import open_collection
 from srgan.photos.crops import Crops, Photos, first_reasons, held_out_count, load_crops
 from srgan.photos.held_out import near_duplicates
@@ -36,7 +36,7 @@ from srgan.publish.background import Publisher
 from srgan.publish.card import draft_card
 from srgan.publish.push import check_push, push
 from srgan.training.config import Config, checked, flag, make_config, resume_config
-from srgan.training.forecast import forecast, length
+from srgan.training.forecast import length, run_forecast
 from srgan.training.losses import load_vgg19
 from srgan.training.pace import Pace, measure_pace, within_hours
 from srgan.training.presets import PRESETS, settle_init, sized
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
 
     program: its name in messages.
     """
-    parser = build_parser(program, __doc__ or "")
+    parser = settings_parser(program, __doc__ or "")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
     parser.add_argument(
         "--preset", choices=PRESETS,
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
         if pace:
             print(length(config, pace, len(train), len(held_out)))
         if own["dry_run"]:
-            ranks.from_first(lambda: print(forecast(config, train, held_out)))
+            ranks.from_first(lambda: print(run_forecast(config, train, held_out)))
             return 0
         run = Run(config, train, held_out, bool(own["resume"]), bool(own["tensorboard"]))
         stop_on_signals(run)
@@ -192,7 +192,7 @@ def decided(config: Config) -> Config:
         return config
     streamed = is_stream(config.data)
 
-    def look() -> Choice:
+    def look() -> CropChoice:
         if not streamed:
             return choose(open_collection(config.data), config.crop)
         return choose(Beginning(open_source(config.data), 0), config.crop, streamed)

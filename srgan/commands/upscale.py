@@ -16,9 +16,9 @@ import torch
 from PIL import Image, ImageFile
 
 from srgan import __version__, ranks
-from srgan.commands.forecast import ask_at_terminal, forecast, is_large, sizes_of
+from srgan.commands.batch_progress import Progress
+from srgan.commands.estimate import ask_at_terminal, estimate, is_large, sizes_of
 from srgan.commands.places import SAME, Naming, Pair, Places, check_apart, find_places
-from srgan.commands.progress import Progress
 from srgan.errors import UserError
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures.animations import ANIMATED, Animation, read_animation, save_animation
@@ -64,7 +64,7 @@ class Way:
     choose: Callable[[Image.Image], Enlarge]
     """looks at a picture and returns the function that enlarges it"""
     upscaler: Upscaler
-    """the one that is timed for the forecast"""
+    """the one that is timed for the estimate"""
 
     def enlarge(self, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         return self.choose(picture)(picture, watch)
@@ -238,7 +238,7 @@ def announce(pairs: Sequence[Pair], target: TargetSize, way: Way, arguments: arg
 def announce_sizes(
     sizes: Sequence[tuple[int, int]], target: TargetSize, way: Way, arguments: argparse.Namespace
 ) -> None:
-    sentence = forecast(sizes, target, way.upscaler, arguments.detail, times=2 if arguments.best else 1)
+    sentence = estimate(sizes, target, way.upscaler, arguments.detail, times=2 if arguments.best else 1)
     if sentence:
         print(f"srgan upscale: {sentence}", file=sys.stderr)
     if ranks.world_size() == 1 and not arguments.yes and any(is_large(size, target) for size in sizes):
@@ -415,7 +415,7 @@ def outcome(done: int, failed: int, there: int, where: str) -> str:
 
 
 @dataclass
-class Report:
+class BatchReport:
     done: int = 0
     failures: list[str] = field(default_factory=list)
     """a sentence for each picture that could not be enlarged"""
@@ -503,12 +503,12 @@ class Work:
         notes = save_animation(animation, enlarged(), place, size, self.quality)
         return [*said, *notes]
 
-    def enlarge_files(self, pairs: Sequence[Pair], jobs: int) -> Report:
+    def enlarge_files(self, pairs: Sequence[Pair], jobs: int) -> BatchReport:
         """Enlarges pictures and reports those that fail.
 
         `jobs` threads read and write. One thread runs the network, which is as fast with one picture as with several.
         """
-        report = Report()
+        report = BatchReport()
         with ThreadPoolExecutor(1) as network, ThreadPoolExecutor(jobs) as pool, Progress(len(pairs)) as progress:
 
             def in_turn(enlarge: Enlarge, picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from srgan.degradation.filters import NAMES, resize_matrices
 from srgan.degradation.jpeg import jpeg
-from srgan.degradation.resampling import NAMES, resize_matrices
 from srgan.device import send
 from srgan.models import SCALE
 from srgan.pictures.images import greyed, reduce, round_to_8_bits

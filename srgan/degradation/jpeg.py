@@ -37,15 +37,15 @@ def jpeg(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
     matrix = send(matrix, images.device)
     ycc = torch.einsum("ij,njhw->nihw", matrix, F.pad((images + 1) * 127.5, pad, mode="replicate"))
     luma, chroma = ycc.round().split((1, 2), dim=1)
-    luma = through_tables(luma - 128, table(LUMA_TABLE, quality))
-    tables = table(CHROMA_TABLE, quality)
+    luma = through_tables(luma - 128, scaled_table(LUMA_TABLE, quality))
+    tables = scaled_table(CHROMA_TABLE, quality)
     small = F.interpolate(through_tables(F.avg_pool2d(chroma, 2).round(), tables), scale_factor=2, mode="bilinear")
     chroma = torch.where(halved, small.round(), through_tables(chroma, tables))
     rgb = torch.einsum("ij,njhw->nihw", back, torch.cat([luma + 128, chroma], dim=1))
     return round_to_8_bits(rgb[..., :height, :width] / 127.5 - 1)
 
 
-def table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
+def scaled_table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
     """libjpeg's scaling of a table: [N, 1, 1, 1] -> [N, 1, 1, 1, 8, 8]."""
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).floor().view(-1, 1, 1, 1, 1, 1)
     return ((send(torch.tensor(base), quality.device) * percent + 50) / 100).floor().clamp(1, 255)

@@ -12,7 +12,7 @@ from srgan.degradation.chain import copies_alike
 from srgan.errors import UserError
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.models import SCALE
-from srgan.pictures.images import enlarge, normalize, to_picture, to_pixels, to_tensor
+from srgan.pictures.images import enlarge_bicubic, normalize, to_picture, to_pixels, to_tensor
 
 LEAST_SIDE = 32
 """Smallest width and height in pixels of a photo that can be compared. SSIM has no window in smaller ones."""
@@ -56,7 +56,7 @@ class Trial:
     """compares uint8 [1, 3, H, W] with the photo"""
 
 
-def compare(
+def compare_with_photo(
     enlarge_timed: Enlarge,
     photo: Image.Image,
     detail: float,
@@ -70,14 +70,14 @@ def compare(
     Raises UserError if the photo is too small.
     """
     fitted = fit(photo, size)
-    trial = prepare(fitted.size, fitted.tobytes(), lpips, degrade)
+    trial = make_trial(fitted.size, fitted.tobytes(), lpips, degrade)
     restored, milliseconds = enlarge_timed(trial.low, detail)
     figures = {"bicubic": dict(trial.figures), "restored": trial.measure(to_tensor(restored).unsqueeze(0))}
     return Comparison(trial.original, trial.low, trial.bicubic, restored, figures, milliseconds)
 
 
 @lru_cache(maxsize=KEPT_TRIALS)
-def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
+def make_trial(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
     """Makes the Trial of an RGB picture whose sides are multiples of 4. LPIPS is measured if its network is given."""
     photo = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
     low, original = copies_alike(degrade, normalize(photo))
@@ -85,12 +85,12 @@ def prepare(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: 
     distance = lpips.against(normalize(target.to(lpips.mean.device))) if lpips else None
 
     def measured(found: Tensor) -> Figures:
-        figures = measure(found, target)
+        figures = figures_of(found, target)
         if lpips and distance:
             figures["lpips"] = round(float(distance(normalize(found.to(lpips.mean.device)))), 4)
         return figures
 
-    bicubic = to_pixels(enlarge(low))
+    bicubic = to_pixels(enlarge_bicubic(low))
     shown, small, enlarged = (to_picture(pixels[0]) for pixels in (target, to_pixels(low), bicubic))
     return Trial(shown, small, enlarged, measured(bicubic), measured)
 
@@ -109,7 +109,7 @@ def fit(photo: Image.Image, size: int) -> Image.Image:
     return reduced_photo.crop((0, 0, width - width % SCALE, height - height % SCALE))
 
 
-def measure(pixels: Tensor, target: Tensor) -> Figures:
+def figures_of(pixels: Tensor, target: Tensor) -> Figures:
     """The figures of one picture. PSNR is None if the pictures are identical, because JSON has no infinity."""
     psnr, ssim = float(psnr_y(pixels, target)), float(ssim_y(pixels, target))
     return {"psnr_y": round(psnr, 2) if math.isfinite(psnr) else None, "ssim_y": round(ssim, 4)}

@@ -9,7 +9,7 @@ from torch import Tensor
 from srgan.degradation.chain import copies_alike
 from srgan.measure.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
 from srgan.measure.pairs import Pairs
-from srgan.pictures.images import enlarge, normalize, to_pixels
+from srgan.pictures.images import enlarge_bicubic, normalize, to_pixels
 from srgan.upscaler import Upscaler
 
 Restore = Callable[[Tensor], Tensor]
@@ -21,7 +21,7 @@ Keep = Callable[[str, list[str], Tensor], object]
 Row = dict[str, float]
 """psnr_y in dB, ssim_y, psnr_rgb in dB and, with its network, lpips."""
 
-BICUBIC: dict[str, Restore] = {"bicubic": enlarge}
+BICUBIC: dict[str, Restore] = {"bicubic": enlarge_bicubic}
 
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:

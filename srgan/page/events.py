@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from srgan.page.gradio_changes import leave
+from srgan.page.gradio_changes import leave_queue
 from srgan.page.handlers import answering
 from srgan.page.views import NO_PROBLEM, refusal
 
@@ -51,7 +51,7 @@ def stopped(without: Sequence[Any]) -> Handler:
     """A handler of the button that cancels: ends the visitor's work and shows the values of `without`."""
 
     def handler(request: gr.Request) -> list[Any]:
-        leave(request, ON_MODEL["concurrency_id"])
+        leave_queue(request, ON_MODEL["concurrency_id"])
         return [*without, refusal("Stopped.")]
 
     return handler

@@ -344,7 +344,7 @@ def somebody_waits() -> Callable[[], bool]:
     return waits
 
 
-def leave(request: gr.Request, concurrency_id: str) -> None:
+def leave_queue(request: gr.Request, concurrency_id: str) -> None:
     """Ends those events that the page's visitor has begun: Gradio's own cancelling lets a function that runs go on."""
     blocks = LocalContext.blocks.get(None)
     for job in blocks._queue.active_jobs if blocks else ():

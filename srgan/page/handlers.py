@@ -25,7 +25,7 @@ from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_zip
 from srgan.page.turns import Left, working
-from srgan.page.uploads import READING, bicubic, read, read_opaque, size_of
+from srgan.page.uploads import READING, plain_enlargement, read, read_opaque, size_of
 from srgan.pictures.images import flat
 from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
@@ -94,7 +94,7 @@ def compare(
             made_for, detail, why = models.settled(made_for, low, detail)
             return models.chosen(made_for).enlarge_timed(low, detail, watch=watch)
 
-    found = comparison.compare(enlarge_timed, photo, detail, size, models.lpips, small_copy)
+    found = comparison.compare_with_photo(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     upscaler = models.chosen(made_for)
     about = {
         "milliseconds": found.milliseconds, "device": device_name(upscaler.device),
@@ -242,7 +242,7 @@ def present(
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
     """Returns the outputs of `enlarge` for a result. label: what stands behind the file's name."""
     small, large, milliseconds, made_for, why, notes = restored
-    plain = bicubic(small, large.size)
+    plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
     file = save_png(large, f"{name}-{label}")
@@ -312,7 +312,7 @@ def batch_pairs(
             pairs += [before, (save_png(large, f"{stem}-{label}"), f"after, {large.width}x{large.height}")]
             notes += [f"{name}: {' '.join(lost)}"] if lost else []
         except UserError as error:
-            refused.append(named(without_folder(str(error), picture), picture))
+            refused.append(with_name(without_folder(str(error), picture), picture))
         bar = "▰" * number + "▱" * (len(pictures) - number)
         yield list(pairs), "", f"{number} of {len(pictures)} {bar}"  # the end where nobody waits any more
     if not pairs:
@@ -328,7 +328,7 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
     what of the photo was not kept."""
     photo, notes = read_opaque(picture)
     found = [
-        comparison.compare(load_epoch(epoch).enlarge_timed, photo, DEFAULT_DETAIL, DEFAULT_SIZE)
+        comparison.compare_with_photo(load_epoch(epoch).enlarge_timed, photo, DEFAULT_DETAIL, DEFAULT_SIZE)
         for epoch in (first, second)
     ]
     low, original = found[0].low, found[0].original
@@ -369,7 +369,7 @@ def without_folder(sentence: str, picture: str) -> str:
     return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
 
 
-def named(sentence: str, picture: str) -> str:
+def with_name(sentence: str, picture: str) -> str:
     """A sentence on one of several pictures."""
     name = Path(picture).name
     return sentence if sentence.startswith(name) else f"{name}: {sentence}"

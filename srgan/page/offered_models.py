@@ -8,7 +8,7 @@ from PIL import Image
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
-from srgan.wear import CLEAN_MODEL, Choice, judge
+from srgan.wear import CLEAN_MODEL, ModelChoice, judge
 
 ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
 """What the models that ship are made for."""
@@ -71,7 +71,7 @@ KEPT_CHOICES = 8
 """Who moves Detail has the same picture judged again."""
 
 
-def judged(picture: Image.Image, worn_model: Upscaler) -> Choice:
+def judged(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     """`judge`, whose last choices are kept."""
     tables = getattr(picture, "quantization", None) or {}
     frozen = tuple((number, tuple(table)) for number, table in tables.items())
@@ -81,7 +81,7 @@ def judged(picture: Image.Image, worn_model: Upscaler) -> Choice:
 @lru_cache(maxsize=KEPT_CHOICES)
 def judge_once(
     mode: str, size: tuple[int, int], pixels: bytes, tables: tuple[tuple[int, tuple[int, ...]], ...], model: Upscaler
-) -> Choice:
+) -> ModelChoice:
     picture = Image.frombytes(mode, size, pixels)
     if tables:
         picture.quantization = dict(tables)  # type: ignore[attr-defined]

@@ -123,7 +123,7 @@ def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
         with lane:
             try:
                 TURNS.take(place, telling(wanted))
-                check(wanted)
+                stop_unless(wanted)
                 yield watching(place, wanted)
             finally:
                 TURNS.give(place)
@@ -140,7 +140,7 @@ def acquired(semaphore: Semaphore, wanted: Wanted) -> Iterator[None]:
         semaphore.release()
 
 
-def check(wanted: Wanted) -> None:
+def stop_unless(wanted: Wanted) -> None:
     if not wanted():
         raise Left
 
@@ -151,7 +151,7 @@ def telling(wanted: Wanted) -> Callable[[], None]:
 
     def waits() -> None:
         nonlocal told
-        check(wanted)
+        stop_unless(wanted)
         if (others := PLACES.taken - 1) != told:
             told = others
             gr.Progress()(0, desc=f"waiting, as {others} other{'s are' if others > 1 else ' is'} being served")
@@ -163,9 +163,9 @@ def watching(place: object, wanted: Wanted) -> Watch:
     began = time.monotonic()
 
     def watch(share: float) -> None:
-        check(wanted)
+        stop_unless(wanted)
         gr.Progress()(share, desc=time_left(time.monotonic() - began, share))
-        TURNS.pass_on(place, lambda: check(wanted))
+        TURNS.pass_on(place, lambda: stop_unless(wanted))
 
     return watch
 

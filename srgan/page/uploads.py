@@ -56,7 +56,7 @@ def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
     return images.flat(picture), notes
 
 
-def bicubic(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def plain_enlargement(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """RGB or RGBA -> the plain enlargement to that width and height, beside which the restored one is shown."""
     if picture.size == size:
         return picture

@@ -75,7 +75,7 @@ class LastResults:
 LAST_RESULTS = LastResults(KEPT_BYTES)
 
 
-def seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES) -> int:
+def gpu_seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES) -> int:
     """Estimate of how long a call may take: 5 seconds to start CUDA in a new process, and 5 for each megapixel that
     the network takes in.
 
@@ -89,7 +89,7 @@ def lend(upscaler: Upscaler) -> None:
     if spaces is None or not HERE:
         return
     upscaler.generator(1.0)  # its weights go along with every GPU
-    lent = spaces.GPU(upscaler.enlarge_timed, duration=seconds)
+    lent = spaces.GPU(upscaler.enlarge_timed, duration=gpu_seconds)
 
     def enlarge_timed(
         picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched

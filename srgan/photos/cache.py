@@ -150,8 +150,8 @@ def make_room(kept: Path, limit: float) -> None:
     Unfinished entries of killed processes are deleted too. A process that has an entry open keeps its content.
     """
     others = [path for path in kept.parent.iterdir() if re.fullmatch("[0-9a-f]{24}", path.name) and path != kept]
-    sizes = {path: size_of(path) for path in others}
-    held = size_of(kept) + sum(sizes.values())
+    sizes = {path: entry_size(path) for path in others}
+    held = entry_size(kept) + sum(sizes.values())
     for path in sorted(others, key=last_used):
         if held <= limit and last_used(path):
             continue
@@ -160,7 +160,7 @@ def make_room(kept: Path, limit: float) -> None:
             held -= sizes[path]
 
 
-def size_of(entry: Path) -> int:
+def entry_size(entry: Path) -> int:
     """Size of an entry in bytes; 0 if another process has deleted it meanwhile."""
     try:
         return sum(path.stat().st_size for path in entry.iterdir())

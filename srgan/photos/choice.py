@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from srgan.faces import detect
-from srgan.photos.faces import EYES, LOOKED_AT, cut_faces, eyes_of
+from srgan.photos.face_crops import EYES, LOOKED_AT, cut_faces, eyes_of
 from srgan.pictures.images import centre_crop
 
 LOOKED_AT_MOST = 32
@@ -33,13 +33,13 @@ class Sampled(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class CropChoice:
     crop_at: Literal["centre", "random", "faces"]
     why: str
     """a sentence"""
 
 
-def choose(photos: Sampled, side: int, streamed: bool = False) -> Choice:
+def choose(photos: Sampled, side: int, streamed: bool = False) -> CropChoice:
     """Decides how to cut the photos to crops of that side. Raises UserError if the face detector is missing."""
     seen = aligned = showing = 0
     for photo in photos.sample(LOOKED_AT_MOST):
@@ -48,11 +48,11 @@ def choose(photos: Sampled, side: int, streamed: bool = False) -> Choice:
         aligned += in_middle
         showing += in_middle or bool(cut_faces(photo, side).crops)
     if seen and aligned >= MOST_ARE * seen:
-        return Choice("centre", f"{aligned} of {seen} photos looked at have an aligned face in the middle")
+        return CropChoice("centre", f"{aligned} of {seen} photos looked at have an aligned face in the middle")
     if seen and showing >= MANY_ARE * seen:
-        return Choice("faces", f"{showing} of {seen} photos looked at show faces that can be cut out")
+        return CropChoice("faces", f"{showing} of {seen} photos looked at show faces that can be cut out")
     why = f"{showing} of {seen} photos looked at show a face that can be cut out"
-    return Choice("centre" if streamed else "random", why)
+    return CropChoice("centre" if streamed else "random", why)
 
 
 def shows_aligned(photo: Image.Image, side: int) -> bool:

@@ -7,9 +7,9 @@ from typing import Literal
 from PIL import Image
 
 from srgan.errors import UserError
-from srgan.photos.detail import reduced_to_sharp
-from srgan.photos.faces import cut_faces
+from srgan.photos.face_crops import cut_faces
 from srgan.photos.pieces import LeftOut, Pieces, too_small
+from srgan.photos.sharpness import reduced_to_sharp
 from srgan.pictures.images import centre_crop, open_rgb, to_tensor
 
 WINDOWS = 4

@@ -49,7 +49,7 @@ File = tuple[str, bytes]
 # Where photos come from
 
 
-class Source(Protocol):
+class PhotoSource(Protocol):
     @property
     def identity(self) -> list[str]:
         """What differs between sources that must not be taken for the same."""
@@ -90,7 +90,7 @@ def read_tars(shards: Iterable[str]) -> Iterator[File]:
     for shard in shards:
         try:
             # As a stream of blocks, since what lies behind a URL cannot be sought in.
-            with opened(shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+            with open_address(shard) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
                     content = archive.extractfile(member) if member.isfile() and is_picture(member.name) else None
                     if content:
@@ -145,20 +145,20 @@ class HubDataset:
                 for row in rows[self.column]:
                     number += 1
                     name = f"{number:06}-{Path(row['path'] or 'photo').name}"
-                    yield name, row["bytes"] if row["bytes"] is not None else read_whole(row["path"])
+                    yield name, row["bytes"] if row["bytes"] is not None else read_address(row["path"])
         except Exception as error:
             raise UserError(
                 f"{self.identity[0]} could not be read to the end ({type(error).__name__}: {one_line(error)})."
             ) from None
 
 
-def read_whole(path: str) -> bytes:
-    with opened(path) as file:
+def read_address(path: str) -> bytes:
+    with open_address(path) as file:
         return file.read()
 
 
 @contextmanager
-def opened(address: str) -> Iterator[IO[bytes]]:
+def open_address(address: str) -> Iterator[IO[bytes]]:
     """A file on this machine, or behind an address that fsspec understands."""
     with fsspec.open(address, "rb") as file:
         assert not isinstance(file, list)  # one address gives one file
@@ -173,7 +173,7 @@ def one_line(error: Exception) -> str:
 class Beginning:
     """The first photos of a stream, as many as give `count` crops: the cache holds them like a folder's."""
 
-    source: Source
+    source: PhotoSource
     count: int
 
     @property
@@ -215,7 +215,7 @@ class Stream:
 
     cached_bytes = 0
 
-    def __init__(self, source: Source, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
+    def __init__(self, source: PhotoSource, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
         """epoch: photos in one; workers: processes that read, 0: this one does; held_out: digests of files left out."""
         self.source, self.side, self.epoch, self.workers, self.held_out = source, side, epoch, workers, held_out
         self.identity = [*source.identity, *sorted(digest.hex() for digest in held_out)]
@@ -333,7 +333,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def open_source(data: str) -> Source:
+def open_source(data: str) -> PhotoSource:
     return HubDataset(data) if data.startswith("hf://") else TarShards(data)
 
 

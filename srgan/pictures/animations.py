@@ -53,9 +53,9 @@ class Animation:
         """Yields the frames as they are shown, all RGB or all RGBA, of one size. Raises BrokenPicture for a damaged
         one."""
         mode = "RGBA" if self.transparent else "RGB"
-        with opened(self.path) as file:
+        with open_animation(self.path) as file:
             for number in numbers(file):
-                yield frame(file, number).convert(mode)
+                yield frame_at(file, number).convert(mode)
 
 
 def read_animation(path: Path) -> Animation | None:
@@ -64,23 +64,23 @@ def read_animation(path: Path) -> Animation | None:
     if not is_animation(path):
         return None
     milliseconds, transparent = [], False
-    with opened(path) as file:
+    with open_animation(path) as file:
         for number in numbers(file):
-            shown = frame(file, number)
+            shown = frame_at(file, number)
             milliseconds.append(float(file.info.get("duration") or 0.0))
             transparent |= shown.mode.endswith("A") and extremes(shown.getchannel("A"))[0] < 255
         return Animation(path, file.size, milliseconds, plays_of(file), transparent)
 
 
 def is_animation(path: Path) -> bool:
-    with contextlib.suppress(Exception), opened(path) as file:
+    with contextlib.suppress(Exception), open_animation(path) as file:
         several = file.format in ANIMATED and getattr(file, "is_animated", False) and len(numbers(file)) > 1
         return several and area(file.size) <= MAX_PIXELS  # a larger one is refused as a picture
     return False
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_animation(path: Path) -> Iterator[Any]:
     with Image.open(path, formats=readable()) as file:
         yield file
 
@@ -91,7 +91,7 @@ def numbers(file: Any) -> range:
     return range(1 if file.info.get("default_image") else 0, file.n_frames)
 
 
-def frame(file: Any, number: int) -> Image.Image:
+def frame_at(file: Any, number: int) -> Image.Image:
     try:
         file.seek(number)
         return standard(file)

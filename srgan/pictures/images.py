@@ -155,7 +155,7 @@ def reduce(images: Tensor) -> Tensor:
     return round_to_8_bits(bicubic(images, height // SCALE, width // SCALE))
 
 
-def enlarge(images: Tensor) -> Tensor:
+def enlarge_bicubic(images: Tensor) -> Tensor:
     """The bicubic baseline. Floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W], rounded to 8 bits."""
     height, width = images.shape[-2:]
     return round_to_8_bits(bicubic(images, height * SCALE, width * SCALE))

@@ -62,7 +62,7 @@ Measured on {pictures}, the same for all systems, on {peers["date"]}. Low-resolu
 ![LPIPS over PSNR-Y]({CURVE_PICTURE})"""
 
 
-def named(text: str, model: str) -> str:
+def with_model_name(text: str, model: str) -> str:
     """Replaces the model's name in the card's example code, so that its reader loads this model."""
     return re.sub(r'Upscaler\.load\("(\\.|[^"\\])*"\)', lambda _: load_code(model), text)
 

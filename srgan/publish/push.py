@@ -13,10 +13,10 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import validate_repo_id
 
 from srgan.errors import UserError
-from srgan.hub import LOG_IN, HubError, check_card, commit_of, hub, is_same, told
+from srgan.hub import LOG_IN, HubError, check_card, commit_of, hub, is_unchanged, told
 from srgan.model_folder import LARGEST_JSON, WEIGHTS, checkpoint_folders, load_model, read_config
 from srgan.photos.names import data_name
-from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, named, shown_files
+from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, shown_files, with_model_name
 
 BRANCH = "checkpoints"
 """Earlier epochs are committed on this branch, so that `main` only ever holds the latest model."""
@@ -68,11 +68,11 @@ def check_push(name: str, data: str, private: bool, card: str, make: bool = True
 def check_not_anothers(api: HfApi, repo_id: str) -> None:
     """Raises UserError if the repository holds a model of another program, which would be overwritten."""
     there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
-    if there and not is_ours(repo_id, there.get("config.json")):
+    if there and not is_of_this_program(repo_id, there.get("config.json")):
         raise UserError(f"{repo_id} holds a model of another program, which would be overwritten: choose another name.")
 
 
-def is_ours(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
+def is_of_this_program(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
     """Whether a config.json on the Hub belongs to this program."""
     if not isinstance(config, RepoFile) or config.size > LARGEST_JSON:
         return False
@@ -229,7 +229,7 @@ def card_to_push(repo_id: str, there: str, text: str) -> str | None:
 
     The signature is a checksum of the text above it. A card that does not match its signature was edited.
     """
-    text = named(text, repo_id)
+    text = with_model_name(text, repo_id)
     if not there or is_signed(there):
         return sign(text)
     if re.sub(r"\A---\s.*?\n---\s", "", there, flags=re.DOTALL).strip():
@@ -279,7 +279,7 @@ def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterat
             say(f"{folder} cannot be read ({error}), so its epoch is not tagged.")
             continue
         files = files_of(folder)
-        card = named(files["README.md"].decode(), f"{repo_id}@epoch-{number}")
+        card = with_model_name(files["README.md"].decode(), f"{repo_id}@epoch-{number}")
         yield Epoch(number, {**files, "README.md": card.encode()})
 
 
@@ -316,7 +316,7 @@ def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) 
     found = api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)
     there = {file.path: file for file in found if isinstance(file, RepoFile)}
     names = files.keys() & set(WEIGHTS.values())
-    return there.keys() == names and all(is_same(files[name], file) for name, file in there.items())
+    return there.keys() == names and all(is_unchanged(files[name], file) for name, file in there.items())
 
 
 # During the training

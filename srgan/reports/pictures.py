@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from srgan.files import with_ending, write_whole
-from srgan.pictures.images import enlarge, normalize, reduce, to_picture, to_pixels, to_tensor
+from srgan.pictures.images import enlarge_bicubic, normalize, reduce, to_picture, to_pixels, to_tensor
 from srgan.training.records import EpochRow
 from srgan.upscaler import Upscaler
 
@@ -132,7 +132,7 @@ def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side:
     picture = upper_square(original, side)
     low = reduce(normalize(to_tensor(picture)).unsqueeze(0))
     panes = [
-        enlarge(low),
+        enlarge_bicubic(low),
         *(upscaler.restore(low, detail) for detail in ((0.0, 1.0) if upscaler.can_blend else (1.0,))),
     ]
     strip = Image.new("RGB", (side * (len(panes) + 1), side))

@@ -40,7 +40,7 @@ def length(config: Config, pace: Pace, photos: int, held_out: int) -> str:
     return f"about {in_words(seconds)} on this machine (measured: {speeds}{memory})"
 
 
-def forecast(config: Config, train: Photos, held_out: Crops) -> str:
+def run_forecast(config: Config, train: Photos, held_out: Crops) -> str:
     """Bicubic's figures, the disk, the contact sheet, which is written, and warnings; a line each."""
     folder = config.run_folder()
     figures = means(evaluate(BICUBIC, CropPictures(held_out), None, choose_device(config.device)))["bicubic"]
@@ -52,10 +52,10 @@ def forecast(config: Config, train: Photos, held_out: Crops) -> str:
         f"about {in_bytes(run_folder_bytes(config))} ({in_bytes(free(folder))} free)",
         f"the first crops as they are trained on: {sheet}",
     ]
-    return "\n".join(lines + warnings(config, len(train), figures["psnr_y"]))
+    return "\n".join(lines + run_warnings(config, len(train), figures["psnr_y"]))
 
 
-def warnings(config: Config, photos: int, bicubic: float) -> list[str]:
+def run_warnings(config: Config, photos: int, bicubic: float) -> list[str]:
     """Reasons why the result cannot be good, a sentence each. bicubic: its PSNR-Y on the held-out photos, in dB."""
     found = []
     if photos < FEW and not names_model(config.init):

@@ -16,8 +16,8 @@ from helpers import ROOT, environment, is_one_sentence, run_python, textured
 from PIL import Image, ImageFile
 
 from srgan import ranks
-from srgan.commands import forecast as forecasts
-from srgan.commands import progress, upscale
+from srgan.commands import batch_progress, upscale
+from srgan.commands import estimate as estimates
 from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations
@@ -430,13 +430,13 @@ def test_before_long_work_its_size_and_time_are_said(
     tmp_path: Path, settings: list[str], model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upscaler = Upscaler.load(model_folder, "cpu", "fp32")
-    monkeypatch.setattr(forecasts, "seconds_a_pixel", lambda *_: 90e-6)
-    sentence = forecasts.forecast([(4080, 3060)], FOUR_TIMES, upscaler, 1.0)
+    monkeypatch.setattr(estimates, "seconds_a_pixel", lambda *_: 90e-6)
+    sentence = estimates.estimate([(4080, 3060)], FOUR_TIMES, upscaler, 1.0)
     assert sentence == "12 MP become 200 MP, about 19 minutes here; --scale 2 gives 50 MP."
-    many = forecasts.forecast([(1000, 1000)] * 200, TargetSize(scale=2), upscaler, 1.0)
+    many = estimates.estimate([(1000, 1000)] * 200, TargetSize(scale=2), upscaler, 1.0)
     assert many == "200 pictures of 200 MP become 800 MP, about 5.0 hours here."
-    assert forecasts.forecast([(500, 500)], FOUR_TIMES, upscaler, 1.0) == ""
-    twice = forecasts.forecast([(500, 500)], TargetSize(scale=8), upscaler, 1.0)
+    assert estimates.estimate([(500, 500)], FOUR_TIMES, upscaler, 1.0) == ""
+    twice = estimates.estimate([(500, 500)], TargetSize(scale=8), upscaler, 1.0)
     assert twice == "0.25 MP become 16 MP, about 6 minutes here."
 
 
@@ -459,7 +459,7 @@ def test_whoever_sits_at_a_terminal_is_asked_before_a_very_large_result(
     tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     at_a_terminal: Callable[[str], None],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(forecasts, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(estimates, "LARGE_PIXELS", 1000)
     textured(0, 12, 9).save(tmp_path / "small.png")
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     for answer in ("n\n", "\n", ""):
@@ -497,8 +497,8 @@ def test_one_picture_shows_how_far_it_is_and_short_work_shows_nothing(
     textured(0, 12, 9).save(tmp_path / "small.png")
     assert run(tmp_path / "small.png", tmp_path / "large.png", *settings) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "FIRST_SHOWN_AFTER", 0)
-    monkeypatch.setattr(progress, "SECONDS_IN_LOGS", 0)
+    monkeypatch.setattr(batch_progress, "FIRST_SHOWN_AFTER", 0)
+    monkeypatch.setattr(batch_progress, "SECONDS_IN_LOGS", 0)
     assert run(tmp_path / "small.png", tmp_path / "large.png", *settings) == 0
     said = capsys.readouterr().err
     assert "%" in said and "left]" in said and "small.png" in said
@@ -511,7 +511,7 @@ def test_of_many_the_bar_counts_pictures_and_names_the_one_at_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(progress, "SECONDS_IN_LOGS", 0)
+    monkeypatch.setattr(batch_progress, "SECONDS_IN_LOGS", 0)
     assert run(folder, tmp_path / "out", *settings) == 1
     said = capsys.readouterr().err
     assert "0/4 pictures" in said and "4/4 pictures" in said and "left]" in said

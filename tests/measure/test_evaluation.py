@@ -14,7 +14,7 @@ from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, 
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.measure.pairs import CropPictures, Pairs
 from srgan.photos.crops import Crops, load_crops
-from srgan.pictures.images import enlarge, greyed, normalize, reduce, to_pixels
+from srgan.pictures.images import enlarge_bicubic, greyed, normalize, reduce, to_pixels
 from srgan.upscaler import Upscaler
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def test_bicubic_figures_are_means_over_photos(crops: Crops, photos: Path) -> No
 
 def test_figures_do_not_depend_on_the_batch(crops: Crops, lpips_file: Path) -> None:
     lpips = LPIPS.load(lpips_file)
-    together, in_fives = (figures(enlarge, crops, lpips, batch) for batch in (25, 5))
+    together, in_fives = (figures(enlarge_bicubic, crops, lpips, batch) for batch in (25, 5))
     assert together.keys() == {"psnr_y", "ssim_y", "psnr_rgb", "lpips"}
     assert together == pytest.approx(in_fives, rel=1e-4)
 
@@ -55,7 +55,7 @@ def test_the_network_is_fed_8_bit_reductions(crops: Crops) -> None:
 
     def restore(low: torch.Tensor) -> torch.Tensor:
         seen.append(low)
-        return enlarge(low)
+        return enlarge_bicubic(low)
 
     figures(restore, crops)
     low = torch.cat(seen)
@@ -79,7 +79,7 @@ def test_figures_are_shown_with_their_protocol() -> None:
 
 def test_a_photo_of_one_colour_counts_with_100_db() -> None:
     flat = Crops(np.full((1, 3, 32, 32), 90, np.uint8), ["flat.png"], {})
-    assert figures(enlarge, flat)["psnr_y"] == 100
+    assert figures(enlarge_bicubic, flat)["psnr_y"] == 100
 
 
 def test_every_system_is_measured_on_the_same_pictures(crops: Crops, model_folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_ready_low_resolution_copy_is_used_as_it_is() -> None:
     low = torch.arange(8 * 8 * 3, dtype=torch.uint8).reshape(1, 3, 8, 8)
     seen: list[torch.Tensor] = []
     pictures = [Pairs(["a"], torch.zeros(1, 3, 32, 32, dtype=torch.uint8), low)]
-    evaluate({"it": lambda given: seen.append(given) or enlarge(given)}, pictures, None, CPU)
+    evaluate({"it": lambda given: seen.append(given) or enlarge_bicubic(given)}, pictures, None, CPU)
     torch.testing.assert_close(seen[0], normalize(low))
 
 
@@ -110,7 +110,7 @@ def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
 
     def restore(low: torch.Tensor) -> torch.Tensor:
         seen.append(low)
-        return enlarge(low)
+        return enlarge_bicubic(low)
 
     for batch in (12, 5):
         evaluate({"it": restore}, CropPictures(crops, batch), None, CPU, degrade="web")

@@ -41,7 +41,7 @@ def batch(picture: str | Image.Image) -> torch.Tensor:
 
 
 def bicubic(small: Image.Image) -> Image.Image:
-    return images.to_picture(images.to_pixels(images.enlarge(images.normalize(batch(small))))[0])
+    return images.to_picture(images.to_pixels(images.enlarge_bicubic(images.normalize(batch(small))))[0])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_does_not_depend_on_the_model_is_done_once_for_a_photo(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enlarged: list[torch.Tensor] = []
-    monkeypatch.setattr(comparison, "enlarge", lambda low: enlarged.append(low) or images.enlarge(low))
+    monkeypatch.setattr(comparison, "enlarge_bicubic", lambda low: enlarged.append(low) or images.enlarge_bicubic(low))
     photo = make_picture(tmp_path / "photo.png", 99, 61)
     first, second = (handlers.compare(models, str(photo), detail)[4] for detail in (0.5, 0.75))
     assert len(enlarged) == 1 and first["bicubic"] == second["bicubic"]
@@ -169,7 +169,7 @@ def test_the_page_says_what_was_done_to_the_photo(
 
 def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
     flat = torch.full((1, 3, 40, 40), 200, dtype=torch.uint8)
-    assert comparison.measure(flat, flat) == {"psnr_y": None, "ssim_y": 1.0}
+    assert comparison.figures_of(flat, flat) == {"psnr_y": None, "ssim_y": 1.0}
 
 
 @pytest.mark.parametrize(

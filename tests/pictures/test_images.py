@@ -16,7 +16,7 @@ from srgan.pictures.images import (
     back_project,
     bicubic,
     centre_crop,
-    enlarge,
+    enlarge_bicubic,
     normalize,
     open_rgb,
     reduce,
@@ -83,7 +83,7 @@ def test_reduce_and_enlarge_are_the_bicubic_rounded_to_8_bits() -> None:
     low = reduce(normalize(as_tensor(picture)))
     small = picture.resize((24, 20), Image.Resampling.BICUBIC)
     assert off_by(to_pixels(low), as_tensor(small)) <= 1
-    high = enlarge(normalize(as_tensor(small)))
+    high = enlarge_bicubic(normalize(as_tensor(small)))
     assert off_by(to_pixels(high), as_tensor(small.resize((96, 80), Image.Resampling.BICUBIC))) <= 1
     for images in (low, high):
         levels = (images + 1) * 127.5
@@ -117,7 +117,7 @@ def test_a_constant_picture_stays_what_it_is() -> None:
     for level in (0, 1, 127, 254, 255):
         image = normalize(torch.full((1, 3, 16, 12), level, dtype=torch.uint8))
         assert to_pixels(reduce(image)).unique().tolist() == [level]
-        assert to_pixels(enlarge(image)).unique().tolist() == [level]
+        assert to_pixels(enlarge_bicubic(image)).unique().tolist() == [level]
 
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from srgan.errors import UserError
 from srgan.model_folder import save_model
-from srgan.publish.card import card_data, named, restated, shown_files, use_text
+from srgan.publish.card import card_data, restated, shown_files, use_text, with_model_name
 
 
 def run_code(card: str) -> None:
@@ -30,7 +30,7 @@ def test_the_code_in_a_card_runs(here: Path, kinds: tuple[str, ...]) -> None:
     name = 'my "faces"'
     save_model(here / name, tiny_model(kinds), "")
     text = use_text(name, blends=len(kinds) == 2)
-    run_code(named(named(text, "a/b"), name))
+    run_code(with_model_name(with_model_name(text, "a/b"), name))
     assert Image.open("large.png").size == (36, 28)
     assert ("detail=" in text, "fidelity.safetensors" in text) == ((True, True) if len(kinds) == 2 else (False, False))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import is_one_sentence, train
 
-from srgan.commands.arguments import build_parser, parse
+from srgan.commands.arguments import parse, settings_parser
 from srgan.commands.train import refuse_new_terms
 from srgan.errors import UserError
 from srgan.publish.facts import command_line
@@ -21,11 +21,11 @@ FIELDS = dataclasses.fields(Config)
 
 def read(*arguments: str) -> Config:
     """The settings behind a command line of train.py."""
-    return make_config(parse(["--data", "photos", *arguments], build_parser("train.py", "")))
+    return make_config(parse(["--data", "photos", *arguments], settings_parser("train.py", "")))
 
 
 def test_every_setting_is_on_the_command_line_with_a_help_text() -> None:
-    text = " ".join(build_parser("train.py", "").format_help().split())
+    text = " ".join(settings_parser("train.py", "").format_help().split())
     for field in FIELDS:
         assert len(field.metadata["help"]) > 10, field.name
         assert f" {flag(field.name)} " in text, field.name
@@ -135,7 +135,7 @@ def test_the_cards_command_repeats_the_run(arguments: list[str]) -> None:
     config = read(*arguments)
     program, script, *rest = shlex.split(command_line(config))
     assert (program, script) == ("python", "train.py")
-    assert make_config(parse(rest, build_parser("train.py", ""))) == config
+    assert make_config(parse(rest, settings_parser("train.py", ""))) == config
 
 
 IMPOSSIBLE: list[tuple[str, Any]] = [

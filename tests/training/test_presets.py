@@ -17,7 +17,7 @@ from srgan.photos.collections import open_collection
 from srgan.photos.windows import load_windows
 from srgan.shipped import WEIGHTS
 from srgan.training.config import Config, make_config
-from srgan.training.forecast import warnings
+from srgan.training.forecast import run_warnings
 from srgan.training.pace import MARGIN, Pace, measure_pace, within_hours
 from srgan.training.presets import FEW, PRESETS, settle_init, sized
 from srgan.training.progress import in_words, progress_text
@@ -104,8 +104,8 @@ def test_a_preset_counts_photos_and_what_is_given_wins() -> None:
 
 
 def test_what_speaks_against_a_run_is_said_in_a_sentence_each() -> None:
-    assert warnings(config(init="weights/celeba-faces"), 20, 28.0) == []
-    found = warnings(config(init=""), 20, 46.9)
+    assert run_warnings(config(init="weights/celeba-faces"), 20, 28.0) == []
+    found = run_warnings(config(init=""), 20, 46.9)
     assert len(found) == 2 and all(map(is_one_sentence, found)) and "46.9 dB" in found[1]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from srgan.faces import detect, faces_in
-from srgan.photos.detail import detail
 from srgan.photos.pieces import LeftOut, Pieces, too_small
+from srgan.photos.sharpness import sharpness_of
 
 EYES = 0.342 + 0.52j, 0.658 + 0.52j
 """Where a crop has the eye at its left and the one at its right, x + iy as shares of its side: medians of the 128x128
@@ -109,7 +109,7 @@ def cut_face(photo: Image.Image, face: np.ndarray, side: int) -> np.ndarray | Le
     if frame.outside(photo.size) > MOST_OUTSIDE:
         return CUT_OFF
     crop = cut(photo, frame, side)
-    if (sharpness := detail(crop)) < LEAST_DETAIL:
+    if (sharpness := sharpness_of(crop)) < LEAST_DETAIL:
         return LeftOut("blurred", f"is blurred (detail {sharpness:.3f}, less than {LEAST_DETAIL})")
     return np.asarray(crop).transpose(2, 0, 1)
 

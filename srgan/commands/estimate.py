@@ -51,7 +51,7 @@ def seconds_a_pixel(upscaler: Upscaler, detail: float) -> float:
     return OVERLAP * min(upscaler.enlarge_timed(picture, detail)[1] for _ in range(2)) / 1000 / TRIAL_SIDE**2
 
 
-def forecast(
+def estimate(
     sizes: Sequence[tuple[int, int]], target: TargetSize, upscaler: Upscaler, detail: float, times: int = 1
 ) -> str:
     """Returns a sentence such as "12 MP become 195 MP, about 18 minutes here; --scale 2 gives 49 MP.", or "" for short

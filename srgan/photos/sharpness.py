@@ -24,7 +24,7 @@ REDUCTIONS = (1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0)
 """The factors that are tried on a photo."""
 
 
-def detail(picture: Image.Image) -> float:
+def sharpness_of(picture: Image.Image) -> float:
     """The amplitude of the fine band over that of the coarse one, 0 where there is neither; RGB or L, 8 x 8 or larger.
 
     Natural photos have about as much of every octave. Of CelebA's 128x128 crops it is 0.34 (median; 1 %: 0.13), and
@@ -57,6 +57,6 @@ def reduced_to_sharp(picture: Image.Image, least: int) -> Image.Image:
         if min(width, height) < least:
             break
         small = picture if factor == 1 else picture.resize((width, height), Image.Resampling.BICUBIC)
-        if detail(small) >= SHARP:
+        if sharpness_of(small) >= SHARP:
             return small
     return picture

@@ -5,7 +5,7 @@ import torch
 from helpers import textured
 from PIL import Image
 
-from srgan.degradation.resampling import NAMES, resize_matrices
+from srgan.degradation.filters import NAMES, resize_matrices
 from srgan.pictures.images import to_tensor
 
 SIDE = 48

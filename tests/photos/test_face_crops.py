@@ -18,9 +18,9 @@ from srgan.faces import faces_in
 from srgan.photos.choice import choose
 from srgan.photos.collections import open_collection
 from srgan.photos.crops import load_crops
-from srgan.photos.detail import detail
-from srgan.photos.faces import EYES, cut_faces, eyes_of, frame_of, look_again
+from srgan.photos.face_crops import EYES, cut_faces, eyes_of, frame_of, look_again
 from srgan.photos.pieces import ALIKE, look
+from srgan.photos.sharpness import sharpness_of
 from srgan.photos.streams import faces_of_stream
 
 PHONE = (3024, 4032)
@@ -260,11 +260,11 @@ def test_what_is_neither_aligned_nor_faces_is_trained_on_in_windows(tmp_path: Pa
 
 def test_detail_falls_with_blur_and_is_the_same_of_any_contrast() -> None:
     sharp = face_of(200).crop((450, 450, 650, 650))
-    blurred = [detail(sharp.filter(ImageFilter.GaussianBlur(radius))) for radius in (0.5, 1, 2)]
-    assert detail(sharp) > blurred[0] > blurred[1] > blurred[2]
+    blurred = [sharpness_of(sharp.filter(ImageFilter.GaussianBlur(radius))) for radius in (0.5, 1, 2)]
+    assert sharpness_of(sharp) > blurred[0] > blurred[1] > blurred[2]
     faint = sharp.point(lambda level: 64 + level // 2)
-    assert detail(faint) == pytest.approx(detail(sharp), rel=0.15)
-    assert detail(Image.new("RGB", (64, 64), "grey")) == 0
+    assert sharpness_of(faint) == pytest.approx(sharpness_of(sharp), rel=0.15)
+    assert sharpness_of(Image.new("RGB", (64, 64), "grey")) == 0
 
 
 def test_looks_tell_a_burst_from_other_faces() -> None:
