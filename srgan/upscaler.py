@@ -108,7 +108,7 @@ class Upscaler:
 
     @property
     def can_blend(self) -> bool:
-        """Whether the model holds both weight sets, so that `detail` can be chosen."""
+        """Whether the model has fidelity weights beside its detail weights, so that `detail` can be chosen."""
         return "fidelity" in self.model.weights
 
     @property
@@ -292,9 +292,9 @@ class Upscaler:
 
     def check_detail(self, detail: float) -> float:
         if not 0 <= detail <= 1:
-            raise UserError(f"detail is {detail}; it must be between 0 (most faithful) and 1 (most detailed).")
+            raise UserError(f"detail is {detail}; it must be between 0 (closest to the original) and 1 (most texture).")
         if detail != 1 and not self.can_blend:
-            raise UserError(f"{self.name} holds only one weight set, so detail cannot be chosen: leave it at 1.")
+            raise UserError(f"{self.name} has no fidelity weights, so detail cannot be chosen: leave it at 1.")
         return round(detail, 3)
 
     def generator(self, detail: float = 1.0, dtype: torch.dtype | None = None) -> Generator:

@@ -52,12 +52,12 @@ def test_a_shipped_model_beats_bicubic_at_both_ends(folder: Path) -> None:
     upscaler = Upscaler.load(folder, "cpu", "fp32")
     low, original = (list(column) for column in zip(*pairs(KINDS.get(folder.name, "clean")), strict=True))
     bicubic = [enlarge_bicubic(image) for image in low]
-    faithful, detailed = ([upscaler.restore(image, detail) for image in low] for detail in (0.0, 1.0))
+    least, most = ([upscaler.restore(image, detail) for image in low] for detail in (0.0, 1.0))
 
     def psnr(images: list[Tensor]) -> float:
         return fmean(float(psnr_y(*map(to_pixels, both))) for both in zip(images, original, strict=True))
 
-    gain, nearer = psnr(faithful) - psnr(bicubic), distance(bicubic, original) / distance(detailed, original)
+    gain, nearer = psnr(least) - psnr(bicubic), distance(bicubic, original) / distance(most, original)
     assert gain > PSNR_MARGIN and nearer > ENERGY_MARGIN, f"{gain:.2f} dB, {nearer:.2f} times nearer"
 
 

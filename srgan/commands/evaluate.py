@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--whole", action="store_true", help="use whole photos, not only their middle square")
     parser.add_argument(
         "--detail", type=detail_list, metavar="D,D,...",
-        help="detail settings to measure (default: 0,0.5,1; 1 for a model with one weight set)",
+        help="detail settings to measure (default: 0,0.5,1; 1 for a model without fidelity weights)",
     )  # fmt: skip
     parser.add_argument(
         "--last",

@@ -73,7 +73,9 @@ class BackProjection(nn.Module):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUT.onnx", help="the file to write")
-    parser.add_argument("--detail", type=float, default=1.0, help="0: most faithful, 1: most detailed (default: 1)")
+    parser.add_argument(
+        "--detail", type=float, default=1.0, help="from 0, closest to the original, to 1, most texture (default: 1)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_size(parser)
     parser.add_argument(
         "--detail", type=float,
-        help=f"0: most faithful, 1: most detailed (default: 1; {VIDEO_DETAIL:g} for a video, so that it flickers less)",
+        help="from 0, closest to the original, to 1, most texture, partly imagined (default: 1; "
+        f"{VIDEO_DETAIL:g} for a video, so that it flickers less)",
     )  # fmt: skip
     parser.add_argument(
         "--wear", choices=("auto", *WEAR),

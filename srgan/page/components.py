@@ -19,9 +19,9 @@ def picture_input(label: str, tab: str) -> gr.Image:
 
 
 def detail_input(models: Models) -> gr.Slider:
-    info = "0: faithful. 1: sharp, partly imagined."
+    info = "0: closest to the original. 1: sharpest, partly imagined."
     if not models.can_blend:
-        info = "This model holds one weight set, so there is nothing to choose."
+        info = "This model has no fidelity weights, so there is nothing to choose."
     return gr.Slider(
         0, 1, DEFAULT_DETAIL, step=0.05, label="Detail", info=info, interactive=models.can_blend,
         buttons=[], scale=2, min_width=240,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 from filelock import FileLock
@@ -58,13 +58,30 @@ class Readable(Protocol):
     def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]: ...
 
 
-def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, Any]]:
+class Index(TypedDict):
+    """The content of index.json: what an entry holds."""
+
+    names: list[str]
+    """of the crops"""
+    sizes: list[tuple[int, int]]
+    """height and width of each crop"""
+    looks: list[str]
+    """`look` of each crop, in hexadecimal"""
+    photos: int
+    """number of photos that gave a crop"""
+    skipped: dict[str, str]
+    """photos of which something was left out, and why"""
+    left_out: dict[str, int]
+    """how often each reason occurred"""
+    small: list[int]
+    """sides in pixels of what was too small"""
+
+
+def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, Index]:
     """Returns what is cut out of photos, from the cache; cuts and stores it first if it is not there.
 
-    Returns the pixels, uint8, one crop after the other, and the index: "names", "sizes" ([height, width]) and "looks"
-    (hexadecimal) of the crops, "photos" (the number of photos that gave any), "skipped" (name: reason), "left_out"
-    (reason: number) and "small" (sides of what is too small). The key of an entry contains the photos' paths, sizes and
-    times, so a changed folder is read again. Raises UserError if the cache cannot be written.
+    Returns the pixels, uint8, one crop after the other, and the index. The key of an entry contains the photos' paths,
+    sizes and times, so a changed folder is read again. Raises UserError if the cache cannot be written.
     """
     key = hashlib.sha256(f"4 {cutting}\0".encode() + os.fsencode(photos.place) + photos.stamp)
     place = cache_root() / key.hexdigest()[:24]
@@ -88,10 +105,10 @@ def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, dict[str, An
     return found
 
 
-def open_entry(place: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
+def open_entry(place: Path) -> tuple[np.ndarray, Index] | None:
     """Reads an entry of the cache, which then counts as used now. Returns None if it is missing or incomplete."""
     try:
-        index = json.loads((place / INDEX).read_text(encoding="utf-8"))
+        index: Index = json.loads((place / INDEX).read_text(encoding="utf-8"))
         pixels = np.memmap(place / PIXELS, np.uint8, "r") if index["names"] else np.empty(0, np.uint8)
         if len(index["names"]) != len(index["sizes"]) or pixels.size != 3 * sum(h * w for h, w in index["sizes"]):
             return None
@@ -114,7 +131,7 @@ def write_entry(place: Path, photos: Readable, cutting: Cutting) -> None:
         raise
 
 
-def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> dict[str, Any]:
+def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> Index:
     """Writes the pixels of all usable photos to the file. Returns the index."""
     names, sizes, looks, skipped, small = [], [], [], {}, []
     left_out, used = Counter[str](), 0

@@ -16,7 +16,7 @@ from srgan.measure.metrics import FIGURES
 from srgan.model_folder import checkpoint_folders
 from srgan.publish.facts import counted, told_data, told_settings
 from srgan.training.config import Config
-from srgan.training.records import Measured, Origin, TrainingFacts
+from srgan.training.records import Measured, Origin, PeersTable, TrainingFacts
 
 PROTOCOL = (
     "Crops of {crop}x{crop} pixels were reduced by 4 (bicubic, antialiased, a = -0.5, rounded to 8 bits) and restored. "
@@ -39,8 +39,8 @@ def add_to_card(folder: Path) -> None:
     place, peers, failures = (folder / name for name in ("README.md", PEERS_FILE, FAILURES_FILE))
     card = place.read_text(encoding="utf-8")
     if peers.exists():
-        figures = json.loads(peers.read_text(encoding="utf-8"))
-        card = insert(card, "Beside others", peers_text(figures), before="Training")
+        table: PeersTable = json.loads(peers.read_text(encoding="utf-8"))
+        card = insert(card, "Beside others", peers_text(table), before="Training")
     if failures.exists():
         card = insert(card, "Where it fails", failures.read_text(encoding="utf-8"), before="Limits")
     write_whole(place, lambda path: path.write_text(card, encoding="utf-8"))
@@ -53,7 +53,7 @@ def insert(card: str, title: str, text: str, before: str) -> str:
     return f"{head.rstrip()}\n\n## {title}\n\n{text.strip()}\n{anchor}{tail}"
 
 
-def peers_text(peers: dict[str, Any]) -> str:
+def peers_text(peers: PeersTable) -> str:
     pictures = f"{peers['photos']} pictures of {peers['data']} ({peers['pictures']})"
     return f"""{figures_table(peers["figures"])}
 
@@ -71,15 +71,19 @@ def load_code(model: str) -> str:
     return f"Upscaler.load({json.dumps(model, ensure_ascii=False)})"
 
 
+TWO_SETS = """`model.safetensors` holds the detail weights and `fidelity.safetensors` the fidelity weights. `detail`
+blends them: 0 takes the fidelity weights alone, 1 the detail weights alone."""
+ONE_SET = """`model.safetensors` holds the detail weights. There are no fidelity weights, so `detail` cannot be
+chosen."""
+
+
 def use_text(model: str, blends: bool) -> str:
-    """Explains how to use the model in Python. blends: whether it has both weight sets."""
+    """Explains how to use the model in Python. blends: whether it has fidelity weights."""
     enlarge, sets = (
-        ('enlarge(Image.open("small.png"), detail=0.8)', "`model.safetensors` holds the detailed weights, "
-         "`fidelity.safetensors` the faithful ones; `detail` blends them.")
+        ('enlarge(Image.open("small.png"), detail=0.8)', TWO_SETS)
         if blends
-        else ('enlarge(Image.open("small.png"))', "`model.safetensors` holds the only weight set, so `detail` cannot "
-              "be chosen.")
-    )  # fmt: skip
+        else ('enlarge(Image.open("small.png"))', ONE_SET)
+    )
     return f"""Run this where the program that trained the model is installed:
 
 ```python
@@ -153,7 +157,7 @@ def draft_card(config: Config) -> str:
 def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: list[str], blends: bool = True) -> str:
     """The card as Markdown, with the Hub's metadata on top.
 
-    pictures: paths inside the model folder; blends: whether the model has both weight sets, so that `detail` can be
+    pictures: paths inside the model folder; blends: whether the model has fidelity weights, so that `detail` can be
     chosen.
     """
     data, settings = training["data"], training["settings"]

@@ -66,6 +66,19 @@ class Measured(TypedDict):
     figures: Figures
 
 
+class PeersTable(Measured):
+    """The content of peers.json: the figures of a model and of other systems on the same pictures."""
+
+    data: str
+    """name of the folder of the pictures"""
+    pictures: str
+    """what is used of each picture, such as "centre 128x128 crops" """
+    low_resolution: str
+    """how the low-resolution copies were made"""
+    date: str
+    """YYYY-MM-DD"""
+
+
 class Metrics(Measured):
     """The content of metrics.json."""
 

@@ -151,12 +151,12 @@ class Trainer:
     def start_from(self, weights: dict[str, dict[str, Tensor]], origin: Origin) -> None:
         """Starts the first stage from a trained model: the fidelity stage from its fidelity weights, the detail stage
         from its detail weights, keeping the fidelity weights. `origin` names the model, for the card."""
-        faithful = weights.get("fidelity", weights["detail"])
+        fidelity = weights.get("fidelity", weights["detail"])
         if "fidelity" in self.stages:
-            self.generator_ema.load_state_dict(faithful)
+            self.generator_ema.load_state_dict(fidelity)
         else:
             self.generator_ema.load_state_dict(weights["detail"])
-            self.fidelity = copy.deepcopy(faithful)
+            self.fidelity = copy.deepcopy(fidelity)
         self.origin = origin
         self.start_stage(self.state.stage)
 

@@ -70,8 +70,8 @@ def test_the_api_is_compare_enlarge_and_batch_with_one_required_argument_each(cl
 def test_enlarge_over_http_gives_the_enlarged_picture_first(client: Client, upscaler: Upscaler, tmp_path: Path) -> None:
     file = make_picture(tmp_path / "small.png", 33, 20)
     assert_same(client.predict(handle_file(file), api_name="/enlarge")[0], upscaler.enlarge(images.open_rgb(file)))
-    faithful = client.predict(handle_file(file), detail=0, api_name="/enlarge")[0]
-    assert_same(faithful, upscaler.enlarge(images.open_rgb(file), 0.0))
+    at_0 = client.predict(handle_file(file), detail=0, api_name="/enlarge")[0]
+    assert_same(at_0, upscaler.enlarge(images.open_rgb(file), 0.0))
 
 
 def test_compare_over_http_gives_files_figures_and_the_sentence(

@@ -134,7 +134,7 @@ def test_the_model_is_chosen_by_what_it_is_made_for(upscaler: Upscaler, photos_f
         restored, _, _, low, figures, _ = handlers.compare(models, file, 1.0, 512, *made_for)
         assert_same(restored, expected.enlarge(images.open_rgb(low)))
         assert figures["model"] == expected.name
-    with pytest.raises(UserError, match="tiny-photos holds only one weight set"):
+    with pytest.raises(UserError, match="tiny-photos has no fidelity weights"):
         handlers.enlarge(models, file, 0.5, "Any photo")
 
 

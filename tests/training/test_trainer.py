@@ -333,7 +333,7 @@ def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_pat
 
 
 def test_a_run_starts_from_a_model(photos: Path, tmp_path: Path, two_stages: tuple[Path, str]) -> None:
-    """The fidelity stage from its faithful weights; the detail stage alone from its detail weights."""
+    """The fidelity stage starts from the fidelity weights; the detail stage alone starts from the detail weights."""
     model, tiny = two_stages[0] / "model", {"channels": 8, "blocks": 1}
     for epochs, name in ((1, "fidelity.safetensors"), (0, "model.safetensors")):
         given = load_file(model / name)
