@@ -38,10 +38,10 @@ FILES_OF = {
         "ranks.py shipped.py upscaler.py video.py wear.py"
     ),
     "srgan/commands": (
-        "__init__.py arguments.py cli.py console.py demo.py doctor.py evaluate.py export.py forecast.py places.py "
-        "progress.py train.py upscale.py"
+        "__init__.py arguments.py batch_progress.py cli.py console.py demo.py doctor.py estimate.py evaluate.py "
+        "export.py places.py train.py upscale.py"
     ),
-    "srgan/degradation": "__init__.py chain.py jpeg.py resampling.py",
+    "srgan/degradation": "__init__.py chain.py filters.py jpeg.py",
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (
         "__init__.py address.py batch_tab.py close_ups.py compare_tab.py components.py enlarge_tab.py events.py "
@@ -49,8 +49,8 @@ FILES_OF = {
         "tabs.py turns.py uploads.py viewer.html viewer_script.html views.py zero.py"
     ),
     "srgan/photos": (
-        "__init__.py cache.py choice.py collections.py crops.py cutting.py detail.py faces.py finding.py held_out.py "
-        "names.py pieces.py streams.py windows.py"
+        "__init__.py cache.py choice.py collections.py crops.py cutting.py face_crops.py finding.py held_out.py "
+        "names.py pieces.py sharpness.py streams.py windows.py"
     ),
     "srgan/pictures": (
         "__init__.py animations.py boxes.py colour.py colour_tags.py formats.py images.py metadata.py resampling.py "
