@@ -2,7 +2,7 @@
 
 import sys
 
-from srgan.commands.console import prepare
+from srgan.commands.console import prepare, program_as_typed
 
 if __name__ == "__main__":  # before the imports that fail where a package is missing
     prepare("app.py")
@@ -10,4 +10,4 @@ if __name__ == "__main__":  # before the imports that fail where a package is mi
 from srgan.commands.demo import main
 
 if __name__ == "__main__":
-    sys.exit(main(program="app.py"))
+    sys.exit(main(program=" ".join(program_as_typed())))

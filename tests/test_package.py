@@ -97,3 +97,4 @@ def test_a_refusal_names_the_command_as_it_was_typed(installed: Path, tmp_path: 
         assert done.returncode == 2 and f"(see srgan {command} --help)" in done.stderr
         done = run(installed / "python", "-m", "srgan", command, "--no-such", folder=tmp_path)
         assert done.returncode == 2 and f"(see python -m srgan {command} --help)" in done.stderr
+        assert done.stderr.startswith(f"srgan {command}: ")

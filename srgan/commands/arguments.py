@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
+from srgan.commands.console import short_name
 from srgan.training.config import Config, flag
 
 EVERYDAY = frozenset(
@@ -20,7 +21,7 @@ class OneLineParser(argparse.ArgumentParser):
     """Reports wrong usage in one sentence and ends with exit code 2, without printing the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{short_name(self.prog)}: {message} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Refuses unknown arguments here: argparse would leave those of a subcommand to the parser of the whole
@@ -58,7 +59,7 @@ def settings_parser(prog: str, description: str) -> OneLineParser:
 
 
 def or_word(kind: type, words: set[str]) -> Callable[[str], Any]:
-    """A reader of values of the kind that takes some words, "auto" say, as they are."""
+    """Returns a function that reads a value of the kind, and takes some words, such as "auto", as they are."""
 
     def read(text: str) -> Any:
         return text if text in words else kind(text)

@@ -78,6 +78,11 @@ def program_as_typed() -> list[str]:
     return ["python", sys.argv[0]] if path.suffix == ".py" else [path.stem]
 
 
+def short_name(program: str) -> str:
+    """The name that stands before messages: "train.py" for "python here/train.py", "srgan" for "python -m srgan"."""
+    return Path(program.removeprefix("python ").removeprefix("-m ")).name
+
+
 def as_typed() -> list[str]:
     """The whole command that started this program."""
     return [*program_as_typed(), *sys.argv[1:]]

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from srgan.commands.arguments import OneLineParser
+from srgan.commands.console import short_name
 from srgan.device import share_memory
 from srgan.errors import UserError
 from srgan.hub import epoch_models
@@ -92,7 +93,10 @@ def has_browser() -> bool:
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
-    """Serves the page until it is stopped. Returns 0 when stopped, 2 for wrong usage. program: its name in messages."""
+    """Serves the page until it is stopped. Returns 0 when stopped, 2 for wrong usage.
+
+    program: the words that started it.
+    """
     parser = OneLineParser(prog=program, description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -109,6 +113,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         help="also offer the calls to language models as tools (default: $GRADIO_MCP_SERVER)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
+    program = short_name(program)
     for note in proxies.NOTES:
         print(f"{program}: {note}", file=sys.stderr)
     share_memory()  # the network runs in whichever of Gradio's threads is free

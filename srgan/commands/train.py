@@ -22,7 +22,7 @@ from typing import Any
 
 from srgan import ranks
 from srgan.commands.arguments import parse, settings_parser
-from srgan.commands.console import as_typed
+from srgan.commands.console import as_typed, short_name
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
 from srgan.photos.choice import CropChoice, choose
@@ -46,9 +46,10 @@ from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan
 def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int:
     """Trains a model. Returns 0 when done or stopped; 1 if it failed during training or publishing; 2 for wrong usage.
 
-    program: its name in messages.
+    program: the words that started it.
     """
     parser = settings_parser(program, __doc__ or "")
+    program = short_name(program)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
     parser.add_argument(
         "--preset", choices=PRESETS,

@@ -82,3 +82,11 @@ def test_what_else_goes_wrong_keeps_its_traceback() -> None:
         code = f"from srgan.commands.console import prepare; prepare('this'); {fault}"
         done = subprocess.run(bare_python("-c", code), capture_output=True, text=True, env=environment(), check=False)
         assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["train.py", "app.py"])
+def test_a_usage_error_names_the_help_as_it_is_typed(program: str) -> None:
+    command = [sys.executable, program, "--no-such"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"{program}: unrecognized arguments: --no-such (see python {program} --help)\n"
