@@ -56,7 +56,7 @@ class ModelConfig:
         if self.scale != SCALE or tuple(self.value_range) != (-1, 1):
             raise ValueError(f"scale {self.scale} and value range {self.value_range} are not {SCALE} and [-1, 1]")
         if not isinstance(self.recipe, str) or not isinstance(self.training, dict):
-            raise ValueError("recipe is no text or training no table")
+            raise ValueError("recipe is not a text, or training is not a table")
 
     def crop(self) -> int:
         """Side in pixels of the training crops; 128 if config.json does not say."""

@@ -428,7 +428,7 @@ def load_or_shipped(
     except UserError as error:
         if not is_hub_name(model):
             raise
-        return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} Taken instead: the model that ships."
+        return Upscaler.load(SHIPPED_MODEL, device, precision), f"{error} The model that ships is used instead."
 
 
 def resized(

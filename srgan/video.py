@@ -70,7 +70,7 @@ class Video:
 
 
 def read_video(path: Path) -> Video:
-    """Reads a video's properties. Raises UserError if the file cannot be read or holds no moving picture."""
+    """Reads a video's properties. Raises UserError if the file cannot be read or holds no video."""
     with open_video(path) as file:
         stream = video_stream(file, path)
         first = next(file.decode(stream), None)
@@ -224,7 +224,7 @@ def open_video(path: Path) -> Any:
 
 def video_stream(file: Any, path: Path) -> Any:
     if not file.streams.video:
-        raise UserError(f"{path} holds no moving picture.")
+        raise UserError(f"{path} holds no video.")
     stream = file.streams.video[0]
     stream.thread_type = "AUTO"
     return stream

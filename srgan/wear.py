@@ -106,7 +106,7 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     if quality and quality <= WORN_QUALITY:
         signs.append(f"JPEG quality {quality}")
     elif block_share(picture) >= WORN_BLOCKS:
-        signs.append("blocks of a JPEG")
+        signs.append("JPEG blocks")
     if noisy := worn_share(picture, worn_model) >= WORN_SHARE:
         signs.append("blur or noise")
     if not signs:

@@ -93,7 +93,7 @@ def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> Non
     assert choice.why == f"Looks worn (JPEG quality 68): {RESTORED}"
     worn = copy("obama.jpg", "web")
     upscaler, choice = models.choose(worn)
-    assert upscaler is models.worn and choice.why == f"Looks worn (blocks of a JPEG, blur or noise): {RESTORED_NOISY}"
+    assert upscaler is models.worn and choice.why == f"Looks worn (JPEG blocks, blur or noise): {RESTORED_NOISY}"
     assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * NOISY_DETAIL))
     blocky = as_jpeg(small, quality=68)
     assert np.array_equal(models.enlarge(blocky, 0.5), models.worn.enlarge(blocky, 0.5))

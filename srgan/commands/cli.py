@@ -97,7 +97,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     space.set_defaults(run=run_space)
 
     checking = commands.add_parser(
-        "doctor", help="print what a report of a problem needs: versions, chips, speed and folders", allow_abbrev=False
+        "doctor", help="print what a problem report needs: versions, chips, speed and folders", allow_abbrev=False
     )
     checking.set_defaults(run=doctor.run)
     add_chip(checking)

@@ -103,7 +103,7 @@ def matches(word: str) -> list[Path]:
     found = [Path(name) for name in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207  of any folder
     found = [path for path in found if path.is_dir() or path.suffix.lower() in endings()]
     if not found:
-        raise UserError(f"{word}: no picture and no folder fits this pattern.")
+        raise UserError(f"{word}: no picture and no folder matches this pattern.")
     return found
 
 

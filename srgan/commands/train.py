@@ -1,16 +1,16 @@
 """Train a face super-resolution GAN on a folder of photos.
 
-    python train.py --data PHOTOS                      fidelity first, then the GAN from those weights
+    python train.py --data PHOTOS                      the fidelity stage, then the detail stage (the GAN)
     python train.py --data PHOTOS --recipe classic     the GAN alone, as documented in 2017
     python train.py --data PHOTOS --preset quick       15 minutes, from a model that ships
     python train.py --data PHOTOS --dry-run            show the first crops and how long it takes here, and stop
-    python train.py --data PHOTOS --resume             go on with a run that was stopped
+    python train.py --data PHOTOS --resume             continue a run that was stopped
     python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
-    torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size is that of all together
+    torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size counts all of them
 
-The run folder (--out) gets stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
-and in model/ what Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
-1 failed on the way or not published, 2 wrong usage.
+The run folder (--out) holds stats.jsonl, curves.png, sheet.png, the held-out photos as restored after every epoch,
+and in model/ the trained model, which Upscaler.load() takes. Ctrl-C saves and stops. Exit codes: 0 done or stopped,
+1 failed during the training or not published, 2 wrong usage.
 """
 
 import dataclasses
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        say_last(program, "the memory is full, and not by a training step: free some, then go on with --resume.")
+        say_last(program, "memory ran out outside a training step: free some, then continue with --resume.")
         return code
     except KeyboardInterrupt:  # before the first step or after the last; between them stop_on_signals() has it
         if code == 2:
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
         else:
             say_last(
                 program,
-                f"stopped when all was trained, and the model folder is not whole: {resume_command()} writes it.",
+                f"stopped after the last step, before the model folder was complete: {resume_command()} completes it.",
             )
         return 1
     return publish(program, config, repository, bool(own["private"])) if trained and repository else 0
@@ -146,7 +146,7 @@ def refuse_new_terms(given: dict[str, Any], config: Config) -> None:
     if names := [flag(name) for name in ("license", "data_terms") if name in given]:
         raise UserError(
             f"{config.run_folder()} is finished, so {' and '.join(names)} would change nothing: "
-            "python -m srgan push takes --license and --terms."
+            "change the card with python -m srgan push, --license and --terms."
         )
 
 
@@ -264,7 +264,7 @@ def what_was_found(crops: Crops | Windows, faces: bool) -> str:
     """ "4,212 faces in 1,930 photos; 311 too small, 52 blurred", or "1,930 photos; 311 too small"; "" if all photos are
     used and none looks like another."""
     burst = near_duplicates(crops.looks) if crops.looks is not None else 0
-    rest = [crops.tally.text(), f"{burst:,} look like one before them (a burst)" if burst else ""]
+    rest = [crops.tally.text(), f"near-duplicates, as in a burst: {burst:,}" if burst else ""]
     photos = f"{len(crops.names):,} faces in {crops.tally.photos:,} photos" if faces else f"{len(crops.names):,} photos"
     return "; ".join([photos, *filter(None, rest)]) if faces or any(rest) else ""
 

@@ -93,7 +93,7 @@ class WholePictures:
             return Pairs([self.name(photo)], high)
         copy = open_rgb(ready)
         if copy.size != (width, height):
-            raise UserError(f"has a copy {ready.name} of {copy.width}x{copy.height} in place of {width}x{height}")
+            raise UserError(f"has a copy {ready.name} of {copy.width}x{copy.height} instead of {width}x{height}")
         return Pairs([self.name(photo)], high, to_tensor(copy).unsqueeze(0))
 
 

@@ -67,12 +67,13 @@ class Tally:
         return ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
 
     def smaller_crop(self, side: int) -> str:
-        """ "; --crop 96 would take 12 of those that are too small": the largest crop that takes half of them."""
+        """Returns "; with --crop 96, 12 of those that are too small can be used": the largest crop for which half of
+        them are large enough."""
         found = [small for small in self.small if small >= LEAST_CROP]
         if not found:
-            return f"; no --crop is smaller than {LEAST_CROP}" if self.small else ""
+            return f"; the smallest --crop is {LEAST_CROP}" if self.small else ""
         crop = min(sorted(found)[len(found) // 2], side) // SCALE * SCALE
-        return f"; --crop {crop} would take {sum(s >= crop for s in found):,} of those that are too small"
+        return f"; with --crop {crop}, {sum(s >= crop for s in found):,} of those that are too small can be used"
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def held_out_count(given: int | None, photos: int) -> int:
 
 
 def count_to_hold_out(given: int | None, photos: int) -> int:
-    """The same of a known number of photos. Raises UserError where nothing would be left to train on."""
+    """Returns `held_out_count` of a known number of photos. Raises UserError if nothing would be left to train on."""
     count = held_out_count(given, photos)
     if count >= photos:
         usable = "1 usable photo is" if photos == 1 else f"{photos} usable photos are"
@@ -174,8 +175,8 @@ def positions_held_out(photos: int, given: int | None, looks: np.ndarray | None)
     held = hold_out(looks, count) if looks is not None else []
     if looks is not None and not held:
         say(
-            "Each of these photos looks like others of them: the held-out ones have near-duplicates among those that "
-            "are trained on, so that the figures will flatter."
+            "All of these photos look alike, so there are near-duplicates of the held-out ones among those that are "
+            "trained on: the figures will look better than they are."
         )
     return held or list(range(photos - count, photos))
 

@@ -90,7 +90,7 @@ def cut_faces(photo: Image.Image, side: int) -> Pieces:
         else:
             found.crops.append(crop)
     if not faces:
-        found.left_out.append(LeftOut(NO_FACE, "shows no face that is found"))
+        found.left_out.append(LeftOut(NO_FACE, "shows no face that could be found"))
     return found
 
 

@@ -263,7 +263,7 @@ class Stream:
                 waiting[drawn] = crop
             if not waiting:
                 raise UserError(
-                    f"a share of {self.source.identity[0]} holds no usable photo: "
+                    f"a worker's part of {self.source.identity[0]} holds no usable photo: "
                     f"{first_reasons(skipped) or 'it is empty'}; lower --workers, or choose another source."
                 )
             yield from (waiting[index] for index in random.permutation(len(waiting)))

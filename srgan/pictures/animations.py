@@ -119,7 +119,7 @@ def save_animation(
     if format.name != "WEBP" and pixels > MOST_KEPT_PIXELS:
         raise UserError(
             f"{path}: {len(animation.milliseconds)} frames of {size[0]}x{size[1]} take too much memory in a "
-            f"{format.name}: name it .webp, or choose a smaller size."
+            f"{format.name}: write a .webp, or choose a smaller size."
         )
     rest = iter(frames)
     first, notes = fitted(next(rest), format)

@@ -347,7 +347,7 @@ def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]
     if picture.mode not in format.modes:
         picture = picture.convert(picture.mode.replace("L", "RGB"))
     if format.name == "GIF" and picture.mode != "L":
-        notes.append("GIF holds 256 colours, to which its own are reduced.")
+        notes.append("Its colours are reduced to the 256 that a GIF can hold.")
     return picture, notes
 
 

@@ -43,12 +43,12 @@ class Config:
         "auto",
         "model to start from: a folder or USER/NAME. Training starts from its fidelity weights; with --fidelity-"
         "epochs 0 it starts from its detail weights and keeps the fidelity weights. none: random weights; auto: a "
-        "model that ships where there are less than 200 photos, else random weights (classic: random weights)",
+        "model that ships if there are fewer than 200 photos, else random weights (classic: random weights)",
     )
     max_hours: float | None = setting(
         None,
-        "hours that the run may take: a few steps are timed, and so many epochs are left out of both stages that the "
-        "learning rate has run out when the time is over; --schedule is then one-cycle",
+        "hours that the run may take. A few steps are timed, and both stages are shortened so that the run ends in "
+        "time. The learning rates fall to 0 by then (--schedule one-cycle)",
     )
     batch_size: int = setting(16, "photos per step")
     seed: int = setting(0, "seed of all random numbers; the same seed repeats the run")
@@ -59,12 +59,12 @@ class Config:
     )
     held_out_by: Literal["look", "name"] = setting(
         "look",
-        "look: photos that look alike, such as a burst's, are held out together or not at all, so that the figures do "
-        "not flatter; name: the last photos by name (classic)",
+        "look: photos that look alike, such as those of a burst, are held out together or not at all, because the "
+        "figures would be too good otherwise; name: the last photos by name (classic)",
     )
     photos_per_epoch: int | None = setting(
         None,
-        "photos per epoch, required for tar shards and hf://, which do not tell how much they hold",
+        "photos per epoch, required for tar shards and hf://, because the program cannot count those",
     )
     workers: int = setting(4, "processes per GPU that read and decode photos, for tar shards and hf:// only")
     crop: int = setting(128, "side in pixels of the square that is cut from each photo")

@@ -17,9 +17,9 @@ class Trouble(NamedTuple):
 TROUBLES = {
     "won": Trouble(
         lambda means: means["d_real"] > 0.98 and means["d_fake"] < 0.02,
-        "The discriminator has won: for {LONG:,} photos it has known originals (D(real) {d_real:.3f}) from restored "
-        "photos (D(fake) {d_fake:.3f}), and from a judge that is never wrong the generator learns little. Begin again "
-        "with a lower --discriminator-lr, a longer fidelity stage or more photos.",
+        "The discriminator has won: for {LONG:,} photos it has told originals (D(real) {d_real:.3f}) from restored "
+        "photos (D(fake) {d_fake:.3f}) without a mistake, so the generator learns little from it. Start again with a "
+        "lower --discriminator-lr, a longer fidelity stage or more photos.",
     ),
     "gave up": Trouble(
         lambda means: (
@@ -27,9 +27,9 @@ TROUBLES = {
             and abs(means["d_fake"] - 0.5) < 0.02
             and abs(means["discriminator"] - 2 * math.log(2)) < 0.02
         ),
-        "The discriminator has given up: for {LONG:,} photos it has taken originals (D(real) {d_real:.2f}) and "
-        "restored photos (D(fake) {d_fake:.2f}) for the same, with the loss of a guess, 2 ln 2 = 1.386, and teaches "
-        "the generator no detail. Begin again with a higher --discriminator-lr.",
+        "The discriminator has given up: for {LONG:,} photos it could not tell originals (D(real) {d_real:.2f}) from "
+        "restored photos (D(fake) {d_fake:.2f}). Its loss is that of a guess, 2 ln 2 = 1.386, so the generator learns "
+        "no detail from it. Start again with a higher --discriminator-lr.",
     ),
 }
 

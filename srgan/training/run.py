@@ -133,8 +133,8 @@ def against_the_start(figures: Figures, seen: int, held_out: int) -> list[str]:
             if after < before["lpips"]:
                 return [f"This model is better than its start: {lpips}."]
             return [
-                f"This model is no better than its start: {lpips}. {seen:,} photos seen are too few, or the start "
-                f"knows such photos already: train it longer, or use {start}."
+                f"This model is no better than its start: {lpips}. Either it has seen too few photos "
+                f"({seen:,}), or its start had learned from such photos already: train it longer, or use {start}."
             ]
     return []
 
@@ -165,7 +165,7 @@ def how_to_go_on(config: Config) -> str:
     folder = config.run_folder()
     more = "" if config.schedule == "one-cycle" else "train it for more epochs with --resume --epochs NUMBER, or "
     return (
-        f"{folder} is trained to its end, {config.epochs:g} epochs, and was left as it is: {more}start another run "
+        f"the run in {folder} is finished ({config.epochs:g} epochs) and was left as it is: {more}start another run "
         f"from its model, with --init {folder} and another --out."
     )
 

@@ -484,13 +484,13 @@ class Trainer:
         now, then = self.stages[stage], before[stage]
         if now < seen:
             raise UserError(
-                f"--epochs {self.config.epochs:g} are fewer than the {seen / len(self.train):.3g} that "
+                f"--epochs {self.config.epochs:g} is less than the {seen / len(self.train):.3g} epochs that "
                 f"{self.folder} has trained."
             )
         if now != then and rate_factor(seen / now, self.schedule()) != rate_factor(seen / then, self.schedule()):
             raise UserError(
-                f"--epochs {self.config.epochs:g}: the learning rates of this run, --schedule {self.schedule()}, were "
-                f"those of {then / len(self.train):.3g} epochs: leave it out, or start another run from its model, "
+                f"--epochs {self.config.epochs:g}: its learning rates (--schedule {self.schedule()}) were planned "
+                f"for {then / len(self.train):.3g} epochs: leave --epochs out, or start another run from its model, "
                 f"with --init {self.folder}."
             )
 

@@ -139,12 +139,12 @@ def test_a_model_of_the_hub_that_cannot_be_had_gives_the_shipped_one_and_the_pag
 ) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr(gr.Blocks, "launch", lambda demo, **_: shown.append(demo.get_config_file()))
-    taken = "it is gone. Taken instead: ours."
+    taken = "it is gone. Ours is used instead."
     monkeypatch.setattr(srgan.page.offered_models, "load_or_shipped", lambda model: (upscaler, f"{model}: {taken}"))
     assert app.main(["--model", "alice/faces"], program="app.py") == 0
-    assert "alice/faces: it is gone. Taken instead: ours." in capsys.readouterr().err
+    assert "alice/faces: it is gone. Ours is used instead." in capsys.readouterr().err
     texts = [str(part["props"].get("value")) for part in shown[0]["components"]]
-    assert "**alice/faces: it is gone. Taken instead: ours.**" in texts
+    assert "**alice/faces: it is gone. Ours is used instead.**" in texts
 
 
 def test_the_page_tells_the_loaded_models_own_figures_and_curves(upscaler: Upscaler) -> None:

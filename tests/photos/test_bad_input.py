@@ -41,13 +41,13 @@ def test_thumbnails(tmp_path: Path) -> None:
     for number in range(3):
         textured(number, 20, 20).save(tmp_path / f"{number}.png")
     text = refusal(tmp_path)
-    assert "none of the 3 photos" in text and "is 20x20" in text and "no --crop is smaller than 32" in text
+    assert "none of the 3 photos" in text and "is 20x20" in text and "the smallest --crop is 32" in text
 
 
 def test_photos_a_little_too_small_are_told_the_crop_that_takes_them(tmp_path: Path) -> None:
     for number, side in enumerate((100, 101, 90)):
         textured(number, side, side).save(tmp_path / f"{number}.png")
-    assert "--crop 100 would take 2 of those that are too small" in refusal(tmp_path)
+    assert "with --crop 100, 2 of those that are too small can be used" in refusal(tmp_path)
     assert len(load_crops(tmp_path, 100)) == 2
 
 
@@ -58,7 +58,7 @@ def test_the_crop_that_takes_them_is_told_beside_good_ones_too(
         textured(number, side, side).save(tmp_path / f"{number}.png")
     photos(Config(data=str(tmp_path), crop_at="centre"))
     said = capsys.readouterr().err
-    assert "1 photos are left out: 0.png is 100x100" in said and "--crop 100 would take 1" in said
+    assert "1 photos are left out: 0.png is 100x100" in said and "with --crop 100, 1 of" in said
 
 
 def test_one_photo(tmp_path: Path) -> None:

@@ -547,7 +547,7 @@ for name in (sys.argv[2], srgan.upscaler.SHIPPED_MODEL):
 """
     lines = desk.run("-c", code, "alice/none", model).out.splitlines()
     assert lines[0].startswith("model | alice/none: no such repository on the Hub")
-    assert lines[0].endswith(". Taken instead: the model that ships.") and lines[1] == "model | "
+    assert lines[0].endswith(". The model that ships is used instead.") and lines[1] == "model | "
 
 
 # Hostile repositories

@@ -177,6 +177,6 @@ def test_bursts_are_counted_among_photos_of_anything(tmp_path: Path) -> None:
         picture.save(tmp_path / f"{number}.png")
         if number == 2:
             picture.save(tmp_path / "2-again.png")
-    assert what_was_found(load_windows(tmp_path, 32), faces=False) == "5 photos; 1 look like one before them (a burst)"
+    assert what_was_found(load_windows(tmp_path, 32), faces=False) == "5 photos; near-duplicates, as in a burst: 1"
     (tmp_path / "2-again.png").unlink()
     assert what_was_found(load_windows(tmp_path, 32), faces=False) == ""
