@@ -1,4 +1,4 @@
-"""python -m srgan doctor: prints what a report of a problem should contain: versions, chips, speed and folders."""
+"""python -m srgan doctor: prints what a problem report should contain: versions, chips, speed and folders."""
 
 import argparse
 import platform

@@ -188,7 +188,7 @@ def publish(program: str, config: Config, repository: str, private: bool) -> int
 
 
 def decided(config: Config) -> Config:
-    """The settings with what `auto` comes to for these photos, which is said."""
+    """Returns the settings with a decision for `--crop-at auto`, and prints it."""
     if config.crop_at != "auto":
         return config
     streamed = is_stream(config.data)
@@ -204,8 +204,8 @@ def decided(config: Config) -> Config:
 
 
 def started(config: Config, count: int, preset: str, given: dict[str, Any]) -> Config:
-    """The settings with the model that the run starts from, and without VGG19 where a preset can do without; it is said
-    what was chosen."""
+    """Returns the settings with the model that the run starts from, and without VGG19 if a preset can do without it.
+    Prints what was chosen."""
     config, said = settle_init(config, count, given, bool(preset) and PRESETS[preset].from_shipped)
     if said:
         print(said)
@@ -218,7 +218,7 @@ def started(config: Config, count: int, preset: str, given: dict[str, Any]) -> C
 
 
 def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> Pace | None:
-    """The speed of this machine, for a dry run or one of limited hours; None for others."""
+    """Measures the speed of this machine for a dry run or a run of limited hours; returns None for other runs."""
     if not (dry_run or config.max_hours):
         return None
     try:

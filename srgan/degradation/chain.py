@@ -88,7 +88,7 @@ class Amounts(NamedTuple):
     """The amount of each step for each photo of a batch, as tensors [N]."""
 
     filter: Tensor
-    """place in resampling.NAMES"""
+    """position in filters.NAMES"""
     detour: Tensor
     """intermediate size relative to the small copy's; 0: none"""
     blur: Tensor

@@ -25,8 +25,8 @@ BICUBIC: dict[str, Restore] = {"bicubic": enlarge_bicubic}
 
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
-    """The model at each detail setting. The default is both ends and the middle, or 1 for a model with one weight
-    set."""
+    """The model at each detail setting. The default is both ends and the middle, or 1 for a model without fidelity
+    weights."""
     if details is None:
         details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
     settings = [upscaler.check_detail(detail) for detail in details]

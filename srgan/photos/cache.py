@@ -21,7 +21,7 @@ from srgan.photos.cutting import Cutting
 from srgan.photos.pieces import Pieces, look
 
 INDEX, PIXELS = "index.json", "photos.bin"
-"""The two files of an entry. The index is written last, so that it vouches for the other."""
+"""The two files of an entry. The index is written last: if it is there, the other file is complete."""
 
 
 def cache_root() -> Path:
@@ -52,7 +52,7 @@ class Readable(Protocol):
 
     @property
     def stamp(self) -> bytes:
-        """Changes with any of them."""
+        """A digest that changes if any of the photos changes."""
         ...
 
     def pieces(self, cutting: Cutting) -> Iterator[tuple[str, Pieces]]: ...
@@ -62,7 +62,7 @@ class Index(TypedDict):
     """The content of index.json: what an entry holds."""
 
     names: list[str]
-    """of the crops"""
+    """name of each crop"""
     sizes: list[tuple[int, int]]
     """height and width of each crop"""
     looks: list[str]

@@ -14,7 +14,7 @@ LOOKED_AT_MOST = 32
 """Number of photos that are examined at most."""
 
 TRAINING_CROP = 128
-"""Side in pixels of the middle of CelebA's photos in which the eyes lie at EYES."""
+"""Side in pixels of the centre crop of CelebA's photos in which the eyes lie at EYES."""
 
 IN_PLACE = 0.1
 """Largest distance of the eyes from EYES in aligned photos, as a share of the crop's side."""
@@ -28,7 +28,7 @@ MANY_ARE = 0.25
 
 class Sampled(Protocol):
     def sample(self, most: int) -> Iterator[Image.Image]:
-        """Up to so many of the photos, RGB; those that cannot be read are left out."""
+        """Yields up to `most` of the photos, RGB. Photos that cannot be read are left out."""
         ...
 
 
@@ -36,7 +36,7 @@ class Sampled(Protocol):
 class CropChoice:
     crop_at: Literal["centre", "random", "faces"]
     why: str
-    """a sentence"""
+    """a sentence that explains the choice"""
 
 
 def choose(photos: Sampled, side: int, streamed: bool = False) -> CropChoice:

@@ -23,7 +23,7 @@ LEAST_CROP = 32
 """Smallest side in pixels of a training crop."""
 
 MEANINGFUL = 20
-"""Held-out photos from which figures mean something: a small collection gives more than 5 %, up to so many."""
+"""A small collection holds out more than 5 %, up to this number of photos: the figures of fewer mean little."""
 
 
 class Photos(Protocol):
@@ -46,24 +46,24 @@ class Photos(Protocol):
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """Yields the photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
-        Each rank gets its share of each `size`.
+        Each rank gets its share of every batch.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Tally:
-    """The counts of a cut collection."""
+    """What was cut out of a collection, counted."""
 
     photos: int = 0
-    """that gave anything"""
+    """number of photos that gave a crop"""
     left_out: dict[str, int] = field(default_factory=dict)
     """number of photos, or of faces in them, for each reason"""
     small: list[int] = field(default_factory=list)
-    """the largest crop, in pixels, that each of those which are too small would give"""
+    """for each photo or face that is too small, the side in pixels of the largest crop that it could give"""
 
     def text(self) -> str:
-        """ "311 too small, 52 blurred", or "" where nothing was left out."""
+        """ "311 too small, 52 blurred", or "" if nothing was left out."""
         return ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
 
     def smaller_crop(self, side: int) -> str:
@@ -88,9 +88,9 @@ class Crops:
     """photos left out, and why"""
     tally: Tally = field(default_factory=Tally)
     looks: np.ndarray | None = None
-    """uint8 [N, 32], of `look`; where they are known"""
+    """uint8 [N, 32], from `look`; None if unknown"""
     rows: np.ndarray | None = None
-    """the place of each crop among the pixels, if these hold others too"""
+    """the position of each crop in `pixels`; None if `pixels` holds these crops alone, in this order"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -123,7 +123,7 @@ class Crops:
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """Yields the photos from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
-        Each rank gets its share of each `size`.
+        Each rank gets its share of every batch.
         """
         order = shuffled(len(self), seed, epoch)[:stop]
         for first in range(start, stop, size):
@@ -154,7 +154,8 @@ class Crops:
 
 
 def held_out_count(given: int | None, photos: int) -> int:
-    """The given number, or 5 % of the photos and at most 500; of fewer than 400 a fifth and at most MEANINGFUL."""
+    """Returns the given number, or 5 % of the photos and at most 500; of fewer than 400 photos a fifth, at most
+    MEANINGFUL."""
     return given if given is not None else min(500, max(1, photos // 20, min(MEANINGFUL, photos // 5)))
 
 

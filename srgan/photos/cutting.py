@@ -23,7 +23,7 @@ class Cutting:
     kind: Literal["centre", "whole", "sharp", "faces"]
     """centre: the middle; whole: all of the photo; sharp: all of it, reduced until it is sharp; faces: each face"""
     side: int = 0
-    """pixels of the crop, to which all but `whole` go"""
+    """side of the crops in pixels; `whole` does not use it"""
 
     def cut(self, picture: Image.Image) -> Pieces:
         """Cuts an RGB picture. Raises UserError if the face detector is missing."""

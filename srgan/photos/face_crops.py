@@ -10,15 +10,15 @@ from srgan.photos.pieces import LeftOut, Pieces, too_small
 from srgan.photos.sharpness import sharpness_of
 
 EYES = 0.342 + 0.52j, 0.658 + 0.52j
-"""Where a crop has the eye at its left and the one at its right, x + iy as shares of its side: medians of the 128x128
-centres of CelebA's photos, as the detector finds them, made level and even."""
+"""The places of the left and the right eye in a crop, as x + iy in shares of its side: medians over the 128x128 centre
+crops of CelebA's photos as the detector finds them, made level and symmetric."""
 
 LEAST_DETAIL = 0.05
-"""A crop with less detail, as `detail` measures it, is blurred. The least of 150 CelebA crops is 0.09."""
+"""A crop whose `sharpness_of` is lower is blurred. The lowest of 150 CelebA crops is 0.09."""
 
 MOST_OUTSIDE = 0.08
-"""A face is cut off if its frame extends further beyond its photo, as a share of the crop's side. Up to this limit
-the photo's last pixels are repeated."""
+"""A face counts as cut off if its frame extends further than this beyond its photo, as a share of the crop's side. Up
+to this limit the photo's last pixels are repeated."""
 
 LEAST_EYES = 0.2
 """Least distance of the eyes, as a share of the face's height. It is smaller in a face that looks to the side, whose
@@ -38,8 +38,8 @@ CUT_OFF = LeftOut("cut off", "is cut off by the edge of the photo")
 
 @dataclass(frozen=True)
 class Frame:
-    """A square in a photo, perhaps turned: what is at `point` of the crop, in shares of its side, lies at
-    `corner + point * edge` of the photo, in pixels; both as complex numbers, x + iy."""
+    """A square in a photo, which may be rotated. The point `point` of the crop, in shares of its side, lies at `corner
+    + point * edge` in the photo, in pixels. Points are complex numbers, x + iy."""
 
     corner: complex
     edge: complex
@@ -56,7 +56,7 @@ class Frame:
         return self.corner + point * self.edge
 
     def outside(self, size: tuple[int, int]) -> float:
-        """Distance of the furthest corner outside a picture of that size, as a share of the frame's side."""
+        """How far the frame extends beyond a picture of that size, as a share of the frame's side."""
         beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in self.corners]
         return max(0.0, *beyond) / self.side
 
@@ -137,9 +137,9 @@ def look_again(photo: Image.Image, frame: Frame, height: float) -> tuple[Frame, 
 
 
 def cut(photo: Image.Image, frame: Frame, side: int, quick: bool = False) -> Image.Image:
-    """Cuts out a frame at `side` pixels: it is turned at the photo's own resolution, then reduced by the bicubic.
+    """Cuts out a frame at `side` pixels: it is rotated at the photo's own resolution, then reduced by the bicubic.
 
-    Outside of the photo its last pixels are repeated. quick: reduce by means of whole pixels before turning.
+    Outside of the photo its last pixels are repeated. quick: reduce by averaging whole pixels before rotating.
     """
     across, down = ([z.real for z in frame.corners], [z.imag for z in frame.corners])
     left, top = (int(min(places)) - 4 for places in (across, down))

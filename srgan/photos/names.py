@@ -16,7 +16,7 @@ def hub_dataset(data: str) -> str:
 
 
 def data_name(data: str) -> str:
-    """The name of a run on these photos: that of their folder, zip, shards (without numbers) or data set."""
+    """The name for a run on these photos: the name of their folder, zip, shards (without numbers) or data set."""
     if hub_dataset(data):
         return hub_dataset(data).partition("/")[2]
     path = Path(data).resolve()

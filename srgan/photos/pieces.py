@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 LOOK_SIDE = 16
-"""A look compares this many neighbouring means in each of as many rows."""
+"""A look has this many rows, each of this many comparisons between neighbouring means."""
 
 ALIKE = 0.15
-"""Share of the comparisons in which looks of one scene differ at most. Two CelebA crops differ less in one of a million
+"""Looks of one scene differ in at most this share of the comparisons. Two CelebA crops differ less in one of a million
 pairs, a portrait and a copy that was shifted, turned, made brighter and noisy in 9 of 10."""
 
 
@@ -20,13 +20,13 @@ class LeftOut(NamedTuple):
     reason: str
     """the word by which they are counted, such as "too small" """
     words: str
-    """a sentence's end behind the photo's name"""
+    """the rest of a sentence that begins with the photo's name"""
     side: int = 0
-    """pixels of the largest crop that it would have given, where it is too small"""
+    """side in pixels of the largest crop that it could give, if it is too small"""
 
 
 def too_small(width: int, height: int, side: int) -> LeftOut:
-    """What is smaller than a crop of that side."""
+    """Describes a photo or a face that is smaller than a crop of that side."""
     return LeftOut("too small", f"is {width}x{height}, smaller than {side}x{side}", min(width, height))
 
 

@@ -10,25 +10,26 @@ FINE, COARSE = (0.25, 0.5), (0.0625, 0.125)
 """Bands in cycles a pixel: the octave that a picture of half the size cannot hold, and the one two octaves below."""
 
 LARGEST_SHARE = 0.25
-"""Share of the parts, those with the strongest contours, that decide on the whole. Most photos are blurred in
-places."""
+"""The sharpness is measured on this share of the parts, those with the strongest contours, because most photos are
+blurred in places."""
 
 MOST_TILES = 400
 """About the largest number of parts that are measured. In larger photos they lie further apart."""
 
 SHARP = 0.3
-"""The detail of a sharp photo: nine in ten of a mixed collection have more. Once enlarged by bicubic, two times, three
-or four, they are below it (medians) until they are reduced by 1.4 to 2, 2.8 and 2.8."""
+"""Least sharpness of a sharp photo: nine in ten photos of a mixed collection have more. Photos that bicubic has
+enlarged 2, 3 or 4 times have less (medians), until they are reduced by 1.4 to 2, 2.8 and 2.8."""
 
 REDUCTIONS = (1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0)
 """The factors that are tried on a photo."""
 
 
 def sharpness_of(picture: Image.Image) -> float:
-    """The amplitude of the fine band over that of the coarse one, 0 where there is neither; RGB or L, 8 x 8 or larger.
+    """Returns the amplitude of the fine band divided by that of the coarse one; 0 if the picture has neither.
 
-    Natural photos have about as much of every octave. Of CelebA's 128x128 crops it is 0.34 (median; 1 %: 0.13), and
-    0.07 once these are blurred by a Gaussian of 1 pixel, 0.02 by one of 1.5.
+    picture: RGB or L, 8x8 or larger. Natural photos have about the same amplitude in every octave. CelebA's 128x128
+    crops have a median of 0.34 (first percentile: 0.13). After a Gaussian blur of 1 pixel it is 0.07, of 1.5 pixels
+    0.02.
     """
     grey = np.asarray(picture.convert("L"), np.float32)
     side = min(TILE, *grey.shape)

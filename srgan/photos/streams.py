@@ -52,11 +52,12 @@ File = tuple[str, bytes]
 class PhotoSource(Protocol):
     @property
     def identity(self) -> list[str]:
-        """What differs between sources that must not be taken for the same."""
+        """Texts that differ between sources with different photos."""
         ...
 
     def files(self, seed: tuple[int, ...] | None, part: int, parts: int) -> Iterator[File]:
-        """A part's share of the pictures. The seed decides the order of the shards; None keeps the listed order."""
+        """Yields a part's share of the pictures. The seed decides the order of the shards; None keeps the listed
+        order."""
         ...
 
 
@@ -216,7 +217,8 @@ class Stream:
     cached_bytes = 0
 
     def __init__(self, source: PhotoSource, side: int, epoch: int, workers: int, held_out: frozenset[bytes]) -> None:
-        """epoch: photos in one; workers: processes that read, 0: this one does; held_out: digests of files left out."""
+        """epoch: photos per epoch. workers: number of processes that read; 0: this process reads. held_out: digests of
+        the files that are held out."""
         self.source, self.side, self.epoch, self.workers, self.held_out = source, side, epoch, workers, held_out
         self.identity = [*source.identity, *sorted(digest.hex() for digest in held_out)]
         self.told = False
@@ -225,9 +227,9 @@ class Stream:
         return self.epoch
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The photos from `start` to `stop` of an epoch, `size` at a time: uint8 [size, 3, side, side].
+        """Yields the photos from `start` to `stop` of an epoch, `size` at a time: uint8 [size, 3, side, side].
 
-        To one rank of several, its share of each `size`; it has taken its share of what came before `start` too.
+        Each rank gets its share of every batch, and counts its share of the photos before `start` as seen.
         """
         if start >= stop:
             return
@@ -250,7 +252,8 @@ class Stream:
             yield from pixels
 
     def crops(self, seed: tuple[int, ...], part: int, parts: int, skipped: dict[str, str]) -> Iterator[np.ndarray]:
-        """A part's crops in random order, again and again; `skipped` takes the names of those that are left out."""
+        """Yields a part's crops in random order, again and again. Names of photos that are left out are added to
+        `skipped`."""
         for turn in itertools.count():
             random = np.random.default_rng((*seed, turn, part))
             waiting: list[np.ndarray] = []
@@ -290,7 +293,7 @@ class Deal(IterableDataset):
     neither on the workers' speed nor on the batch size."""
 
     def __init__(self, stream: Stream, seed: tuple[int, int], start: int, stop: int) -> None:
-        """start, stop: those that are wanted of the rank's photos, counted from the epoch's beginning."""
+        """start, stop: the range of the rank's photos that is wanted, counted from the epoch's beginning."""
         self.stream, self.seed, self.start, self.stop = stream, seed, start, stop
         self.rank, self.ranks = ranks.rank(), ranks.world_size()  # the workers do not know it
 

@@ -35,7 +35,7 @@ class Windows:
     """largest factor by which the part of a photo that a window shows is reduced"""
     tally: Tally = field(default_factory=Tally)
     looks: np.ndarray | None = None
-    """uint8 [N, 32], of `look`; where they are known"""
+    """uint8 [N, 32], from `look`; None if unknown"""
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -55,9 +55,9 @@ class Windows:
         return sum(photo.nbytes for photo in self.photos)
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """The windows from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
+        """Yields the windows from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
 
-        To one rank of several, its share of each `size`.
+        Each rank gets its share of every batch.
         """
         order = self.owners[shuffled(len(self), seed, epoch)]
         # By position, so that a resumed run has them too.
@@ -87,9 +87,10 @@ class Windows:
         return np.asarray(small).transpose(2, 0, 1)
 
     def split(self, held_out: int | None, by_look: bool = False) -> tuple["Windows", Crops]:
-        """(to train on, the middle of those held out: the last photos by name, as many as `held_out_count` says).
+        """Returns the photos to train on, and the middle crops of the held-out ones: the last photos by name, as many
+        as `held_out_count` says.
 
-        by_look: photos that look alike stay on one side, so other ones or fewer may be held out.
+        by_look: photos that look alike stay on one side, so other photos, or fewer, may be held out.
         """
         held = positions_held_out(len(self.names), held_out, self.looks if by_look else None)
         rest = sorted(set(range(len(self.names))) - set(held))
@@ -103,18 +104,18 @@ class Windows:
 
 
 MOST_SCALES = 4.0
-"""With `reduce` "auto", a window shows at most so many times its side of a photo that is sharp ..."""
+"""With `reduce` "auto", a window of a sharp photo shows at most this many times its side."""
 
 MOST_OF_PHOTO = 0.5
-"""... and at most this share of the median photo's shorter side."""
+"""With `reduce` "auto", a window shows at most this share of the shorter side of the median photo."""
 
 
 def load_windows(data: str | Path, side: int, reduce: float | Literal["auto"] = 1.0) -> Windows:
-    """The photos of a folder or a zip, from the cache where they are there; it takes 3 bytes a pixel.
+    """Loads the photos of a folder or a zip through the cache, which takes 3 bytes per pixel.
 
     reduce: as for `Windows`; "auto": each photo is reduced first until it is sharp, and windows show up to MOST_SCALES
-    times their side. Broken photos and those that are smaller than a window are skipped and named. Raises UserError
-    where none is left.
+    times their side. Broken photos and those that are smaller than a window are skipped and named. Raises UserError if
+    none is left.
     """
     pixels, index = cached(open_collection(data), Cutting("sharp", side) if reduce == "auto" else Cutting("whole"))
     arrays, names, looks, skipped, start = [], [], [], dict(index["skipped"]), 0

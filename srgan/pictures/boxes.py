@@ -25,7 +25,7 @@ class Box(NamedTuple):
 
     @property
     def side(self) -> int:
-        """The longer one."""
+        """The longer side."""
         return max(self.width, self.height)
 
     def parts(self, side: int) -> list["Box"]:

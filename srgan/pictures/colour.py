@@ -86,10 +86,8 @@ def to_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def gamma_of(picture: Image.Image) -> float:
-    """The exponent that a PNG's levels were made with, where that alone says what they mean and sRGB is not near.
-
-    1 / 2.2 is what sRGB has, and 0, which means nothing, stands for it too. Near is what it is for libpng: 5 %.
-    """
+    """Returns the exponent of a PNG's gAMA chunk if only this chunk says what the levels mean, and if it differs from
+    sRGB's 1 / 2.2 by 5 % or more, as in libpng; otherwise 0."""
     gamma = picture.info.get("gamma", 0)
     if picture.info.get("icc_profile") or "srgb" in picture.info or gamma <= 0 or abs(2.2 * gamma - 1) < 0.05:
         return 0.0

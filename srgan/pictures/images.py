@@ -114,7 +114,7 @@ def opaque(picture: Image.Image) -> Image.Image:
 
 
 def opaque_in_windows(picture: Image.Image) -> Image.Image:
-    """`opaque` in the memory of a window. Far from all that is visible, the windows' colours differ."""
+    """Does `opaque` in windows, to save memory. Far from all visible pixels, the colours differ between windows."""
     filled, whole = Image.new(picture.mode[:-1], picture.size), Box(0, 0, *picture.size)
     for part in whole.parts(WINDOW):
         seen = part.grown(WINDOW // 16, whole)

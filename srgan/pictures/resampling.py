@@ -43,8 +43,8 @@ class Axis:
 
 
 def cubic(x: Tensor) -> Tensor:
-    """The kernel of cubic convolution with a = -0.5 (Keys 1981), that of `images.bicubic`. x: distances, of any float
-    type."""
+    """The kernel of cubic convolution with a = -0.5 (Keys 1981), which `images.bicubic` uses. x: distances, of any
+    float type."""
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2

@@ -286,7 +286,7 @@ def make_config(given: dict[str, Any]) -> Config:
 
 
 def checked(config: Config) -> Config:
-    """The same. Raises UserError where the crops do not go with the photos or with `--reduce`."""
+    """Returns the settings unchanged. Raises UserError if --crop-at does not go with the photos or with --reduce."""
     if config.crop_at == "random" and is_stream(config.data):
         raise UserError("--crop-at random is only for a folder or a zip: streamed photos are cropped in the middle.")
     if config.reduce not in ("auto", 1.0) and config.crop_at not in ("auto", "random"):

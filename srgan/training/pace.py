@@ -76,7 +76,8 @@ def stage_pace(trainer: Trainer, stage: str) -> float:
 
 
 def within_hours(config: Config, pace: Pace, photos: int, held_out: int) -> Config:
-    """The settings with so many epochs, in the same proportion, as `max_hours` leave time for; never more."""
+    """Returns the settings with both stages shortened in proportion, so that the run ends within `max_hours`; never
+    longer."""
     stages = config.stage_epochs()
     needed = pace.seconds(stages, photos, held_out)
     available = (config.max_hours or math.inf) * 3600 * MARGIN

@@ -38,14 +38,15 @@ PRESETS = {
 
 
 def sized(config: Config, preset: Preset, given: Collection[str], photos: int) -> Config:
-    """The settings with as many epochs of `photos` as the preset asks for, where none are given."""
+    """Returns the settings with the number of epochs that the preset asks for, unless epochs are given. photos: per
+    epoch."""
     counts = {"epochs": preset.photos["detail"] / photos, "fidelity_epochs": preset.photos["fidelity"] / photos}
     wanted = {name: float(f"{count:.4g}") for name, count in counts.items() if name not in given}
     return dataclasses.replace(config, **wanted)
 
 
 def settle_init(config: Config, photos: int, given: Collection[str], always: bool = False) -> tuple[Config, str]:
-    """The settings with what `--init auto` comes to, and a sentence that says it, or "".
+    """Decides what `--init auto` means. Returns the settings, and a sentence about the choice, or "".
 
     photos: to train on and held out; given: names of the settings that the user has set; always: start from a model
     that ships with any number of photos.

@@ -59,7 +59,7 @@ class Log:
             listener(row)
 
     def rows(self) -> list[StatsRow]:
-        """All rows, without a last one that was cut short when the process was killed."""
+        """Reads all rows. A last row that was cut short when the process was killed is left out."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [StatsRow.from_json(json.loads(line)) for line in lines if line.endswith("}")]
 
@@ -73,8 +73,7 @@ class Meter:
     """Sums losses on the device, and reads, checks and writes their means now and then."""
 
     def __init__(self, log: Log, state: TrainState, photos: float, device: torch.device) -> None:
-        """photos: to the end of the run, counted from the beginning of the stage; those of a later stage count as so
-        many of this one as take the same time."""
+        """photos: length of the run from the beginning of this stage; see `Trainer.photos_to_the_end`."""
         self.log, self.state, self.all_photos, self.device = log, state, photos, device
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
@@ -135,7 +134,7 @@ class Meter:
                 )
 
     def means(self) -> dict[str, float]:
-        """Over what this process has trained of the epoch."""
+        """The mean losses over the part of the epoch that this process has trained."""
         return {name: value / self.epoch_steps for name, value in self.epoch.items()}
 
 

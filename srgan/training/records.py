@@ -12,7 +12,7 @@ class OriginTerms(TypedDict, total=False):
     terms: str
     """terms of its training photos, if its own run stated any"""
     back_projection: bool
-    """stated where the model has it, and then so has the one trained from it"""
+    """present if the model has back-projection; then a model that is trained from it has it too"""
 
 
 class Origin(OriginTerms):

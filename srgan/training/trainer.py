@@ -235,14 +235,15 @@ class Trainer:
         ranks.barrier()
 
     def photos_to_the_end(self) -> float:
-        """The length of the run from the beginning of the stage on, in photos that take as long as this stage's."""
+        """The length of the run from the beginning of this stage, in photos of this stage. A photo of a later stage
+        counts as the number of this stage's photos that take the same time."""
         names = list(self.stages)
         later = names[names.index(self.state.stage) + 1 :]
         return self.stage_photos() + sum(self.stages[name] * COST[name] for name in later) / COST[self.state.stage]
 
     def keep_time(self) -> None:
-        """With `max_hours`, takes photos from the end of the stage where it would last too long at the pace that it has
-        had; the learning rate, which follows from the share that is done, runs out all the same."""
+        """With `max_hours`, shortens the stage if it would take too long at its pace so far. The learning rate follows
+        from the share of the stage that is done, so it still falls to 0."""
         if self.config.max_hours is not None:
             hours = self.config.max_hours
             self.stages[self.state.stage] = ranks.from_first(lambda: self.photos_within(hours))
