@@ -57,6 +57,8 @@ IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K")
 OURS, THEIRS = ("#c2185b", "#1565c0", "#6a1b9a"), "#455a64"
 """Colours of the models, in order, and of the peers."""
 
+MARKS = "s^vD<>pPX*hd"
+
 SHEET_SIDE = 192
 """Pixels of a picture in the sheet; a quarter of that is enlarged."""
 
@@ -67,8 +69,7 @@ Written by `benchmarks/quality.py`; its first lines say how to repeat it. Every 
 low-resolution pictures four times, and its result is rounded to 8 bits. PSNR and SSIM leave out 4 pixels at each
 border; -Y means that they are measured on the BT.601 luma. LPIPS is version 0.1 with AlexNet. The figures are means
 over the pictures; the numbers in brackets are millions of parameters. The other systems were trained on general photos,
-and Real-ESRGAN is made to repair degraded pictures rather than to stay close to the original. FID is not measured: it
-needs Inception's weights and thousands of pictures."""
+and Real-ESRGAN is made to repair degraded pictures rather than to stay close to the original."""
 
 
 def main() -> int:
@@ -216,35 +217,33 @@ def titled(system: str, parameters: Mapping[str, int]) -> str:
 
 
 def save_curve(table: Mapping[str, Any], path: Path) -> None:
-    """LPIPS over PSNR-Y: each model's blend as a line, each peer as a point."""
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    """LPIPS over PSNR-Y: each model's blend as a line, each peer as a mark of its own."""
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.add_subplot(
         xlabel="PSNR-Y, dB (fidelity, more is better)", ylabel="LPIPS (less is better)", yscale="log"
     )
     points = {name: (row["psnr_y"], row["lpips"]) for name, row in table["figures"].items()}
-    peers = set(points)
+    peers = list(points)
     for model, colour in zip(table["models"], cycle(OURS)):
         own = [name for name in points if name.startswith(f"{model}, ")]
-        peers -= set(own)
+        peers = [name for name in peers if name not in own]
         line = zip(*(points[name] for name in own), strict=True)
         axes.plot(*line, "o-", color=colour, linewidth=2.5, markersize=6, zorder=3, label=f"{model}, by detail")
         for name in own:
             detail = name.rpartition(" ")[-1]
             axes.annotate(detail, points[name], (8, -3), textcoords="offset points", color=colour, fontsize=8)
-    for place, name in enumerate(sorted(peers, key=lambda name: points[name][1])):
-        axes.plot(*points[name], "s", color=THEIRS, markersize=6)
-        offset = (-4, 6 if place % 2 else -12)  # names of neighbours go above and below in turn
-        axes.annotate(name, points[name], offset, textcoords="offset points", color=THEIRS, fontsize=9, ha="right")
-    axes.legend(loc="upper left", frameon=False)
+    for name, mark in zip(peers, cycle(MARKS)):
+        axes.plot(*points[name], mark, color=THEIRS, markersize=8, label=name)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.annotate(
-        "better", (0.985, 0.03), (0.9, 0.13), xycoords="axes fraction", color="#2e7d32", ha="center",
+        "better", (0.985, 0.03), (0.9, 0.11), xycoords="axes fraction", color="#2e7d32", ha="center",
         arrowprops={"arrowstyle": "-|>", "color": "#2e7d32", "linewidth": 2},
     )  # fmt: skip
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
     axes.yaxis.set_minor_formatter(FormatStrFormatter("%.2f"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, which="both")
-    axes.margins(x=0.34, y=0.12)
+    axes.margins(x=0.08, y=0.12)
     write_whole(path, lambda partial: figure.savefig(partial, dpi=150))
 
 
