@@ -1,4 +1,4 @@
-"""The state of the page in its address: the tab and those of its settings that are not as the page has them first."""
+"""Keeps the state of the page in its address: the tab, and those of its settings that differ from the initial ones."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from gradio.components import Component
 
 @dataclass(frozen=True)
 class Remembered:
-    """What of a tab stands in the address."""
+    """The settings of a tab that the address holds."""
 
     tab: str
     settings: Mapping[str, Component]
-    """by their names there"""
+    """by their names in the address"""
 
 
 def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remembered:
@@ -27,19 +27,19 @@ def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remem
 
 
 def model_setting(made_for: Sequence[Component]) -> dict[str, Component]:
-    """The choice of a model, where there is one."""
+    """The choice of a model, if there is one."""
     return {"model": made_for[0]} if made_for else {}
 
 
 def restore_from_address(demo: gr.Blocks, tabs: gr.Tabs, remembered: Sequence[Remembered]) -> None:
-    """Sets what the address tells, when the page is loaded; what depends on it follows by itself."""
+    """Sets what the address says, when the page is loaded. Whatever depends on it follows by itself."""
     first = {one.tab: {name: component.value for name, component in one.settings.items()} for one in remembered}
     outputs = [tabs, *(component for one in remembered for component in one.settings.values())]
     demo.load(None, None, outputs, js=f"() => address.read({json.dumps(first)})")
 
 
 def again(tab: str) -> gr.Button:
-    """What the address presses to have a result for the settings that it has set."""
+    """A hidden button. The address presses it to get a result for the settings that it has set."""
     return gr.Button(visible="hidden", elem_id=f"again-{tab}")
 
 

@@ -1,4 +1,4 @@
-"""The faces of a picture: found once, said how many, and shown close up."""
+"""Finds the faces of a picture once, counts them in a sentence, and shows each of them close up."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,17 +13,18 @@ from srgan.pictures.resampling import Grid
 MOST_SHOWN = 8
 
 CLOSE_UP = (256, 512)
-"""Pixels on the longer side of a face, at least and at most: smaller ones are enlarged pixel by pixel."""
+"""Least and most pixels on the longer side of a face. Smaller faces are enlarged pixel by pixel."""
 
 GAP = 4
-"""White pixels between before and after."""
+"""Width in pixels of the white gap between before and after."""
 
 KEPT_PICTURES = 8
-"""Who moves Detail has the faces of the same picture shown again."""
+"""Number of pictures whose faces are kept, because moving Detail shows the faces of the same picture again."""
 
 
 def faces_of(picture: Image.Image) -> tuple[tuple[Box, ...], str]:
-    """The faces of an RGB picture, the largest first; or none, and a sentence on why they cannot be found."""
+    """Returns the faces of an RGB picture, the largest first; or none, and a sentence that says why they cannot be
+    found."""
     try:
         return find_once(picture.size, picture.tobytes()), ""
     except UserError as error:
@@ -35,7 +36,7 @@ def how_many(faces: Sequence[Box]) -> str:
 
 
 def what_is_shown(faces: Sequence[Box]) -> str:
-    """Above the close-ups."""
+    """The sentence above the close-ups."""
     if not faces:
         return "No face was found: the whole picture was restored."
     largest = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""
@@ -50,7 +51,7 @@ def find_once(size: tuple[int, int], pixels: bytes) -> tuple[Box, ...]:
 def close_ups(
     faces: Sequence[Box], before: Image.Image, after: Image.Image, small: tuple[int, int]
 ) -> list[Image.Image]:
-    """Both enlargements of each face side by side, of the largest faces. small: the size of the picture they are in."""
+    """Draws both enlargements of each of the largest faces side by side. small: the size of the picture they are in."""
     grid, whole = Grid.between(small, after.size), Box(0, 0, *after.size)
     places = (grid.place(face).grown(0, whole) for face in faces[:MOST_SHOWN])
     shown = [place for place in places if place.width > 0 and place.height > 0]
@@ -67,7 +68,7 @@ def close_up(face: Image.Image) -> Image.Image:
 
 
 def side_by_side(pair: Sequence[Image.Image]) -> Image.Image:
-    """Two pictures of one size, with a gap."""
+    """Draws two pictures of one size side by side, with a gap."""
     width, height = pair[0].size
     both = Image.new("RGB", (2 * width + GAP, height), "white")
     for place, picture in zip((0, width + GAP), pair, strict=True):

@@ -29,7 +29,7 @@ def detail_input(models: Models) -> gr.Slider:
 
 
 def made_for_input(models: Models) -> list[gr.Radio]:
-    """The choice of a model, where there is one to make."""
+    """The choice of a model, if the page offers several."""
     if len(models.made_for) == 1:
         return []
     choice = gr.Radio(
@@ -47,22 +47,22 @@ def size_input(elem_id: str) -> gr.Dropdown:
 
 
 def stop_button() -> gr.Button:
-    """Ends the work; srgan/page/style.css shows it while there is some."""
+    """The button that ends the work. srgan/page/style.css shows it while there is work."""
     return gr.Button("Cancel", size="sm", elem_classes="stop")
 
 
 def remember_upload(picture: gr.Image, tab: str) -> None:
-    """A visitor's own picture is carried to the other tabs."""
+    """Carries a visitor's own picture to the other tabs."""
     picture.input(None, picture, js=f"(picture) => {{ carried.keep('{tab}', picture); }}")
 
 
 def carry_on_select(tab: gr.Tab, picture: gr.Image, name: str) -> None:
-    """The picture that was last sent in another tab comes along."""
+    """Takes over the picture that was last sent in another tab, when this tab is selected."""
     tab.select(None, None, picture, js=f"() => carried.take('{name}')")
 
 
 def faces_shown() -> tuple[gr.Markdown, gr.Gallery]:
-    """A sentence on the faces that were found, and each of them close up."""
+    """A sentence about the faces that were found, and each of them close up."""
     with gr.Column(elem_classes=["faces", "later"]):
         found = gr.Markdown(label="how many faces were found")
         gallery = gr.Gallery(

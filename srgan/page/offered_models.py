@@ -14,12 +14,12 @@ ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
 """What the models that ship are made for."""
 
 AUTOMATIC = "Auto"
-"""The choice that leaves it to `srgan.wear` which of the two a picture is for."""
+"""The choice with which `srgan.wear` decides which of the two models a picture needs."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Upscalers by what they are made for. Where nothing is said, the picture decides, or else the first is taken.
+    """The upscalers by what they are made for. Without a choice, the picture decides, or else the first is taken.
     `lpips` adds that figure."""
 
     upscalers: dict[str, Upscaler]
@@ -36,16 +36,17 @@ class Models:
 
     @property
     def can_blend(self) -> bool:
-        """Whether `detail` can be chosen of any of them."""
+        """Whether `detail` can be chosen for any of them."""
         return any(upscaler.can_blend for upscaler in self.upscalers.values())
 
     def check_detail(self, made_for: str, detail: float) -> None:
-        """Raises UserError for a detail that the choice cannot have."""
+        """Raises UserError for a detail that the chosen model does not support."""
         made_for = made_for or self.made_for[0]
         self.unlent.chosen(ANY_PHOTO if made_for == AUTOMATIC else made_for).check_detail(detail)
 
     def settled(self, made_for: str, picture: Image.Image, detail: float) -> tuple[str, float, str]:
-        """One of `upscalers` for a picture, and its detail; where the picture has decided, what was assumed of it."""
+        """Returns the choice for a picture and its detail; and, if the picture has decided, a sentence about what was
+        assumed."""
         made_for = made_for or self.made_for[0]
         if made_for != AUTOMATIC:
             return made_for, detail, ""
@@ -58,7 +59,7 @@ class Models:
 
     @cached_property
     def unlent(self) -> "Models":
-        """The same models for work that asks for no lent GPU: on ZeroGPU they are on the CPU.
+        """The same models for work that needs no lent GPU: on ZeroGPU they are on the CPU.
 
         That work is what the page shows before a visitor asks, and the parts of a picture that are judged or restored.
         """
@@ -68,11 +69,11 @@ class Models:
 
 
 KEPT_CHOICES = 8
-"""Who moves Detail has the same picture judged again."""
+"""Number of choices that are kept, because moving Detail judges the same picture again."""
 
 
 def judged(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
-    """`judge`, whose last choices are kept."""
+    """`judge`, with the last choices kept."""
     tables = getattr(picture, "quantization", None) or {}
     frozen = tuple((number, tuple(table)) for number, table in tables.items())
     return judge_once(picture.mode, picture.size, picture.tobytes(), frozen, worn_model)
@@ -93,9 +94,9 @@ def on_cpu(upscaler: Upscaler) -> Upscaler:
 
 
 def load_models(model: str = "", lpips: str = "") -> tuple[Models, str]:
-    """The named model alone, or all that ship; and what visitors should know (see `load_or_shipped`).
+    """Loads the named model, or all that ship. Also returns what visitors should know (see `load_or_shipped`).
 
-    model: a folder or a name on the Hub. lpips: a file for `LPIPS.load`. Raises UserError for what is not whole.
+    model: a folder or a name on the Hub. lpips: a file for `LPIPS.load`. Raises UserError for an incomplete model.
     """
     notice = ""
     if model:

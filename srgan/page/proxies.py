@@ -1,7 +1,7 @@
-"""The proxies that the environment names, made such that the page starts.
+"""Corrects the proxies that the environment names, so that the page starts.
 
-For before Gradio is imported. It opens connections then, and through a proxy it also looks for the page on this very
-machine; where httpx cannot use a proxy, both end in a traceback.
+This must run before Gradio is imported, because Gradio opens connections then, and also looks for the page on this
+machine through a proxy. If httpx cannot use a proxy, both end in a traceback.
 """
 
 import os
@@ -13,10 +13,10 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def settle() -> list[str]:
-    """Changes this process's environment: connections to this machine pass by every proxy, `socks://` means `socks5://`,
-    and what httpx cannot use is left out, with a sentence for each.
+    """Changes this process's environment: connections to this machine bypass every proxy, `socks://` becomes
+    `socks5://`, and proxies that httpx cannot use are left out. Returns a sentence for each of those.
 
-    Proxies of the desktop's settings, which count where the environment names none, are taken over into it.
+    The proxies of the desktop's settings count if the environment names none; they are copied into the environment.
     """
     proxies = getproxies()
     notes = []
@@ -33,7 +33,8 @@ def settle() -> list[str]:
 
 
 def why_unusable(address: str) -> str:
-    """ "" for a proxy that httpx can use. The address may hold a password, and is not repeated."""
+    """Returns "" for a proxy that httpx can use, or the reason. The address may hold a password, so it is not
+    repeated."""
     try:
         httpx.HTTPTransport(verify=False, proxy=address if "://" in address else f"http://{address}")
     except ImportError:

@@ -1,4 +1,4 @@
-"""The files that the page takes in and gives out, and how long they stay."""
+"""Stores the files that the page receives and gives out, and deletes them in time."""
 
 import contextlib
 import hashlib
@@ -22,20 +22,22 @@ from srgan.page.gradio_changes import forget_files, upload_folder, use_folder
 from srgan.pictures.formats import fitted, format_of
 
 KEPT_SECONDS = 3600
-"""Files are looked through as often, and go when they have not been asked for in that time: two hours at the most."""
+"""Every so many seconds the files are checked, and those that nobody has asked for since then are deleted: after two
+hours at most."""
 FOLDER = "srgan-page-"
 
 log = logging.getLogger("srgan.page")
 
 sweeping = Lock()
-"""Held from the look at a file's age to its end, so that it is not deleted just when its time begins anew."""
+"""Held while a file's age is checked and the file is deleted, so that no file is deleted just after it was kept
+anew."""
 
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder below GRADIO_TEMP_DIR that Gradio takes for all of this page's files, and that goes when it ends.
+    """Makes a folder below GRADIO_TEMP_DIR for all files of this page, which is deleted when the page ends.
 
-    Goes too what another page has left that was killed: a page that runs touches its folder (`sweep`).
+    Folders that a killed page has left are deleted too: a running page touches its folder (`sweep`).
     """
     parent = Path(upload_folder()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +51,10 @@ def own_folder() -> Iterator[Path]:
 
 
 def keep_swept(folder: Path, demo: gr.Blocks) -> None:
-    """Starts to delete what visitors have sent and got; what is there now belongs to the page.
+    """Starts to delete what visitors have sent and received. Files that are there now belong to the page and stay.
 
     Gradio's own delete_cache forgets uploads that were refused or broken off, leaves folders behind, and ends for good
-    where a request comes while it looks through its list.
+    if a request arrives while it goes through its list.
     """
     kept = set(folder.rglob("*"))
 
@@ -66,7 +68,7 @@ def keep_swept(folder: Path, demo: gr.Blocks) -> None:
 
 
 def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
-    """Deletes old files; and folders that have been empty for as long, as one may just have been made to be filled."""
+    """Deletes old files, and folders that have been empty for as long: one may just have been made to be filled."""
     os.utime(folder)
     oldest = time.time() - KEPT_SECONDS
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -76,14 +78,15 @@ def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
 
 
 def last_kept(path: Path) -> float:
-    """When a file came or was kept anew. A copy may bring an older time along; `st_ctime` tells when it came, but on
-    Windows not when it was kept anew."""
+    """The time when a file arrived or was kept anew. A copy may have an older modification time; `st_ctime` tells when
+    it arrived, but on Windows not when it was kept anew."""
     status = path.stat()
     return max(status.st_ctime, status.st_mtime)
 
 
 def keep(path: Path) -> bool:
-    """Keeps a file, and its folder for one that is to be written there, for another hour. False: there is no file."""
+    """Keeps a file, or the folder for one that is to be written there, for another hour. Returns False if there is no
+    file."""
     with sweeping:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.utime(path.parent)
@@ -95,12 +98,13 @@ def keep(path: Path) -> bool:
 
 
 def served(folder: str, name: str) -> Path:
-    """A file's place where Gradio serves and deletes it."""
+    """The path at which Gradio serves and deletes a file."""
     return Path(upload_folder()).resolve() / folder / name
 
 
 def save(path: Path, write: Callable[[Path], object]) -> str:
-    """The file, written unless it is there. Raises UserError without a path of this machine in it: visitors read it."""
+    """Writes the file unless it is there, and returns its path. Raises UserError without a path of this machine in it,
+    because visitors read it."""
     try:
         if not keep(path):
             write_whole(path, write)
@@ -111,12 +115,12 @@ def save(path: Path, write: Callable[[Path], object]) -> str:
 
 
 PNG_OPTIONS = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""Files of photos are as small as with Pillow's own choice, in a quarter of the time; flat parts take next to
-nothing."""
+"""With these options, files of photos are as small as with Pillow's defaults, in a quarter of the time; flat parts take
+next to nothing."""
 
 
 def save_png(picture: Image.Image, name: str) -> str:
-    """The file. Always whole: another visitor may be reading it."""
+    """Saves a picture as PNG and returns the path. The file is always complete: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = served(pixels, f"{name}.png")
     return save(path, lambda partial: picture.save(partial, "PNG", **PNG_OPTIONS))
@@ -127,7 +131,8 @@ FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
 
 
 def save_as(file: str, format: str) -> str:
-    """A result's PNG file, or another of its files -> the file in a format. Raises UserError when it is deleted."""
+    """Converts a result's PNG file, or another of its files, to a format and returns the path. Raises UserError if the
+    file was deleted."""
     png = Path(file).with_suffix(FORMATS["PNG"])
     path = png.with_suffix(FORMATS[format])
 
@@ -140,7 +145,8 @@ def save_as(file: str, format: str) -> str:
 
 
 def save_zip(files: Sequence[str]) -> str:
-    """Whole files, uncompressed as PNG is compressed already; of one name on any disk, the later ones are numbered."""
+    """Packs files into a ZIP, without compressing them again. If names are the same on some disk, the later files are
+    numbered."""
     path = served(hashlib.sha256("".join(files).encode()).hexdigest(), "restored.zip")
 
     def write(partial: Path) -> None:

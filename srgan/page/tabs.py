@@ -1,4 +1,4 @@
-"""What stands below the tabs that enlarge: epochs of a training side by side, and how it all works."""
+"""The parts below the tabs that enlarge: epochs of a training side by side, and how it all works."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ LEARNED = {
     "noised and saved as JPEG.",
     CLEAN_FACES: '"Clean faces" has learned from clean photos of faces alone.',
 }
-"""What is said of each model where there are several."""
+"""What the page says about each model if it offers several."""
 
 
 LEAST_EPOCHS = 3
@@ -53,7 +53,7 @@ def build_epochs(epochs: Sequence[str]) -> None:
 
 
 def show_epochs(picture: str | None, first: str, second: str) -> list[Any]:
-    """Pictures by their titles, and what of the photo was not kept; nothing without a photo."""
+    """Returns the pictures by their titles, and what was not kept of the photo; nothing without a photo."""
     if not picture:
         return [{}, ""]
     low, *restored, original, notes = spoken(compare_epochs)(picture, first, second)
@@ -63,7 +63,7 @@ def show_epochs(picture: str | None, first: str, second: str) -> list[Any]:
 
 
 def build_how(models: Models) -> None:
-    """What the networks have learned, with the loaded models' own figures and curves where they have some."""
+    """What the networks have learned, with the figures and curves of the loaded models that have some."""
     several = len(models.upscalers) > 1
     with gr.Accordion("How it works, and how well", open=False):
         more = " ".join(LEARNED[title] for title in models.made_for if title in LEARNED) if several else ""

@@ -1,4 +1,4 @@
-"""A visitor's picture as the whole page works on it, shows it and gives it: 8 bits, colours in sRGB, no profile."""
+"""Reads a visitor's picture in the form that the whole page uses: 8 bits, colours in sRGB, no profile."""
 
 from pathlib import Path
 from threading import Semaphore
@@ -17,9 +17,10 @@ memory. They are read anew when it is their turn."""
 
 
 def read(path: str) -> tuple[Image.Image, list[str]]:
-    """An uploaded file -> RGB, or RGBA where something is transparent; and a sentence for all of it that is not kept.
+    """Reads an uploaded file as RGB, or RGBA if something is transparent. Also returns a sentence for everything that
+    is not kept.
 
-    Raises UserError when it cannot be read, or is there no longer.
+    Raises UserError if it cannot be read, or has been deleted.
     """
     try:
         data = Path(path).read_bytes()
@@ -49,7 +50,7 @@ def size_of(path: str) -> tuple[int, int]:
 
 
 def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
-    """`read`, with what is transparent laid on white -> RGB."""
+    """Does `read`, and lays transparent parts on white: RGB."""
     picture, notes = read(path)
     if picture.mode == "RGBA":
         notes.append("It is laid on white where it is transparent.")
@@ -57,7 +58,7 @@ def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
 
 
 def plain_enlargement(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """RGB or RGBA -> the plain enlargement to that width and height, beside which the restored one is shown."""
+    """Enlarges RGB or RGBA to that width and height by bicubic, to be shown beside the restored picture."""
     if picture.size == size:
         return picture
     width, height = size

@@ -1,4 +1,4 @@
-"""What is shown of an answer: the pictures in one view with one zoom for all, or the reason why there is none."""
+"""What the page shows of an answer: the pictures in one view with one zoom for all, or the reason why there is none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,12 @@ TERMS = {BEFORE: "(bicubic)", AFTER: "(SRGAN)"}
 PAIRS = (f"{BEFORE} | {AFTER}", f"{AFTER} | {ORIGINAL}", f"{BEFORE} | {ORIGINAL}")
 
 View = dict[str, Any]
-"""What srgan/page/viewer.html shows; {} is nothing."""
+"""What srgan/page/viewer.html shows; {} shows nothing."""
 
 
 def viewer(elem_id: str) -> gr.HTML:
-    """The pictures, two of them with a line between them; moved and zoomed by srgan/page/viewer_script.html."""
+    """The view of the pictures, two of them with a line between them. srgan/page/viewer_script.html moves and zooms
+    them."""
     return gr.HTML(
         {}, html_template=(PAGE / "viewer.html").read_text(encoding="utf-8"), elem_id=elem_id, elem_classes="views",
         apply_default_css=False, label="pictures",
@@ -27,7 +28,8 @@ def viewer(elem_id: str) -> gr.HTML:
 
 
 def view(files: Mapping[str, str], photo: str, pair: str = PAIRS[0]) -> View:
-    """files: by the names above, shown at the size of the last one; photo: the upload that they were made from."""
+    """Describes a view. files: by the names above, shown at the size of the last one; photo: the upload that they were
+    made from."""
     with Image.open(list(files.values())[-1]) as picture:
         width, height = picture.size
     return {

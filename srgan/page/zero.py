@@ -1,8 +1,8 @@
-"""ZeroGPU: the GPU that Hugging Face lends a Space, one call at a time. Anywhere else nothing here has an effect.
+"""ZeroGPU: the GPU that Hugging Face lends a Space for one call at a time. Elsewhere this module has no effect.
 
 The `spaces` package, which comes with every Space, makes PyTorch believe in a CUDA device: in the main thread, before
-the page is launched, and for no more than to put weights there. A lent call runs in a forked process that has the GPU;
-what goes in and comes out is pickled, and of what it raises nothing but a gr.Error keeps its words.
+the page is launched, and only to put weights there. A lent call runs in a forked process that has the GPU. What goes in
+and comes out is pickled, and of exceptions only a gr.Error keeps its text.
 """
 
 import os
@@ -22,16 +22,18 @@ from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import Upscaler, Watch, unwatched
 
 HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-"""Whether this is a ZeroGPU Space; as `spaces` itself reads it."""
+"""Whether this is a ZeroGPU Space, decided as `spaces` itself does."""
 
 KEPT_BYTES = 256 << 20
 """Memory in bytes for the last results of all models together, which are given again without a GPU: visitors try the
-same examples, and have minutes of it a day. The largest result takes 67 MB: 1 megapixel with transparency, and its
-enlargement."""
+same examples, and have only minutes of GPU time a day.
+
+The largest result takes 67 MB: 1 megapixel with transparency, and its enlargement.
+"""
 
 
 class Asked(NamedTuple):
-    """What a result depends on. `pixels` are of `mode` and `size`; `model` is told apart by identity."""
+    """What a result depends on. `pixels` have `mode` and `size`; models are distinguished by identity."""
 
     model: Upscaler
     mode: str
@@ -49,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class LastResults:
-    """The last results, up to a number of bytes. For several threads."""
+    """Keeps the last results, up to a number of bytes. Several threads may use it."""
 
     def __init__(self, most: int) -> None:
         self.most, self.bytes = most, 0
@@ -76,8 +78,8 @@ LAST_RESULTS = LastResults(KEPT_BYTES)
 
 
 def gpu_seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES) -> int:
-    """Estimate of how long a call may take: 5 seconds to start CUDA in a new process, and 5 for each megapixel that
-    the network takes in.
+    """Estimates the seconds that a call may take: 5 to start CUDA in a new process, and 5 for each megapixel that the
+    network takes in.
 
     Hugging Face refuses visitors who have less time left today, and serves shorter requests earlier.
     """
@@ -85,7 +87,7 @@ def gpu_seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FO
 
 
 def lend(upscaler: Upscaler) -> None:
-    """Has `upscaler.enlarge_timed` run on lent GPUs. For the main thread, before the page is launched."""
+    """Makes `upscaler.enlarge_timed` run on lent GPUs. Call it in the main thread, before the page is launched."""
     if spaces is None or not HERE:
         return
     upscaler.generator(1.0)  # its weights go along with every GPU
