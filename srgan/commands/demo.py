@@ -43,7 +43,7 @@ Enlarge a tiny photo and it turns to blur. Here a neural network that has studie
 Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
 
 PRIVACY = """<small>Pictures stay on the machine that runs this page. Their files are deleted within two hours; the last
-few may stay in its memory until others come.</small>"""
+few may stay in its memory until newer ones replace them.</small>"""
 
 MOST_THREADS = 2 * MOST_AT_ONCE
 """So that pictures can be read, and refused, while as many as may wait do wait. Further requests wait in Gradio's

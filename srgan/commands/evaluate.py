@@ -94,7 +94,7 @@ def keeper(folder: Path, data: Path, names: list[str]) -> Keep:
     """Returns a function that saves restored pictures as FOLDER/<system>/<photo>.png, named by `with_ending`."""
     if lies_in(folder, data):
         raise UserError(
-            f"--save-images {folder} lies inside {data}: the next run would measure the saved pictures too. Choose "
+            f"--save-images {folder} lies inside {data}: the next run would measure the saved pictures too; choose "
             "another folder."
         )
     places = dict(zip(names, with_ending([Path(name) for name in names], "png"), strict=True))

@@ -102,8 +102,8 @@ def fit(photo: Image.Image, size: int) -> Image.Image:
     if min(width, height) < LEAST_SIDE:
         reduced = f" and would be {width}x{height} at {size} px" if ratio < 1 else ""
         raise UserError(
-            f"The photo is {photo.width}x{photo.height}{reduced}, too small to compare, which takes "
-            f"{LEAST_SIDE} pixels on each side: {'choose a larger size' if reduced else 'take the Enlarge tab'}."
+            f"The photo is {photo.width}x{photo.height}{reduced}, but comparing needs at least {LEAST_SIDE} pixels on "
+            f"each side: {'choose a larger size' if reduced else 'use the Enlarge tab'}."
         )
     reduced_photo = photo.resize((width, height), Image.Resampling.BICUBIC) if ratio < 1 else photo
     return reduced_photo.crop((0, 0, width - width % SCALE, height - height % SCALE))

@@ -28,7 +28,7 @@ def faces_of(picture: Image.Image) -> tuple[tuple[Box, ...], str]:
     try:
         return find_once(picture.size, picture.tobytes()), ""
     except UserError as error:
-        return (), f"Faces cannot be looked for, so the whole picture was restored: {error}"
+        return (), f"The search for faces failed, so the whole picture was restored: {error}"
 
 
 def how_many(faces: Sequence[Box]) -> str:

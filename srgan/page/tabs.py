@@ -17,16 +17,17 @@ from srgan.publish.card import figures_table
 from srgan.reports.pictures import save_curves
 from srgan.training.records import EpochRow
 
-HOW = """The network was shown many small copies of photos and learned to draw the large ones: first to come as
-close as it can on average (Detail 0), then so that a second network, the discriminator, cannot tell its drawings from
-photos (Detail 1; this is a GAN, a generative adversarial network). *Bicubic* is the enlargement that any program makes.
-It works on everything in a picture, and is best on what it has learned from, at about the same size."""
+HOW = """The network was shown many small copies of photos and learned to draw the large ones. First it learned to
+come as close to them as it can on average (Detail 0). Then it learned to draw so that a second network, the
+discriminator, cannot tell its drawings from photos (Detail 1). The two are a GAN, a generative adversarial network.
+*Bicubic* is the enlargement that any program makes. The network works on everything in a picture. It is best at what it
+has learned from, at about the same size."""
 
 LEARNED = {
-    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and else "Clean faces".',
+    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and "Clean faces" for all others.',
     ANY_PHOTO: '"Any photo" has learned from photos of people, animals, places and things, most of them blurred, '
     "noised and saved as JPEG.",
-    CLEAN_FACES: '"Clean faces" has learned from clean photos of faces alone.',
+    CLEAN_FACES: '"Clean faces" has learned only from clean photos of faces.',
 }
 """What the page says about each model if it offers several."""
 

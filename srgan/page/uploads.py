@@ -26,7 +26,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
         data = Path(path).read_bytes()
     except OSError:
         raise UserError(
-            f"{path} is here no longer (the page deletes what it was sent within two hours): upload it again."
+            f"{path} is no longer here, because the page deletes uploads within two hours: upload it again."
         ) from None
     picture, notes = open_picture(path, data, COMMON_FORMATS)
     tables = getattr(picture, "quantization", None)
@@ -34,7 +34,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     notes += more
     if picture.mode == "I;16":
         picture = to_eight_bits(picture)
-        notes.append("It holds 16 bits, of which the page takes 8.")
+        notes.append("It has 16 bits per channel; the page uses 8 of them.")
     seen_through = picture.mode.endswith("A") and extremes(picture.getchannel("A"))[0] < 255
     picture = picture.convert("RGBA" if seen_through else "RGB")
     picture.info = {}
@@ -53,7 +53,7 @@ def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
     """Does `read`, and lays transparent parts on white: RGB."""
     picture, notes = read(path)
     if picture.mode == "RGBA":
-        notes.append("It is laid on white where it is transparent.")
+        notes.append("Its transparent parts are laid on white.")
     return images.flat(picture), notes
 
 

@@ -118,7 +118,7 @@ def test_without_its_detector_the_page_restores_the_whole_and_says_why(
     restored, _, _, said, shown = handlers.enlarge(two, str(portrait), 1.0, "Any photo")
     assert_same(restored, two.upscalers["Any photo"].enlarge(images.open_rgb(portrait)))
     reason = (
-        "Faces cannot be looked for, so the whole picture was restored: gone.onnx, which finds faces, cannot be read"
+        "The search for faces failed, so the whole picture was restored: gone.onnx, which finds faces, cannot be read"
     )
     assert shown == [] and said.startswith(reason)
     assert "gone.onnx, which finds faces, cannot be read" in str(app.build_demo(two).get_config_file()["components"])

@@ -175,8 +175,8 @@ def test_a_perfect_enlargement_has_no_psnr_but_an_ssim_of_one() -> None:
 @pytest.mark.parametrize(
     ("photo_size", "size", "advice"),
     [
-        ((1, 1), 256, "1x1, too small .* 32 pixels on each side: take the Enlarge tab"),
-        ((400, 31), 512, "400x31, too small .* take the Enlarge tab"),
+        ((1, 1), 256, "1x1, but comparing .* 32 pixels on each side: use the Enlarge tab"),
+        ((400, 31), 512, "400x31, but .* use the Enlarge tab"),
         ((900, 100), 128, "900x100 and would be 128x14 at 128 px, .* choose a larger size"),
         ((64, 64), 300, "size is 300; it must be one of 128, 256, 512, 1024"),
     ],

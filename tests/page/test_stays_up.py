@@ -106,7 +106,7 @@ def test_what_will_be_refused_does_not_wait(server: Server, hold: Path, tmp_path
         (("enlarge", uploaded, 1, "as large as a house"), "as large as a house"),
         (("enlarge", fake, 1), "fake.png: not a picture"),
         (("compare", fake, 1), "fake.png: not a picture"),
-        (("compare", uploaded, 1), "too small to compare"),
+        (("compare", uploaded, 1), "comparing needs at least 32"),
         (("batch", [uploaded] * (MOST_FILES + 1), 1), f"at most {MOST_FILES} are enlarged at once"),
     ):
         assert sentence in httpx.get(event(server, *call), timeout=60).text
