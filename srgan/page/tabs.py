@@ -24,7 +24,8 @@ discriminator, cannot tell its drawings from photos (Detail 1). The two are a GA
 has learned from, at about the same size."""
 
 LEARNED = {
-    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and "Clean faces" for all others.',
+    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and "Clean faces" for '
+    "all others.",
     ANY_PHOTO: '"Any photo" has learned from photos of people, animals, places and things, most of them blurred, '
     "noised and saved as JPEG.",
     CLEAN_FACES: '"Clean faces" has learned only from clean photos of faces.',
