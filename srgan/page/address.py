@@ -21,7 +21,7 @@ def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remem
     """Writes a tab's settings into the address when they change, by srgan/page/head.html."""
     js = f"(...values) => {{ address.write('{name}', values); }}"
     inputs = list(settings.values())
-    for trigger in (tab.select, *(component.change for component in inputs)):  # type: ignore[attr-defined]
+    for trigger in (tab.select, *(component.change for component in inputs)):  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds it
         trigger(None, inputs, None, js=js)
     return Remembered(name, settings)
 

@@ -85,7 +85,7 @@ def judge_once(
 ) -> ModelChoice:
     picture = Image.frombytes(mode, size, pixels)
     if tables:
-        picture.quantization = dict(tables)  # type: ignore[attr-defined]
+        picture.quantization = dict(tables)  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
     return judge(picture, model)
 
 

@@ -39,7 +39,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     picture = picture.convert("RGBA" if seen_through else "RGB")
     picture.info = {}
     if tables:
-        picture.quantization = tables  # type: ignore[attr-defined]
+        picture.quantization = tables  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
     return picture, notes
 
 

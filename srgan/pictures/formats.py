@@ -269,7 +269,7 @@ def standard(picture: Image.Image) -> Image.Image:
     if dpi and all(math.isfinite(value) and value > 0 for value in map(float, dpi)):
         picture.info["dpi"] = tuple(map(float, dpi))
     if tables:
-        picture.quantization = tables  # type: ignore[attr-defined]
+        picture.quantization = tables  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
     return picture
 
 

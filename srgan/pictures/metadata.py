@@ -147,7 +147,7 @@ def kept_xmp(packet: bytes, location: bool) -> bytes:
 
 
 def kept_iptc(file: Image.Image, location: bool) -> bytes:
-    found: dict[tuple[int, int], bytes | list[bytes]] = IptcImagePlugin.getiptcinfo(file) or {}  # type: ignore[arg-type]
+    found: dict[tuple[int, int], bytes | list[bytes]] = IptcImagePlugin.getiptcinfo(file) or {}  # pyright: ignore[reportArgumentType] - its stub wants another class
     datasets = b""
     for (record, number), values in sorted(found.items()):
         if record == 2 and number in PLACES_OF_IPTC and not location:
