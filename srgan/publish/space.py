@@ -19,8 +19,9 @@ from srgan.shipped import ROOT
 FILES_OF = {
     "": "CONTRIBUTING.md LICENSE README.md app.py requirements.txt",
     "benchmarks": (
-        "degradations.md faces.md quality-Set5.png quality-img_align_celeba.png quality-sheet.png quality.md "
-        "recipes.md scaling.md training.md wear.md"
+        "degradations.md faces.md quality-Set5.png quality-img_align_celeba-jpeg75.png "
+        "quality-img_align_celeba-old.png quality-img_align_celeba-web.png quality-img_align_celeba.png "
+        "quality-sheet.png quality.md recipes.md scaling.md training.md wear.md"
     ),
     "docs": "api.md architecture.md enlarge.md measure.md publish.md train.md",
     "examples": "README.md biden.jpg cat.png coffee.png collins.png obama.jpg",
