@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
         train, held_out = photos(config)
         pace = None
         if not own["resume"]:
-            config = started(config, len(train) + len(held_out), chosen, given)
+            config = started(config, train.photo_count + len(held_out), chosen, given)
             config = sized(config, PRESETS[chosen], given, len(train)) if chosen else config
         if own["dry_run"]:
             ranks.from_first(lambda: check_needs(config, bool(own["resume"]), bool(own["tensorboard"])))
@@ -265,15 +265,25 @@ def what_was_found(crops: Crops | Windows, faces: bool) -> str:
     used and none looks like another."""
     burst = near_duplicates(crops.looks) if crops.looks is not None else 0
     rest = [crops.tally.text(), f"near-duplicates, as in a burst: {burst:,}" if burst else ""]
-    photos = f"{len(crops.names):,} faces in {crops.tally.photos:,} photos" if faces else f"{len(crops.names):,} photos"
+    count = len(crops.names)
+    photos = f"{number(count, 'face')} in {number(crops.tally.photos, 'photo')}" if faces else number(count, "photo")
     return "; ".join([photos, *filter(None, rest)]) if faces or any(rest) else ""
 
 
 def tell_skipped(skipped: dict[str, str], advice: str = "", faces: bool = False) -> None:
     """Names the first photos that are left out, or of which faces are. advice: the sentence's end."""
     if skipped and ranks.is_first():
-        what = "photos, or faces in them," if faces else "photos"
-        print(f"{len(skipped)} {what} are left out: {first_reasons(skipped)}{advice}.", file=sys.stderr)
+        one = len(skipped) == 1
+        what = f", or faces in {'it' if one else 'them'}," if faces else ""
+        verb = "is" if one else "are"
+        print(
+            f"{number(len(skipped), 'photo')}{what} {verb} left out: {first_reasons(skipped)}{advice}.", file=sys.stderr
+        )
+
+
+def number(count: int, what: str) -> str:
+    """ "1 photo" or "1,930 photos"."""
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def stop_on_signals(run: Run) -> None:

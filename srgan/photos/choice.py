@@ -51,7 +51,7 @@ def choose(photos: Sampled, side: int, streamed: bool = False) -> CropChoice:
         return CropChoice("centre", f"{aligned} of {seen} photos looked at have an aligned face in the middle")
     if seen and showing >= MANY_ARE * seen:
         return CropChoice("faces", f"{showing} of {seen} photos looked at show faces that can be cut out")
-    why = f"{showing} of {seen} photos looked at show a face that can be cut out"
+    why = f"{showing} of {seen} photos looked at show a face that can be cut out" if seen else "none can be read"
     return CropChoice("centre" if streamed else "random", why)
 
 

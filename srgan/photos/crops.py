@@ -36,7 +36,12 @@ class Photos(Protocol):
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that the photos take in the cache."""
+        """Bytes that they take in the cache together with those held out."""
+        ...
+
+    @property
+    def photo_count(self) -> int:
+        """Number of different photos or faces, of which an epoch may show several windows each."""
         ...
 
     def __len__(self) -> int:
@@ -91,6 +96,8 @@ class Crops:
     """uint8 [N, 32], from `look`; None if unknown"""
     rows: np.ndarray | None = None
     """the position of each crop in `pixels`; None if `pixels` holds these crops alone, in this order"""
+    cached_bytes: int = 0
+    """bytes that the whole collection takes in the cache, held-out crops included"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,8 +107,8 @@ class Crops:
         return self.names
 
     @property
-    def cached_bytes(self) -> int:
-        return self.pixels.nbytes
+    def photo_count(self) -> int:
+        return len(self)
 
     def on(self, device: torch.device, free: int) -> "Crops":
         """Copies the crops to the device if they take at most half of its `free` bytes; otherwise returns them
@@ -196,7 +203,10 @@ def cached_crops(photos: Readable, data: str | Path, side: int, faces: bool) -> 
     pixels, index = cached(photos, Cutting("faces" if faces else "centre", side))
     tally = Tally(index["photos"], index["left_out"], index["small"])
     require_photos(data, index["names"], index["skipped"], tally, side)
-    return Crops(pixels.reshape(-1, 3, side, side), index["names"], index["skipped"], tally, read_looks(index["looks"]))
+    return Crops(
+        pixels.reshape(-1, 3, side, side), index["names"], index["skipped"], tally, read_looks(index["looks"]),
+        cached_bytes=pixels.nbytes,
+    )  # fmt: skip
 
 
 def read_looks(looks: Sequence[str]) -> np.ndarray:

@@ -223,6 +223,10 @@ class Stream:
         self.identity = [*source.identity, *sorted(digest.hex() for digest in held_out)]
         self.told = False
 
+    @property
+    def photo_count(self) -> int:
+        return self.epoch
+
     def __len__(self) -> int:
         return self.epoch
 

@@ -36,6 +36,8 @@ class Windows:
     tally: Tally = field(default_factory=Tally)
     looks: np.ndarray | None = None
     """uint8 [N, 32], from `look`; None if unknown"""
+    cached_bytes: int = 0
+    """bytes that the whole collection takes in the cache, held-out photos included"""
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -51,8 +53,8 @@ class Windows:
         return self.names
 
     @property
-    def cached_bytes(self) -> int:
-        return sum(photo.nbytes for photo in self.photos)
+    def photo_count(self) -> int:
+        return len(self.names)
 
     def batches(self, seed: int, epoch: int, start: int, stop: int, size: int) -> Iterator[Tensor]:
         """Yields the windows from `start` to `stop` of an epoch's order, `size` at a time: uint8 [size, 3, side, side].
@@ -136,4 +138,4 @@ def load_windows(data: str | Path, side: int, reduce: float | Literal["auto"] = 
     if reduce == "auto":
         shorter = float(np.median([min(photo.shape[1:]) for photo in arrays]))
         reduce = max(1.0, min(MOST_SCALES, MOST_OF_PHOTO * shorter / side))
-    return Windows(arrays, side, names, skipped, reduce, tally, read_looks(looks))
+    return Windows(arrays, side, names, skipped, reduce, tally, read_looks(looks), pixels.nbytes)

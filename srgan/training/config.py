@@ -146,6 +146,16 @@ class Config:
         "half-life, in photos, of the moving average of the generator's weights, which is the model that is "
         "saved; 0: no average (classic)",
     )
+    head_start: int = setting(
+        0,
+        "photos at the beginning of the detail stage from which the discriminator learns alone, at four times its "
+        "rate: a new one leads a generator that is already good astray",
+    )
+    keep_start: float = setting(
+        0.0,
+        "share that the detail weights of --init keep in the average which is saved, for short runs, with "
+        "--fidelity-epochs 0; 0: none",
+    )
     checkpoint_every: int = setting(20, "epochs between checkpoints that are kept")
     save_minutes: float = setting(10.0, "minutes between saves of the state that --resume continues from")
     vgg19: str = setting(
@@ -173,6 +183,7 @@ class Config:
             "pixel_weight",
             "grid_weight",
             "penalty_weight",
+            "head_start",
             "ema_half_life",
             "save_minutes",
             "workers",
@@ -184,6 +195,7 @@ class Config:
         features = self.discriminator != "features" or self.content == "perceptual"
         self._require("content", features, "perceptual for --discriminator features")
         self._require("jitter", self.jitter <= 0.5, "at most 0.5")
+        self._require("keep_start", 0 <= self.keep_start < 1, "0 or more, and less than 1")
         reduce = self.reduce == "auto" or 1 <= float(self.reduce) <= LARGEST_REDUCTION
         self._require("reduce", reduce, f"auto, or between 1 and {LARGEST_REDUCTION}")
         self._require("seed", 0 <= self.seed < 2**63, "between 0 and 2**63 - 1")

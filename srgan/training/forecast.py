@@ -52,7 +52,7 @@ def run_forecast(config: Config, train: Photos, held_out: Crops) -> str:
         f"about {in_bytes(run_folder_bytes(config))} ({in_bytes(free(folder))} free)",
         f"the first crops as they are trained on: {sheet}",
     ]
-    return "\n".join(lines + run_warnings(config, len(train), figures["psnr_y"]))
+    return "\n".join(lines + run_warnings(config, train.photo_count, figures["psnr_y"]))
 
 
 def run_warnings(config: Config, photos: int, bicubic: float) -> list[str]:

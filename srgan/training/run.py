@@ -50,9 +50,6 @@ TEST_PHOTOS = 5
 INTERIM = "interim"
 """Subfolder with the model of an unfinished run that is being published."""
 
-STARTED = ", from which it started"
-"""What follows the name of a run's starting model among the figures."""
-
 FINISHED = "finished"
 """Kind of the last row of stats.jsonl, which is written when the model folder is complete."""
 
@@ -120,23 +117,28 @@ def refuse_begun(folder: Path) -> None:
         raise UserError(f"{folder} holds a run already: continue it with --resume, or choose another --out.")
 
 
-def against_the_start(figures: Figures, seen: int, held_out: int) -> list[str]:
-    """A sentence that says whether the model is better than the one that it started from; none where LPIPS, which
-    decides on that, was not measured.
+def title_of_start(model: str) -> str:
+    """The name, among the figures, of the model that a run started from."""
+    return f"{model}, from which it started"
 
-    seen: photos of the last stage; held_out: photos measured.
+
+def against_the_start(start: str, figures: Figures, seen: int, held_out: int) -> list[str]:
+    """A sentence that says whether the model is better than the one that it started from; none where LPIPS, which
+    decides on that, was not measured, or where it started from random weights.
+
+    start: name of the model, or ""; seen: photos of the last stage; held_out: photos measured.
     """
-    for name, before in figures.items():
-        if name.endswith(STARTED) and "lpips" in before:
-            after, start = figures["detail 1"]["lpips"], name.removesuffix(STARTED)
-            lpips = f"LPIPS {after:.4f}, {start} has {before['lpips']:.4f}, on {held_out:,} held-out photos"
-            if after < before["lpips"]:
-                return [f"This model is better than its start: {lpips}."]
-            return [
-                f"This model is no better than its start: {lpips}. Either it has seen too few photos "
-                f"({seen:,}), or its start had learned from such photos already: train it longer, or use {start}."
-            ]
-    return []
+    before = figures.get(title_of_start(start), {}).get("lpips")
+    if before is None:
+        return []
+    after = figures["detail 1"]["lpips"]
+    lpips = f"LPIPS {after:.4f}, {start} has {before:.4f}, on {held_out:,} held-out photos"
+    if after < before:
+        return [f"This model is better than its start: {lpips}."]
+    return [
+        f"This model is no better than its start: {lpips}. Either it has seen too few photos "
+        f"({seen:,}), or its start had learned from such photos already: train it longer, or use {start}."
+    ]
 
 
 def check_showcase(config: Config) -> None:
@@ -305,7 +307,8 @@ class Run:
         state = self.trainer.state
         self.trainer.log.add(StatsRow(FINISHED, state.stage, state.total, texts={"epochs": f"{self.config.epochs:g}"}))
         best = "\n".join(f"{name}: {show(row)}" for name, row in figures.items())
-        verdict = against_the_start(figures, state.total, len(self.held_out))
+        start = self.trainer.origin["model"] if self.trainer.origin else ""
+        verdict = against_the_start(start, figures, state.total, len(self.held_out))
         return "\n".join([best, *verdict, f"Model folder: {folder}"])
 
     def start(self) -> dict[str, Restore]:
@@ -319,7 +322,7 @@ class Run:
         network = {name: getattr(self.config, name) for name in NETWORK}
         config = ModelConfig(**network, back_projection=origin.get("back_projection", False))
         upscaler = Upscaler(Model(config, weights, {}), origin["model"], self.config.device)
-        return {origin["model"] + STARTED: blends(upscaler)["detail 1"]}
+        return {title_of_start(origin["model"]): blends(upscaler)["detail 1"]}
 
     def save_report(self, figures: Figures, finished: bool) -> None:
         """Writes report.html. figures: those of each system on the held-out photos."""

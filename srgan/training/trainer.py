@@ -51,6 +51,12 @@ COST = {"fidelity": 1.0, "detail": 5.4}
 SETTLING = 20.0
 """Seconds of a stage after which its pace can be judged."""
 
+HEAD_START_RATE = 4.0
+"""Rate of the discriminator during its head start, as a multiple of its later one."""
+
+MOST_HEAD_START = 0.25
+"""Largest part of the detail stage that the discriminator's head start may take."""
+
 PENALTY_EVERY = 8
 """Number of steps from one gradient penalty to the next."""
 
@@ -71,6 +77,8 @@ class SavedState(TypedDict):
     """the fields of TrainState"""
     fidelity: dict[str, Tensor] | None
     """the weights at the end of the fidelity stage"""
+    start: list[Tensor] | None
+    """`Trainer.start_weights`"""
     history: list[dict[str, Any]]
     """each validated epoch, as `EpochRow.to_json` writes it"""
     origin: Origin | None
@@ -112,6 +120,8 @@ class Trainer:
             network.to(self.device).to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.fidelity: dict[str, Tensor] | None = None
+        self.start_weights: list[Tensor] | None = None
+        """the detail weights of the starting model, of which the average keeps a share (`keep_start`)"""
         self.origin: Origin | None = None
         self.history: list[EpochRow] = []
         self.log = Log(folder / "stats.jsonl")
@@ -157,6 +167,8 @@ class Trainer:
         else:
             self.generator_ema.load_state_dict(weights["detail"])
             self.fidelity = copy.deepcopy(fidelity)
+            if self.config.keep_start:
+                self.start_weights = [value.clone() for value in self.generator_ema.parameters()]
         self.origin = origin
         self.start_stage(self.state.stage)
 
@@ -363,10 +375,12 @@ class Trainer:
         return {"pixel": pixel.detach()}
 
     def detail_step(self, low: Tensor, high: Tensor, random: torch.Generator, weight: float = 1.0) -> dict[str, Tensor]:
-        """Updates the generator, then the discriminator, both with the losses of the networks before the step."""
+        """Updates the generator, then the discriminator, both with the losses of the networks before the step. During
+        the head start, only the discriminator is updated."""
         config = self.config
+        learns = not self.in_head_start()
         self.discriminator.requires_grad_(False)  # the generator's update needs no gradients there
-        with autocast(self.device, self.dtype):
+        with torch.set_grad_enabled(learns), autocast(self.device, self.dtype):
             restored = self.generator(low)
             seen, truth = random_window((restored, high), config.shift, random)
             views = self.content.views(seen, truth)
@@ -378,7 +392,8 @@ class Trainer:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
         if config.grid_weight:
             loss = loss + config.grid_weight * grid_loss(restored.float(), high)
-        update(self.optimizers["generator"], loss, weight)
+        if learns:
+            update(self.optimizers["generator"], loss, weight)
 
         self.discriminator.requires_grad_(True)
         with autocast(self.device, self.dtype):
@@ -400,8 +415,15 @@ class Trainer:
         nudges = torch.Generator(self.device).manual_seed(seed)  # too many numbers to bring them from the CPU
         return PENALTY_EVERY * weight * self.discriminator.approximate_r1(restored, original, nudges)
 
+    def in_head_start(self) -> bool:
+        """Whether the discriminator learns alone."""
+        if self.state.stage != "detail":
+            return False
+        return self.state.total < min(self.config.head_start, MOST_HEAD_START * self.stage_photos())
+
     def set_rates(self) -> None:
         factor = rate_factor(self.state.total / self.stage_photos(), self.schedule())
+        factor *= HEAD_START_RATE if self.in_head_start() else 1.0
         for group in self.rate_groups():
             group["lr"] = group["base_lr"] * factor
 
@@ -410,10 +432,14 @@ class Trainer:
 
     @torch.no_grad()
     def update_ema(self, photos: int) -> None:
-        """Updates the moving average, whose half-life in photos grows with the stage (Karras et al. 2022, EDM)."""
+        """Updates the moving average, whose half-life in photos grows with the stage (Karras et al. 2022, EDM). With
+        `keep_start` it is the average of the generator's weights mixed with those of the starting model."""
         half_life = min(self.config.ema_half_life, self.state.total * EMA_GROWTH[self.state.stage])
         keep = 0.5 ** (photos / half_life) if half_life else 0.0
-        torch._foreach_lerp_(list(self.generator_ema.parameters()), list(self.generator.parameters()), 1 - keep)
+        weights = list(self.generator.parameters())
+        if self.start_weights is not None:
+            weights = torch._foreach_lerp(weights, self.start_weights, self.config.keep_start)
+        torch._foreach_lerp_(list(self.generator_ema.parameters()), weights, 1 - keep)
 
     def restore(self, low: Tensor) -> Tensor:
         with autocast(self.device, self.dtype):
@@ -430,7 +456,7 @@ class Trainer:
         state: SavedState = {
             "networks": {name: network.state_dict() for name, network in self.networks().items()},
             "optimizers": {name: [one.state_dict() for one in group] for name, group in self.optimizers.items()},
-            "position": vars(self.state), "fidelity": self.fidelity,
+            "position": vars(self.state), "fidelity": self.fidelity, "start": self.start_weights,
             "history": [row.to_json() for row in self.history], "origin": self.origin,
             "photos": self.photos_digest(), "stages": self.stages,
             "batch_size": self.config.batch_size, "ranks": ranks.world_size(),
@@ -455,6 +481,8 @@ class Trainer:
             self.origin = state["origin"]
             if state["fidelity"] is not None:
                 self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
+            if state.get("start") is not None:
+                self.start_weights = [value.to(self.device) for value in state["start"] or []]
         except UserError:
             raise
         except FileNotFoundError:

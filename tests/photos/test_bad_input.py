@@ -58,7 +58,7 @@ def test_the_crop_that_takes_them_is_told_beside_good_ones_too(
         textured(number, side, side).save(tmp_path / f"{number}.png")
     photos(Config(data=str(tmp_path), crop_at="centre"))
     said = capsys.readouterr().err
-    assert "1 photos are left out: 0.png is 100x100" in said and "with --crop 100, 1 of" in said
+    assert "1 photo is left out: 0.png is 100x100" in said and "with --crop 100, 1 of" in said
 
 
 def test_one_photo(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from srgan.training.forecast import run_warnings
 from srgan.training.pace import MARGIN, Pace, measure_pace, within_hours
 from srgan.training.presets import FEW, PRESETS, settle_init, sized
 from srgan.training.progress import in_words, progress_text
-from srgan.training.run import STARTED, against_the_start
+from srgan.training.run import against_the_start, title_of_start
 from srgan.training.trainer import rate_factor
 
 PACE = Pace({"fidelity": 10.0, "detail": 2.0}, 5.0, math.nan)
@@ -161,13 +161,15 @@ def test_a_dry_run_names_the_measured_time_of_a_small_run(photos: Path, tmp_path
 
 def test_a_run_says_in_one_sentence_whether_it_is_better_than_its_start() -> None:
     def verdict(lpips: float) -> list[str]:
-        before = {f"celeba-faces{STARTED}": {"lpips": 0.0469}}
-        return against_the_start({"bicubic": {"lpips": 0.3}, **before, "detail 1": {"lpips": lpips}}, 555, 17)
+        before = {title_of_start("celeba-faces"): {"lpips": 0.0469}}
+        figures = {"bicubic": {"lpips": 0.3}, **before, "detail 1": {"lpips": lpips}}
+        return against_the_start("celeba-faces", figures, 555, 17)
 
     assert "better than its start: LPIPS 0.0412" in verdict(0.0412)[0] and "17 held-out" in verdict(0.0412)[0]
     assert "no better than its start" in verdict(0.0471)[0] and "use celeba-faces" in verdict(0.0471)[0]
-    assert against_the_start({"bicubic": {"lpips": 0.3}, "detail 1": {"lpips": 0.1}}, 555, 17) == []
-    assert against_the_start({f"a{STARTED}": {"psnr_y": 30.0}, "detail 1": {"psnr_y": 31.0}}, 555, 17) == []
+    assert against_the_start("", {"bicubic": {"lpips": 0.3}, "detail 1": {"lpips": 0.1}}, 555, 17) == []
+    without = {title_of_start("a"): {"psnr_y": 30.0}, "detail 1": {"psnr_y": 31.0}}
+    assert against_the_start("a", without, 555, 17) == []
 
 
 def test_bursts_are_counted_among_photos_of_anything(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from srgan.training.config import Config
 from srgan.training.losses import grid_loss
 from srgan.training.progress import Log, Meter, TrainState
 from srgan.training.run import Run, expected_memory, plan, with_network_of_init
-from srgan.training.trainer import Trainer, rate_factor, step_generator
+from srgan.training.trainer import HEAD_START_RATE, Trainer, rate_factor, step_generator
 from srgan.upscaler import Upscaler
 
 
@@ -320,6 +320,56 @@ def test_a_step_never_waits_for_the_gpu(photos: Path, tmp_path: Path, vgg19_file
         one.step(next(batches))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_in_its_head_start_the_discriminator_learns_alone_and_faster(
+    photos: Path, tmp_path: Path, vgg19_file: Path
+) -> None:
+    settings = {"content": "perceptual", "vgg19": str(vgg19_file), "schedule": "constant", "epochs": 4}
+    one = detail_trainer(photos, tmp_path, head_start=8, discriminator_lr=1e-4, **settings)  # 8 of 40 photos
+    pixels = one.train.batch(range(4))
+
+    def moved(network: torch.nn.Module, step: Callable[[], object]) -> bool:
+        before = [value.clone() for value in network.parameters()]
+        step()
+        return not all(map(torch.equal, before, network.parameters()))
+
+    for one.state.total, alone in ((0, True), (4, True), (8, False)):
+        assert (
+            moved(one.generator, lambda: moved(one.discriminator, lambda: one.step(pixels)) or pytest.fail()) != alone
+        )
+        rate = one.optimizers["discriminator"][0].param_groups[0]["lr"]
+        assert rate == pytest.approx(HEAD_START_RATE * 1e-4 if alone else 1e-4)
+    one.stages["detail"], one.state.total = 16, 4  # of a short stage, it is a quarter at most
+    assert not one.in_head_start()
+
+
+def test_the_average_keeps_a_share_of_the_starting_model(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
+) -> None:
+    model = str(two_stages[0] / "model")
+    one = start(photos, tmp_path / "run", init=model, fidelity_epochs=0, keep_start=0.25, ema_half_life=0).trainer
+    begun = {name: value.clone() for name, value in one.generator.state_dict().items()}
+    one.step(one.train.batch(range(4)))
+    for name, value in one.generator_ema.state_dict().items():
+        torch.testing.assert_close(value, 0.25 * begun[name] + 0.75 * one.generator.state_dict()[name])
+
+
+def test_a_run_from_a_model_goes_on_exactly_from_within_the_head_start_and_after_it(
+    photos: Path, tmp_path: Path, two_stages: tuple[Path, str]
+) -> None:
+    settings = {"init": str(two_stages[0] / "model"), "fidelity_epochs": 0, "epochs": 4, "lr": 1e-3}
+    settings |= {"head_start": 8, "keep_start": 0.5}
+    whole = start(photos, tmp_path / "whole", **settings)
+    assert whole.train() is True
+    for steps in (1, 4):
+        first = start(photos, tmp_path / str(steps), **settings)
+        stop_at(first.trainer, steps)
+        assert first.train() is False
+        second = start(photos, tmp_path / str(steps), resume=True, **settings)
+        assert second.train() is True
+        for name, network in whole.trainer.networks().items():
+            assert all(map(torch.equal, network.parameters(), second.trainer.networks()[name].parameters())), name
 
 
 def test_the_gan_starts_from_the_averaged_fidelity_weights(photos: Path, tmp_path: Path) -> None:
