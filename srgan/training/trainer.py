@@ -436,9 +436,9 @@ class Trainer:
         `keep_start` it is the average of the generator's weights mixed with those of the starting model."""
         half_life = min(self.config.ema_half_life, self.state.total * EMA_GROWTH[self.state.stage])
         keep = 0.5 ** (photos / half_life) if half_life else 0.0
-        weights = list(self.generator.parameters())
+        weights: list[Tensor] = list(self.generator.parameters())
         if self.start_weights is not None:
-            weights = torch._foreach_lerp(weights, self.start_weights, self.config.keep_start)
+            weights = list(torch._foreach_lerp(weights, self.start_weights, self.config.keep_start))
         torch._foreach_lerp_(list(self.generator_ema.parameters()), weights, 1 - keep)
 
     def restore(self, low: Tensor) -> Tensor:
