@@ -148,7 +148,7 @@ class Config:
     )
     head_start: int = setting(
         0,
-        "photos at the beginning of the detail stage from which the discriminator learns alone, at four times its "
+        "photos at the beginning of the detail stage from which the discriminator learns alone, at twice its "
         "rate: a new one leads a generator that is already good astray",
     )
     keep_start: float = setting(

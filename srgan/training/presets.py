@@ -29,7 +29,15 @@ PRESETS = {
     "quick": Preset(
         "at most 15 minutes, from a model that ships",
         {"fidelity": 0, "detail": 8_000},
-        {"max_hours": 0.25, "fidelity_epochs": 0.0, "batch_size": 4, "lr": 5e-5, "save_minutes": 5.0},
+        {
+            "max_hours": 0.25,
+            "fidelity_epochs": 0.0,
+            "batch_size": 4,
+            "lr": 5e-5,
+            "head_start": 160,
+            "keep_start": 0.5,
+            "save_minutes": 5.0,
+        },
         from_shipped=True,
     ),
     "standard": Preset("at most 8 hours", {"fidelity": 45_000, "detail": 40_000}, {"max_hours": 8.0, "batch_size": 8}),

@@ -51,10 +51,10 @@ COST = {"fidelity": 1.0, "detail": 5.4}
 SETTLING = 20.0
 """Seconds of a stage after which its pace can be judged."""
 
-HEAD_START_RATE = 4.0
+HEAD_START_RATE = 2.0
 """Rate of the discriminator during its head start, as a multiple of its later one."""
 
-MOST_HEAD_START = 0.25
+MOST_HEAD_START = 1 / 3
 """Largest part of the detail stage that the discriminator's head start may take."""
 
 PENALTY_EVERY = 8

@@ -340,7 +340,7 @@ def test_in_its_head_start_the_discriminator_learns_alone_and_faster(
         )
         rate = one.optimizers["discriminator"][0].param_groups[0]["lr"]
         assert rate == pytest.approx(HEAD_START_RATE * 1e-4 if alone else 1e-4)
-    one.stages["detail"], one.state.total = 16, 4  # of a short stage, it is a quarter at most
+    one.stages["detail"], one.state.total = 12, 4  # of a short stage, it is a third at most
     assert not one.in_head_start()
 
 
