@@ -87,7 +87,8 @@ def run_folder_bytes(config: Config) -> float:
     """What the run folder takes at most, in bytes: the state and its successor, the models, the restored photos."""
     generator = parameters(Generator(config.channels, config.blocks, config.upsampling))
     discriminator = parameters(make_discriminator(config.judges_features()))
-    state = generator * (3 + ADAM) + discriminator * (1 + ADAM)  # two generators and the fidelity weights
+    copies = 3 + (config.keep_start > 0)  # the generator, its average, the fidelity weights, the start
+    state = generator * (copies + ADAM) + discriminator * (1 + ADAM)
     epochs = [math.ceil(count) for count in config.stage_epochs().values()]
     models = 2 + sum(count // config.checkpoint_every for count in epochs)  # with the middle and the last
     pictures = TEST_PHOTOS * (sum(epochs) + 2) * 3 * config.crop**2
