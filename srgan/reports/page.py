@@ -149,12 +149,17 @@ def tiles(report: Report) -> Iterable[str]:
     trained = [row.values for row in report.rows if row.kind == "train"]
     if trained:
         speed = trained[-1]
-        yield tile(f"{speed['photos_per_second']:,.3g}", "photos per second")
-        yield tile(f"{speed['seconds_per_1000_photos']:,.3g} s", "for 1,000 photos")
+        yield tile(short(speed["photos_per_second"]), "photos per second")
+        yield tile(f"{short(speed['seconds_per_1000_photos'])} s", "for 1,000 photos")
         if "peak_memory_gb" in speed:
             yield tile(f"{speed['peak_memory_gb']:.1f} GB", "peak memory")
     for stage, hours in report.training["hours"].items():
         yield tile(f"{hours:.2f} h", f"in the {STAGES[stage]}")
+
+
+def short(value: float) -> str:
+    """ "0.383", "26.1" or "2,611": three digits, and all of a larger number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def tile(value: str, title: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from helpers import Killed, is_one_sentence, killed_after, rows, start
 
 from srgan.errors import UserError
-from srgan.reports.page import MOST_IN_STRIP, Report, page
+from srgan.reports.page import MOST_IN_STRIP, Report, page, short
 from srgan.reports.pictures import epoch_folder
 from srgan.training.records import EpochRow, StatsRow
 from srgan.training.run import Run
@@ -45,6 +45,16 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def test_numbers_of_the_tiles_are_short_and_never_in_powers_of_ten() -> None:
+    assert [short(value) for value in (0.3826, 26.14, 99.96, 2611.4, 12345.6)] == [
+        "0.383",
+        "26.1",
+        "100",
+        "2,611",
+        "12,346",
+    ]
 
 
 def test_the_page_shows_the_run_and_needs_nothing_else(finished: Run) -> None:
