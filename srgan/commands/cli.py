@@ -76,7 +76,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         add_chip(command)
 
     publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
-    publish.add_argument("folder", type=Path, metavar="RUN", help="run folder of train.py, or a model folder")
+    publish.add_argument("folder", type=Path, metavar="RUN", help="a run folder of train.py, or a model folder")
     publish.add_argument("repository", metavar="USER/NAME", help="repository; created if it does not exist")
     publish.add_argument("--license", default="", help="change the model's licence; spelled as on the Hub: mit, ...")
     publish.add_argument("--terms", default="", help="change the terms of the training photos, one sentence")
@@ -110,8 +110,14 @@ def build_parser(program: str) -> argparse.ArgumentParser:
 
 
 def add_chip(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("auto", "cpu", *CHIPS), default="auto")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", *CHIPS), default="auto",
+        help="where the network runs; auto: the first chip that works, else the CPU (default: auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="number format of the network; auto: bf16 where the chip is fast at it, else fp32 (default: auto)",
+    )  # fmt: skip
 
 
 def run_push(arguments: argparse.Namespace) -> int:

@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format", choices=(*FORMATS, SAME),
-        help="format of results that are not named; same: that of each picture (default: png)",
+        help="format of results without a name of their own; same: that of each picture (default: png)",
     )  # fmt: skip
     parser.add_argument(
         "--suffix", metavar="TEXT",
@@ -164,9 +164,9 @@ def add_size(parser: argparse.ArgumentParser) -> None:
         "--scale", type=float, metavar="N",
         help=f"times the width and height, up to {MOST_SCALE}; 1 cleans up at the picture's own size",
     )  # fmt: skip
-    size.add_argument("--width", type=int, metavar="PIXELS")
-    size.add_argument("--height", type=int, metavar="PIXELS")
-    size.add_argument("--megapixels", type=float, metavar="M", help="millions of pixels")
+    size.add_argument("--width", type=int, metavar="PIXELS", help="width of the result; the proportions are kept")
+    size.add_argument("--height", type=int, metavar="PIXELS", help="height of the result; the proportions are kept")
+    size.add_argument("--megapixels", type=float, metavar="M", help="millions of pixels of the result")
     size.add_argument("--fit", metavar="WxH", help="as large as fits into this width and height, for example 1920x1080")
 
 
