@@ -9,7 +9,8 @@ import gradio as gr
 from srgan.page.address import Remembered, model_setting, remember
 from srgan.page.components import detail_input, made_for_input, size_input
 from srgan.page.events import for_programs
-from srgan.page.handlers import answering, batch, batch_by_one, batch_pairs
+from srgan.page.gradio_changes import stop_events
+from srgan.page.handlers import Stopped, answering, batch, batch_by_one, batch_pairs
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_zip
 from srgan.page.views import NO_FILE, NO_PROBLEM, download_button, file_offered, problem_shown, refusal
@@ -62,23 +63,27 @@ def build_batch(models: Models) -> Remembered:
         *chosen, size = rest
         made_for = chosen[0] if chosen else ""
         yield [[], NO_FILE, f"0 of {len(pictures)}", gr.update(visible=True), NO_PROBLEM]
+        pairs, said = [], ""
         try:
             with answering("batch", pictures):
                 for pairs, archive, said in batch_pairs(models, pictures, detail, made_for, size):
                     offered = file_offered(archive) if archive else gr.skip()
                     yield [pairs, offered, said, gr.update(visible=not archive), gr.skip()]
+        except Stopped:
+            kept = [file for file, _ in pairs[1::2]]
+            _, *refused = said.split("\n\n")
+            said = "\n\n".join([f"Stopped: {len(kept)} of {len(pictures)} pictures are done.", *refused])
+            yield [pairs, file_offered(save_zip(kept)) if kept else NO_FILE, said, gr.update(visible=False), NO_PROBLEM]
         except gr.Error as error:
             yield [[], NO_FILE, "", gr.update(visible=False), refusal(error.message)]
 
-    event = start.click(
+    start.click(
         show, run_settings, outputs, api_visibility="private", show_progress_on=gallery, show_progress="minimal",
         concurrency_id="batch", concurrency_limit=None, trigger_mode="once",
     )  # fmt: skip
 
-    def keep(shown: list[tuple[str, str | None]] | None) -> list[Any]:
-        kept = [file for file, _ in (shown or [])[1::2]]
-        archive = file_offered(save_zip(kept)) if kept else NO_FILE
-        return [gr.skip(), archive, f"Stopped: {len(kept)} pictures are done.", gr.update(visible=False), NO_PROBLEM]
+    def stop_batch(request: gr.Request) -> None:
+        stop_events(request, "batch")
 
-    stop.click(keep, gallery, outputs, cancels=[event], api_visibility="private", queue=False)
+    stop.click(stop_batch, None, None, api_visibility="private", queue=False)
     return remember(tab, "many", {"size": size, "detail": detail, **model_setting(made_for)})

@@ -26,6 +26,7 @@ from srgan.page.components import (
 from srgan.page.events import ON_MODEL, first_values, for_programs, on_page, stopped
 from srgan.page.gradio_changes import show_first
 from srgan.page.handlers import (
+    DEFAULT_DETAIL,
     TooLarge,
     enlarge,
     enlarge_by_one,
@@ -83,7 +84,8 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
 
     function = enlarge if made_for else enlarge_by_one
     settings = [detail, *made_for, size]
-    start = enlarge(models.unlent, examples[0])
+    example = restore(models.unlent, examples[0], DEFAULT_DETAIL, "")
+    start = present(models.unlent, examples[0], example, f"x{SCALE}", timed=False)  # a page that starts is slow
     with tab:
         anew_button = again("enlarge")
     with tab, gr.Column(visible=False):
@@ -120,16 +122,12 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         [view({BEFORE: start[1][0], AFTER: start[0]}, examples[0]), start[0], f"{FIRST_PHOTO} {start[2]}", *start[3:]],
     )
     options = {"api_visibility": "private", "show_progress_on": shown, "show_progress": "full", **ON_MODEL}
-    events: list[dict[str, Any]] = [
-        small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options),
-        gr.on(
-            [way.input, anew_button.click, *(setting.input for setting in settings)],
-            on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,
-        ),
-    ]  # fmt: skip
-    stop.click(
-        stopped(without), None, results, cancels=events, api_visibility="private", queue=False
+    small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
+    gr.on(
+        [way.input, anew_button.click, *(setting.input for setting in settings)],
+        on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,
     )  # fmt: skip
+    stop.click(stopped([*nothing, gr.update(value=None)]), None, results, api_visibility="private", queue=False)
 
     def another_format(file: str | None, saved: str) -> list[Any]:
         return [file_offered(save_as(file, saved)) if file else gr.skip()]

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from srgan.page.gradio_changes import leave_queue
-from srgan.page.handlers import answering
+from srgan.page.gradio_changes import stop_events
+from srgan.page.handlers import Stopped, answering
 from srgan.page.views import NO_PROBLEM, refusal
 
 ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "trigger_mode": "always_last"}
@@ -38,6 +38,8 @@ def on_page(name: str, answer: Handler, without: Sequence[Any]) -> Handler:
         try:
             with answering(name, picture or ""):
                 return [*answer(picture, *settings), NO_PROBLEM]
+        except Stopped:  # the button that has stopped it shows so
+            return [gr.skip()] * (len(without) + 1)
         except gr.Error as error:
             return [*without, refusal(error.message)]
         except Exception:
@@ -51,7 +53,7 @@ def stopped(without: Sequence[Any]) -> Handler:
     """A handler of the button that cancels: ends the visitor's work and shows the values of `without`."""
 
     def handler(request: gr.Request) -> list[Any]:
-        leave_queue(request, ON_MODEL["concurrency_id"])
+        stop_events(request, ON_MODEL["concurrency_id"])
         return [*without, refusal("Stopped.")]
 
     return handler

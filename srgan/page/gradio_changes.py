@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import gradio as gr
 import httpx
@@ -49,6 +50,7 @@ RELIED_ON: dict[str, Sequence[str]] = {
         "data", "block", "postprocess", "check_in_upload_folder", "keep_in_cache",
     ),
     "gradio.processing_utils:save_base64_to_cache": ("base64_encoding", "cache_dir", "file_name"),
+    "gradio.queueing:Event": (),
     "gradio.route_utils:FnIndexInferError": (),
     "gradio.state_holder:SessionState": (),
     "gradio.utils:get_upload_folder": (),
@@ -89,6 +91,7 @@ from gradio.data_classes import GradioModel, GradioRootModel, ImageData  # noqa:
 from gradio.exceptions import ComponentProcessingError  # noqa: E402
 from gradio.mcp import GradioMCPServer  # noqa: E402
 from gradio.processing_utils import move_files_to_cache, save_base64_to_cache  # noqa: E402
+from gradio.queueing import Event  # noqa: E402
 from gradio.route_utils import FnIndexInferError  # noqa: E402
 from gradio.state_holder import SessionState  # noqa: E402
 from gradio.utils import get_upload_folder  # noqa: E402
@@ -326,6 +329,10 @@ def mend_tools(most_files: int) -> None:
 
 # Who waits
 
+STOPPED: WeakSet[Event] = WeakSet()
+"""Events whose visitors have stopped them. They end by themselves and have an answer. In place of the one that is
+missing where Gradio itself cancels, an error is shown."""
+
 
 def somebody_waits() -> Callable[[], bool]:
     """Tells whether the visitor, or the program, has neither left nor cancelled. Always true outside of events."""
@@ -339,15 +346,17 @@ def somebody_waits() -> Callable[[], bool]:
         event = next((event for event in running if event._id == event_id), None)
         if event is None:  # not by way of the queue
             return True
-        return event.alive and event_id in queue.pending_event_ids_session.get(event.session_hash, ())
+        if not event.alive or event in STOPPED:
+            return False
+        return event_id in queue.pending_event_ids_session.get(event.session_hash, ())
 
     return waits
 
 
-def leave_queue(request: gr.Request, concurrency_id: str) -> None:
-    """Ends those events that the page's visitor has begun: Gradio's own cancelling lets a function that runs go on."""
+def stop_events(request: gr.Request, concurrency_id: str) -> None:
+    """Has nobody wait any more for those events that the page's visitor has begun."""
     blocks = LocalContext.blocks.get(None)
     for job in blocks._queue.active_jobs if blocks else ():
         for event in job or ():
             if (event.session_hash, event.concurrency_id) == (request.session_hash, concurrency_id):
-                event.alive = False
+                STOPPED.add(event)

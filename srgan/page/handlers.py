@@ -238,9 +238,10 @@ enlarge_by_one.__doc__ = enlarge.__doc__
 
 
 def present(
-    models: Models, picture: str, restored: Restored, label: str
+    models: Models, picture: str, restored: Restored, label: str, timed: bool = True
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """Returns the outputs of `enlarge` for a result. label: what stands behind the file's name."""
+    """Returns the outputs of `enlarge` for a result. label: what stands behind the file's name; timed: whether to say
+    how long it took."""
     small, large, milliseconds, made_for, why, notes = restored
     plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
@@ -253,7 +254,8 @@ def present(
     done = f"{small.width}x{small.height} became {large.width}x{large.height}"
     if small.size == large.size:
         done = f"{small.width}x{small.height} was cleaned up at its own size"
-    sentence = f"{done}: {milliseconds} ms on {device_name(models.chosen(made_for).device)}."
+    time_taken = f": {milliseconds} ms on {device_name(models.chosen(made_for).device)}" if timed else ""
+    sentence = f"{done}{time_taken}."
     sentence = " ".join(filter(None, [sentence, why, *notes]))
     return file, (save_png(plain, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
 
@@ -314,7 +316,8 @@ def batch_pairs(
         except UserError as error:
             refused.append(with_name(without_folder(str(error), picture), picture))
         bar = "▰" * number + "▱" * (len(pictures) - number)
-        yield list(pairs), "", f"{number} of {len(pictures)} {bar}"  # the end where nobody waits any more
+        said = "\n\n".join([f"{number} of {len(pictures)} {bar}", *refused])
+        yield list(pairs), "", said  # the end where nobody waits any more
     if not pairs:
         raise UserError(" ".join(refused))
     how = f"{SCALE} times as wide and high" if label == f"x{SCALE}" else f"done at the size {label}"
@@ -375,6 +378,10 @@ def with_name(sentence: str, picture: str) -> str:
     return sentence if sentence.startswith(name) else f"{name}: {sentence}"
 
 
+class Stopped(gr.Error):
+    """The visitor has stopped the work."""
+
+
 @contextmanager
 def answering(name: str, picture: str | list[str]) -> Iterator[None]:
     """Shows a UserError on the page as it is, and logs what has become of the request."""
@@ -388,7 +395,7 @@ def answering(name: str, picture: str | list[str]) -> Iterator[None]:
         raise gr.Error(sentence, print_exception=False) from None
     except Left:
         outcome = "left"
-        raise gr.Error("Stopped.", print_exception=False) from None
+        raise Stopped("Stopped.", print_exception=False) from None
     except GeneratorExit:
         outcome = "left"
         raise

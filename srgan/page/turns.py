@@ -164,7 +164,7 @@ def watching(place: object, wanted: Wanted) -> Watch:
 
     def watch(share: float) -> None:
         stop_unless(wanted)
-        gr.Progress()(share, desc=time_left(time.monotonic() - began, share))
+        gr.Progress()(share, desc=time_left(time.monotonic() - began, share) or None)
         TURNS.pass_on(place, lambda: stop_unless(wanted))
 
     return watch

@@ -3,8 +3,9 @@
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -332,6 +333,41 @@ def test_enlarge_shows_and_gives_the_picture_four_times_as_large(
     np.testing.assert_array_equal(np.asarray(download(page, "Download the result")), np.asarray(expected))
 
 
+def test_who_cancels_sees_nothing_old_and_may_choose_anew(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    upload(page, make_picture(tmp_path / "photo.png", 3000, 4000, "obama.jpg"), "Your small picture")
+    offers = page.locator("#way")
+    offers.get_by_label("Clean it up at this size").click()
+    page.get_by_role("button", name="Cancel").filter(visible=True).click()
+    expect(page.locator(".block.problem").filter(visible=True)).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Cancel").filter(visible=True)).to_have_count(0)
+    expect(page.locator("#enlarged").get_by_text("Error")).to_have_count(0)
+    expect(page.locator("#enlarged img")).to_have_count(0)
+    expect(offers.get_by_label("Clean it up at this size")).not_to_be_checked()
+    upload(page, make_picture(tmp_path / "tiny.png", 10, 7), "Your small picture")
+    expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
+
+
+def test_a_batch_that_is_stopped_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Many at once").click()
+    (tmp_path / "fake.png").write_text("no picture")
+    files = [make_picture(tmp_path / "one.png", 12, 10), tmp_path / "fake.png"]
+    files += [make_picture(tmp_path / f"large-{number}.png", 1000, 1000) for number in range(6)]
+    page.locator("input[type=file][multiple]").set_input_files(files)
+    expect(page.get_by_role("link", name="10.0 B")).to_be_visible()
+    page.get_by_role("button", name="Enlarge them all").click()
+    expect(page.get_by_text("2 of 8")).to_be_visible()
+    page.get_by_role("button", name="Stop, and keep what is done").click()
+    expect(page.get_by_text(re.compile("Stopped: [1-7] of 8 pictures are done"))).to_be_visible()
+    expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
+    expect(page.locator(".results .wrap:not(.hide)")).to_have_count(0)
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download all as ZIP").click()
+    with zipfile.ZipFile(started.value.path()) as archive:
+        assert archive.namelist()[0] == "one-x4.png"
+        assert 2 * len(archive.namelist()) == page.locator(".results .thumbnail-item img").count()
+
+
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
 def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Many at once").click()
@@ -427,6 +463,101 @@ def test_the_size_and_the_format_of_the_result_can_be_chosen(page: Page, tmp_pat
     size.press("Enter")
     expect(page.locator(".block.problem").filter(visible=True)).to_contain_text("'as large as a house'")
     expect(page.locator("#enlarged img")).to_have_count(0)
+
+
+@contextmanager
+def touched_page(
+    browser: Browser, server: Server
+) -> Iterator[tuple[Page, Callable[[float, float, float, float], None]]]:
+    """The page on a phone, and a finger: it swipes from a point, by so many pixels to the right and down."""
+    with browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(server.url)
+        natural_sizes(page.locator("#wipe .wipe img"))
+        touch = partial(context.new_cdp_session(page).send, "Input.dispatchTouchEvent")
+
+        def swipe(x: float, y: float, right: float, down: float) -> None:
+            for kind, part in (("touchStart", 0), *(("touchMove", step / 8) for step in range(1, 9))):
+                touch({"type": kind, "touchPoints": [{"x": x + right * part, "y": y + down * part}]})
+                page.wait_for_timeout(20)
+            touch({"type": "touchEnd", "touchPoints": []})
+
+        yield page, swipe
+
+
+def test_a_finger_taps_and_drags_the_line_and_scrolls_the_page(browser: Browser, server: Server) -> None:
+    with touched_page(browser, server) as (page, swipe):
+        line, box = page.locator("#wipe .line"), page.locator("#wipe .wipe").bounding_box()
+        assert box
+        page.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + 60)
+        expect(line).to_have_attribute("aria-valuenow", "80")
+        swipe(box["x"] + box["width"] * 0.7, box["y"] + 80, box["width"] * -0.4, 10)
+        expect(line).to_have_attribute("aria-valuenow", "30")
+        for part in (0.7, 0.3):  # beside the line, and on it
+            swipe(box["x"] + box["width"] * part, box["y"] + 250, 5, -200)
+            page.wait_for_function("scrollY > 100")
+            expect(line).to_have_attribute("aria-valuenow", "30")
+            page.evaluate("scrollTo(0, 0)")
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_a_choice_that_is_pressed_counts_although_it_is_moved_away_meanwhile(page: Page) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    choice = page.locator("#save-as label").filter(has_text="WebP")
+    choice.scroll_into_view_if_needed()
+    box = choice.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.evaluate("document.querySelector('#save-as').style.marginTop = '200px'")
+    page.mouse.up()
+    expect(choice.get_by_role("radio")).to_be_checked()
+
+
+FOCUSED = """() => {
+    const { x, y, width, height } = document.activeElement.getBoundingClientRect();
+    const marked = [document.activeElement, document.activeElement.closest("label")].some((node) =>
+        node && getComputedStyle(node).outlineStyle !== "none" && parseFloat(getComputedStyle(node).outlineWidth) >= 1);
+    const name = document.activeElement.tagName, line = document.activeElement.matches(".line");
+    return { name, y: y + scrollY, seen: width > 0 && height > 0, marked: marked || line };
+}"""
+
+
+@pytest.mark.parametrize("tab", ["Compare", "Enlarge", "Many at once"])
+def test_every_control_has_a_name_and_is_reached_by_keyboard_where_it_can_be_seen(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=tab).click()
+    expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    controls = {"button", "slider", "radio", "tab", "link", "combobox", "spinbutton", "textbox", "group", "image"}
+    roles = [(node["role"]["value"], node["name"]["value"]) for node in tree if "name" in node and not node["ignored"]]
+    assert [role for role, name in roles if role in controls and not name] == []
+    wanted = sum(role in controls - {"tab", "group", "image"} for role, _ in roles)
+    page.get_by_role("tab", name="Compare").focus()
+    places = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        place = page.evaluate(FOCUSED)
+        if place["name"] == "BODY":
+            break
+        places.append(place)
+    assert all(place["seen"] and place["marked"] for place in places), places
+    disabled = page.locator("button:disabled").filter(visible=True).count()
+    assert len(places) >= wanted - disabled  # nothing is passed over
+    assert places[0]["y"] < places[-1]["y"] == max(place["y"] for place in places)
+
+
+def test_reduced_motion_is_obeyed(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    reload(page)
+    expect(page.locator("#wipe .wipe img")).to_have_count(2)
+    slow = """() => [...document.querySelectorAll("*")].flatMap((node) => {
+        const { animationName, animationDuration, transitionDuration } = getComputedStyle(node);
+        const longest = (text) => Math.max(...text.split(",").map(parseFloat));
+        const moves = animationName !== "none" && longest(animationDuration) > 0.01;
+        return moves || longest(transitionDuration) > 0.01 ? [node.outerHTML.slice(0, 80)] : [];
+    })"""
+    assert page.evaluate(slow) == []
+    assert page.evaluate("calm")  # for what scrolls
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
