@@ -268,8 +268,9 @@ def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apa
     files = [make_picture(tmp_path / "a.png", 8, 8), make_picture(tmp_path / "other" / "a.png", 9, 8), text(tmp_path)]
     *seen, (archive, results, sentence) = handlers.batch(models, list(map(str, files)), 0.5)
     assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
+    failed = sentence.split("\n\n")[-1]  # is named as soon as it has failed
     assert [(shown, said) for _, shown, said in seen] == [
-        (results[:1], "1 of 3 ▰▱▱"), (results, "2 of 3 ▰▰▱"), (results, "3 of 3 ▰▰▰"),
+        (results[:1], "1 of 3 ▰▱▱"), (results, "2 of 3 ▰▰▱"), (results, f"3 of 3 ▰▰▰\n\n{failed}"),
     ]  # fmt: skip
     with zipfile.ZipFile(archive) as zipped:
         assert zipped.namelist() == ["a-x4.png", "a-x4-2.png"]
