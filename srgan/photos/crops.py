@@ -217,10 +217,9 @@ def read_looks(looks: Sequence[str]) -> np.ndarray:
 def require_photos(data: str | Path, names: Sequence[str], skipped: dict[str, str], tally: Tally, side: int) -> None:
     """Raises UserError, with the reasons, if no photo is left."""
     if not names:
-        raise UserError(
-            f"none of the {len(skipped)} photos in {data} can be used: {first_reasons(skipped)}"
-            f"{tally.smaller_crop(side)}."
-        )
+        which = "the only photo" if len(skipped) == 1 else f"none of the {len(skipped):,} photos"
+        verb = "cannot" if len(skipped) == 1 else "can"
+        raise UserError(f"{which} in {data} {verb} be used: {first_reasons(skipped)}{tally.smaller_crop(side)}.")
 
 
 def first_reasons(skipped: dict[str, str], most: int = 3) -> str:

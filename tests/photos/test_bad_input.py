@@ -12,6 +12,7 @@ from srgan.errors import UserError
 from srgan.photos.choice import choose
 from srgan.photos.collections import folder_collection, open_collection
 from srgan.photos.crops import load_crops
+from srgan.photos.windows import load_windows
 from srgan.training.config import Config
 
 
@@ -59,6 +60,23 @@ def test_the_crop_that_takes_them_is_told_beside_good_ones_too(
     photos(Config(data=str(tmp_path), crop_at="centre"))
     said = capsys.readouterr().err
     assert "1 photo is left out: 0.png is 100x100" in said and "with --crop 100, 1 of" in said
+
+
+def test_one_broken_photo(tmp_path: Path) -> None:
+    (tmp_path / "only.jpg").write_bytes(b"\xff\xd8\xff no more")
+    assert choose(open_collection(tmp_path), 128).why == "none can be read"
+    text = refusal(tmp_path)
+    assert text.startswith("the only photo in") and "only.jpg cannot be read (not a picture" in text
+
+
+def test_the_cache_of_a_collection_counts_what_is_held_out(tmp_path: Path) -> None:
+    make_photos(tmp_path, 10)  # 96x80 pixels each
+    crops, windows = load_crops(tmp_path, 64), load_windows(tmp_path, 32)
+    for whole, size in ((crops, 64 * 64), (windows, 96 * 80)):
+        train, held_out = whole.split(2)
+        assert train.cached_bytes == whole.cached_bytes == 10 * 3 * size
+        assert train.photo_count == 8 and len(held_out) == 2
+    assert len(windows.split(2)[0]) == 8 * 3 * 2  # windows of 8 photos
 
 
 def test_one_photo(tmp_path: Path) -> None:
