@@ -53,6 +53,8 @@ closer. It minds a blur more than a detail that is a pixel off.</small>"""
 SHOW = "(picture) => { if (picture) bring_into_view('ID'); }"
 """On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
 
+SHOW_WORDS = "() => bring_words_into_view('ID')"
+
 OTHER_PAIR = "(pair, shown) => ({ ...shown, pair: pair.split(' | ') })"
 
 
@@ -140,11 +142,12 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
         [view({BEFORE: start[1], AFTER: start[0], ORIGINAL: start[2]}, str(EXAMPLES[0])), start[0], start[3], untimed,
          f"{FIRST_PHOTO} {start[5]}"],
     )  # fmt: skip
-    gr.on(
+    answered = gr.on(
         [photo.change, anew.click, *(setting.input for setting in settings)], on_page("compare", answer, without),
         [photo, pair, *settings], results, api_visibility="private", show_progress_on=shown, show_progress="full",
         **ON_MODEL,
     )  # fmt: skip
+    answered.then(None, None, None, js=SHOW_WORDS.replace("ID", "wipe"))
     stop.click(stopped(without), None, results, api_visibility="private", queue=False)
     pair.change(None, [pair, shown], shown, js=OTHER_PAIR)
     photo.change(None, photo, None, js=SHOW.replace("ID", "wipe"))

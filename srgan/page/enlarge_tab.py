@@ -12,7 +12,7 @@ from srgan.errors import UserError
 from srgan.models import SCALE
 from srgan.page.address import Remembered, again, model_setting, remember
 from srgan.page.close_ups import faces_of
-from srgan.page.compare_tab import EXAMPLES, SHOW
+from srgan.page.compare_tab import EXAMPLES, SHOW, SHOW_WORDS
 from srgan.page.components import (
     carry_on_select,
     detail_input,
@@ -122,7 +122,8 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         [view({BEFORE: start[1][0], AFTER: start[0]}, examples[0]), start[0], f"{FIRST_PHOTO} {start[2]}", *start[3:]],
     )
     options = {"api_visibility": "private", "show_progress_on": shown, "show_progress": "full", **ON_MODEL}
-    small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
+    answered = small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
+    answered.then(None, None, None, js=SHOW_WORDS.replace("ID", "enlarged"))
     gr.on(
         [way.input, anew_button.click, *(setting.input for setting in settings)],
         on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,

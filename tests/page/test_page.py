@@ -621,6 +621,18 @@ def test_on_a_phone_the_result_comes_into_view_when_an_example_is_chosen(page: P
     expect(page.locator("#wipe")).to_be_in_viewport(ratio=0.9)
 
 
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone_the_reason_and_the_choices_come_into_view(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    (tmp_path / "fake.png").write_text("no picture")
+    page.locator("#picture-enlarge").scroll_into_view_if_needed()
+    upload(page, tmp_path / "fake.png", "Your small picture")
+    expect(page.locator(".block.problem").filter(visible=True)).to_be_in_viewport(ratio=0.9)
+    page.locator("#save-as").scroll_into_view_if_needed()
+    upload(page, make_picture(tmp_path / "photo.png", 1300, 1000, "obama.jpg"), "Your small picture")
+    expect(page.locator("#way")).to_be_in_viewport(ratio=0.9)
+
+
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], indirect=True)
 def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Page) -> None:
     page.get_by_role("tab", name="Enlarge").click()
