@@ -46,4 +46,4 @@ def open_photo(path: str | Path, data: bytes | None = None) -> Image.Image | Lef
     try:
         return open_rgb(path, data)
     except UserError as error:
-        return LeftOut("cannot be read", f"cannot be read ({str(error).removeprefix(f'{path}: ').rstrip('.')})")
+        return LeftOut("cannot be read", f"cannot be read: {str(error).removeprefix(f'{path}: ').rstrip('.')}")

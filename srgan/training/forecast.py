@@ -49,7 +49,7 @@ def run_forecast(config: Config, train: Photos, held_out: Crops) -> str:
     lines = [
         f"bicubic on the held-out ones: {show(figures)}",
         f"disk: the cache takes {in_bytes(train.cached_bytes)} ({in_bytes(free(cache_root()))} free), the run folder "
-        f"about {in_bytes(run_folder_bytes(config))} ({in_bytes(free(folder))} free)",
+        f"at most {in_bytes(run_folder_bytes(config))} ({in_bytes(free(folder))} free)",
         f"the first crops as they are trained on: {sheet}",
     ]
     return "\n".join(lines + run_warnings(config, train.photo_count, figures["psnr_y"]))

@@ -66,7 +66,7 @@ def test_one_broken_photo(tmp_path: Path) -> None:
     (tmp_path / "only.jpg").write_bytes(b"\xff\xd8\xff no more")
     assert choose(open_collection(tmp_path), 128).why == "none can be read"
     text = refusal(tmp_path)
-    assert text.startswith("the only photo in") and "only.jpg cannot be read (not a picture" in text
+    assert text.startswith("the only photo in") and "only.jpg cannot be read: not a picture" in text
 
 
 def test_the_cache_of_a_collection_counts_what_is_held_out(tmp_path: Path) -> None:

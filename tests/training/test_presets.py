@@ -156,7 +156,7 @@ def test_a_dry_run_names_the_measured_time_of_a_small_run(photos: Path, tmp_path
     done = train("--data", photos, "--out", tmp_path / "run", *TINY, "--dry-run", "--content", "mse", "--held-out", "2")
     assert done.returncode == 0, done.stderr
     assert "fidelity stage" in done.stdout and "Warning: 10 photos are too few" in done.stdout
-    assert "disk: the cache takes 0.031 MB (" in done.stdout and "GB free), the run folder about" in done.stdout
+    assert "disk: the cache takes 0.037 MB (" in done.stdout and "GB free), the run folder at most" in done.stdout
 
 
 def test_a_run_says_in_one_sentence_whether_it_is_better_than_its_start() -> None:
