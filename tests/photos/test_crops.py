@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_left_out_and_named(mixed: Path) -> None:
     assert list(crops.skipped) == ["f-small.png", "g-text.png", "h-empty.jpg", "i-cut.jpg"]
     assert "40x31" in crops.skipped["f-small.png"] and "32x32" in crops.skipped["f-small.png"]
     for name in ("g-text.png", "h-empty.jpg"):
-        assert crops.skipped[name] == "not a picture that Pillow can read"
+        assert crops.skipped[name] == "cannot be read: not a picture that Pillow can read"
     assert "broken" in crops.skipped["i-cut.jpg"]
     assert not any(str(mixed) in reason for reason in crops.skipped.values())
 
