@@ -46,10 +46,10 @@ def findings(device: str, precision: str) -> Iterator[tuple[str, str]]:
     yield "chips", ", ".join(chip for name, chip in CHIPS.items() if is_there(name)) or "none but the processor"
     yield from speed(device, precision)
     yield "models", ", ".join(sorted(folder.parent.name for folder in WEIGHTS.glob("*/config.json"))) or "none"
-    yield "weights", short(WEIGHTS)
-    yield "photo cache", short(cache_root())
-    yield "Hub cache", short(Path(HF_HUB_CACHE))
-    yield "program", short(Path(sys.executable))
+    yield "weights", with_tilde(WEIGHTS)
+    yield "photo cache", with_tilde(cache_root())
+    yield "Hub cache", with_tilde(Path(HF_HUB_CACHE))
+    yield "program", with_tilde(Path(sys.executable))
 
 
 def installed(package: str) -> str:
@@ -74,7 +74,7 @@ def speed(device: str, precision: str) -> Iterator[tuple[str, str]]:
     yield "speed", f"{TRIAL_SIDE}x{TRIAL_SIDE} pixels in {milliseconds} ms{threads}"
 
 
-def short(path: Path) -> str:
+def with_tilde(path: Path) -> str:
     """The path with ~ for the user's home folder. Links are not followed: the interpreter of a virtual environment is
     one."""
     path = path.absolute()

@@ -31,7 +31,7 @@ MOST_LOOKED_AT = 1000
 """Number of pictures of a folder whose sizes are read before the work."""
 
 
-def size_of(photo: Path) -> tuple[int, int] | None:
+def upright_size(photo: Path) -> tuple[int, int] | None:
     """Reads the upright width and height from a file's header; None if it cannot be read."""
     try:
         with Image.open(photo, formats=readable()) as file:
@@ -42,7 +42,7 @@ def size_of(photo: Path) -> tuple[int, int] | None:
 
 
 def sizes_of(photos: Sequence[Path]) -> list[tuple[int, int]]:
-    return [size for size in map(size_of, photos[:MOST_LOOKED_AT]) if size]
+    return [size for size in map(upright_size, photos[:MOST_LOOKED_AT]) if size]
 
 
 def seconds_a_pixel(upscaler: Upscaler, detail: float) -> float:
