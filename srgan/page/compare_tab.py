@@ -42,7 +42,7 @@ FIRST_PHOTO = "This example is the official portrait of Barack Obama (White Hous
 COPIES = [("Clean", "clean"), ("Web", "web"), ("Old", "old")]
 
 SMALL_SIDE = min(SIZES)
-"""Pictures with no side as long as that are small already: a quarter of them would show nothing."""
+"""A picture whose sides are all shorter than this is small already: a quarter of it would show nothing."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
 A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
@@ -51,7 +51,7 @@ LPIPS_NOTE = """<small>LPIPS is how far apart the two pictures look to a network
 closer. It minds a blur more than a detail that is a pixel off.</small>"""
 
 SHOW = "(picture) => { if (picture) bring_into_view('ID'); }"
-"""On a phone the result lies above the examples: it is brought into view when a picture is chosen."""
+"""On a phone the result lies above the examples, so choosing a picture scrolls to the result."""
 
 SHOW_WORDS = "() => bring_words_into_view('ID')"
 
@@ -59,8 +59,8 @@ OTHER_PAIR = "(pair, shown) => ({ ...shown, pair: pair.split(' | ') })"
 
 
 def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
-    """Gives the button by which a picture that is small already goes to the tab Enlarge, the input that it is in, and
-    what stands in the address."""
+    """Builds the tab. Returns the button that takes a small picture to the tab Enlarge, the input for the photo, and
+    the settings that the address holds."""
     first_copy = "web" if models.automatic else DEFAULT_COPY  # such as people have, where a model is made for it
     with gr.Tab("Compare", id="compare") as tab, gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
@@ -158,7 +158,7 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
 
 
 def small_size(picture: str) -> tuple[int, int] | None:
-    """Width and height of a picture that is small already; None for any other."""
+    """Returns width and height of a picture that is small already; None for any other."""
     Image.init()
     try:
         with Image.open(Path(picture), formats=[name for name in COMMON_FORMATS if name in Image.OPEN]) as file:

@@ -47,13 +47,13 @@ EXAMPLE_SMALL_SIDE = 128
 FIRST_PHOTO = "This example is the official portrait of Barack Obama (White House, public domain), made small."
 
 FACES_ALONE, CLEAN, REDUCE = "faces", "clean", "reduce"
-"""What can be done with a photo that is too large to be enlarged."""
+"""The ways to treat a photo that is too large to be enlarged."""
 
 NO_WAY: Any = gr.update(value=None, visible=False)
 
 
 def small_copies(photos: Sequence[Path]) -> list[str]:
-    """Pictures as small as those that people want enlarged."""
+    """Makes copies as small as the pictures that people want enlarged."""
     copies = []
     for path in photos:
         photo, _ = read(str(path))
@@ -63,12 +63,13 @@ def small_copies(photos: Sequence[Path]) -> list[str]:
 
 
 def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: gr.Tabs) -> Remembered:
-    """to_enlarge, photo: the tab Compare's button and input, whose picture comes here. tabs: where both tabs are."""
+    """Builds the tab. to_enlarge, photo: button and input of the tab Compare, whose picture comes here. tabs: all
+    tabs."""
     examples = small_copies(EXAMPLES)
     with gr.Tab("Enlarge", id="enlarge") as tab, gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             problem = problem_shown()
-            way = gr.Radio([], label="What shall be done with it?", visible=False, elem_id="way")
+            way = gr.Radio([], label="What should be done with it?", visible=False, elem_id="way")
             shown = viewer("enlarged")
             stop = stop_button()
             with gr.Row():
@@ -165,13 +166,13 @@ def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
     reduced = most_result() // SCALE**2
     choices.append((f"Reduce it to {reduced / 1e6:g} megapixel, then enlarge it 4 times ({time_for(reduced)})", REDUCE))
     label = (
-        f"This photo is large already ({width}x{height}, {width * height / 1e6:.1f} megapixels). What shall be done?"
+        f"This photo is large already ({width}x{height}, {width * height / 1e6:.1f} megapixels). What should be done?"
     )
     return gr.update(choices=choices, visible=True, label=label)
 
 
 def by_way(models: Models, picture: str, way: str, detail: float, *rest: str) -> tuple[Any, ...]:
-    """What `enlarge` gives, of a large photo by one of its ways."""
+    """Returns the outputs of `enlarge` for a large photo, treated in one of the ways above."""
     made_for = rest[0] if len(rest) > 1 else ""
     if way == FACES_ALONE:
         return present(models, picture, restore_faces(models, picture, detail, made_for), "faces")
@@ -186,7 +187,7 @@ def by_way(models: Models, picture: str, way: str, detail: float, *rest: str) ->
 
 
 def reduced_to(pixels: int, picture: str) -> str:
-    """PNG file of the picture with at most so many pixels."""
+    """Reduces a picture to at most so many pixels. Returns its PNG file."""
     with READING:
         photo, _ = read(picture)
         ratio = (pixels / (photo.width * photo.height)) ** 0.5

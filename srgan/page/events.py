@@ -1,4 +1,4 @@
-"""How the page's events and the API's are tied to the handlers."""
+"""Connects the events of the page and of the API with the handlers."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None
 """Events that run the network: of a slider's many only the last. They wait in srgan/page/turns.py, and not in Gradio's
 queue, so that what will be refused does not wait."""
 
-FAILED = "The program failed at this picture. Its log says where: please report it."
+FAILED = "The program failed on this picture. Please report it, with the error in its log."
 
 log = logging.getLogger("srgan.page")
 
@@ -31,8 +31,8 @@ def for_programs(
 
 
 def on_page(name: str, answer: Handler, without: Sequence[Any]) -> Handler:
-    """A handler for the page's own events, which never fails: it gives the answer's values, or else those of `without`,
-    so that nothing old is left; and then what to show of a problem."""
+    """Makes a handler for the page's own events, which never fails. It returns the answer's values, or those of
+    `without`, so that no old result stays; and then what to show of a problem."""
 
     def handler(picture: Any, *settings: Any) -> list[Any]:
         try:
@@ -50,7 +50,7 @@ def on_page(name: str, answer: Handler, without: Sequence[Any]) -> Handler:
 
 
 def stopped(without: Sequence[Any]) -> Handler:
-    """A handler of the button that cancels: ends the visitor's work and shows the values of `without`."""
+    """Makes the handler of the button that cancels: it ends the visitor's work and shows the values of `without`."""
 
     def handler(request: gr.Request) -> list[Any]:
         stop_events(request, ON_MODEL["concurrency_id"])

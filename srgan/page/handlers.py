@@ -1,4 +1,5 @@
-"""What a request does: pictures as files in, pictures as files and figures out. Nothing of how they are shown."""
+"""What a request does: it takes pictures as files and returns pictures as files, and figures. How they are shown is
+decided elsewhere."""
 
 import logging
 import os
@@ -37,16 +38,16 @@ WORN = {
     "web": f" and worn as on the web ({WEAR.format_map(KINDS['web'])})",
     "old": f" and worn as an old photo (grey, {WEAR.format_map(KINDS['old'])})",
 }
-"""How a small copy can be made, and what is said of it."""
+"""The kinds of small copy, and what the answer says of each."""
 DEFAULT_COPY = "clean"
-"""Where the model cannot be chosen by the picture."""
+"""The small copy if the model cannot be chosen by the picture."""
 DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """Long side of Compare's original in pixels: a portrait's face is then about as large as those in training."""
 MOST_PIXELS = 1_000_000
 """Largest picture that is enlarged 4 times, in pixels; no other result may be larger than that of such a picture."""
 MOST_FILES = 32
-"""Pictures in a batch."""
+"""Largest number of pictures in a batch."""
 
 log = logging.getLogger("srgan.page")
 
@@ -64,19 +65,19 @@ def compare(
     """Shows how well small pictures of this kind are enlarged: a photo is reduced to a quarter of its width and height,
     the network and plain bicubic enlarge that copy, and both are measured against the photo.
 
-    A picture that is small already is for `enlarge`.
+    Use `enlarge` for a picture that is small already.
 
     Args:
         picture: the photo, of at least 32x32 pixels and at most 30 MB
-        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
+        detail: from 0, closest to the original on average, to 1, most texture, partly imagined
         size: pixels on the long side at which the photo is compared: 128, 256, 512 or 1024
-        made_for: what kind of photo it is, where there is a network for each; by default the picture decides
+        made_for: what kind of photo it is, if there is a network for each; by default the picture decides
         small_copy: how it is worn: clean, web (a little blur, noise and JPEG) or old (grey, and more of all three)
 
     Returns:
         PNG files of the restored picture, the bicubic one, the original and the small copy
         figures: PSNR in dB, SSIM and perhaps LPIPS of both, milliseconds, device, model
-        what was done, and what of the photo was not kept
+        what was done, and what was not kept of the photo
     """
     if size not in SIZES:
         raise UserError(f"size is {size}; it must be one of {', '.join(map(str, SIZES))}.")
@@ -120,7 +121,7 @@ def compare_by_one(
     size: int = DEFAULT_SIZE,
     small_copy: str = DEFAULT_COPY,
 ) -> tuple[str, str, str, str, Figures, str]:
-    """`compare`, where there is one model and so no choice of it."""
+    """`compare` for a page with one model, which leaves no choice."""
     return compare(models, picture, detail, size, small_copy=small_copy)
 
 
@@ -130,37 +131,38 @@ compare_by_one.__doc__ = compare.__doc__
 
 class Restored(NamedTuple):
     small: Image.Image
-    """as it was sent: RGB or RGBA"""
+    """the picture as it was sent: RGB or RGBA"""
     large: Image.Image
     """the result, in the same mode"""
     milliseconds: int
     made_for: str
     """the choice by which it was restored"""
     why: str
-    """a sentence on what was assumed of it, where it has decided that itself"""
+    """a sentence about what was assumed of the picture, if the picture has decided on the model"""
     notes: list[str]
-    """a sentence for all of the file that was not kept"""
+    """a sentence for everything of the file that was not kept"""
 
 
 class TooLarge(UserError):
-    """The result of a picture would have too many pixels. `size`: the picture's."""
+    """The result would have too many pixels. `size`: width and height of the picture."""
 
     def __init__(self, size: tuple[int, int], wanted: tuple[int, int]) -> None:
         self.size = size
         super().__init__(
             f"The picture is {size[0]}x{size[1]} and would become {wanted[0]}x{wanted[1]}, more than the "
             f"{most_result() / 1e6:g} megapixels that a result may have here: ask for a smaller size (x1 cleans it up "
-            "at its own), see it in the Compare tab, or enlarge it on your own computer with python -m srgan upscale."
+            "at its own size), see it in the Compare tab, or enlarge it on your own computer with "
+            "python -m srgan upscale."
         )
 
 
 def most_result() -> int:
-    """Pixels that a result may have."""
+    """The largest number of pixels of a result."""
     return SCALE**2 * MOST_PIXELS
 
 
 SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
-"""Seconds that the network took lately for a megapixel of input."""
+"""Seconds that the network took for a megapixel of input in recent requests."""
 
 
 def time_for(pixels: float) -> str:
@@ -189,7 +191,7 @@ def restore(
 
 
 def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
-    """The picture at its own size with its faces restored, and all else as it is. Raises UserError."""
+    """Restores the faces of a picture at its own size, and keeps everything else. Raises UserError."""
     with READING:
         faces, problem = faces_of(flat(read(picture)[0]))
     if problem or not faces:
@@ -209,18 +211,18 @@ def enlarge(
     """Enlarges a small picture by a neural network that draws the missing detail; four times in width and height where
     no other size is asked for.
 
-    That detail is a likely guess and no evidence: nobody may be identified by it.
+    That detail is a likely guess, not evidence: never identify anyone by it.
 
     Args:
         picture: the small picture, of at most 30 MB; the result has at most 16 megapixels
-        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
-        made_for: what kind of picture it is, where there is a network for each; by default the picture decides
+        detail: from 0, closest to the original on average, to 1, most texture, partly imagined
+        made_for: what kind of picture it is, if there is a network for each; by default the picture decides
         size: x2, x1 (cleans the picture up), width 1600, height 1200, 1920x1080 (to fit into) or 12 MP; "" is x4
 
     Returns:
         PNG file of the enlarged picture, transparent where the small one is
         PNG files of the pair of bicubic enlargement and enlarged picture
-        what was done, and what of the picture was not kept
+        what was done, and what was not kept of the picture
         how many faces were found, and PNG files that show them before and after
     """
     return present(models, picture, restore(models, picture, detail, made_for, size), TargetSize.parse(size).label)
@@ -229,7 +231,7 @@ def enlarge(
 def enlarge_by_one(
     models: Models, picture: str, detail: float = DEFAULT_DETAIL, size: str = ""
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """`enlarge`, where there is one model and so no choice of it."""
+    """`enlarge` for a page with one model, which leaves no choice."""
     return enlarge(models, picture, detail, size=size)
 
 
@@ -240,8 +242,7 @@ enlarge_by_one.__doc__ = enlarge.__doc__
 def present(
     models: Models, picture: str, restored: Restored, label: str, timed: bool = True
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """Returns the outputs of `enlarge` for a result. label: what stands behind the file's name; timed: whether to say
-    how long it took."""
+    """Returns the outputs of `enlarge` for a result. label: the end of the file's name."""
     small, large, milliseconds, made_for, why, notes = restored
     plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
@@ -271,14 +272,14 @@ def batch(
 
     Args:
         pictures: the small pictures, each of at most 30 MB; a result has at most 16 megapixels
-        detail: from 0, closest to the truth on average, to 1, the most texture, partly imagined
-        made_for: what kind of pictures they are, where there is a network for each; by default the picture decides
+        detail: from 0, closest to the original on average, to 1, most texture, partly imagined
+        made_for: what kind of pictures they are, if there is a network for each; by default the picture decides
         size: x2, x1 (cleans the pictures up), width 1600, height 1200, 1920x1080 (to fit into) or 12 MP; "" is x4
 
     Returns:
         ZIP file of the enlarged pictures
         their PNG files, one by one
-        what was done; for each picture what of it was not kept, or why it could not be enlarged
+        what was done; for each picture what was not kept of it, or why it could not be enlarged
     """
     for pairs, archive, said in batch_pairs(models, pictures, detail, made_for, size):
         yield archive or gr.skip(), [file for file, _ in pairs[1::2]], said
@@ -287,19 +288,19 @@ def batch(
 def batch_by_one(
     models: Models, pictures: Sequence[str], detail: float = DEFAULT_DETAIL, size: str = ""
 ) -> Iterator[tuple[Any, list[str], str]]:
-    """`batch`, where there is one model and so no choice of it."""
+    """`batch` for a page with one model, which leaves no choice."""
     yield from batch(models, pictures, detail, size=size)
 
 
 Captioned = tuple[str, str]
-"""A picture's file, and what stands below it."""
+"""A picture's file and its caption."""
 
 
 def batch_pairs(
     models: Models, pictures: Sequence[str], detail: float, made_for: str, size: str
 ) -> Iterator[tuple[list[Captioned], str, str]]:
-    """After each picture of a batch: the pictures that are done, before and after in turns; at the end the ZIP file of
-    the results, "" until then; and what was done. Raises UserError when nothing can be done."""
+    """Enlarges a batch. Yields after each picture: the finished pictures, before and after in turn; the ZIP file of the
+    results, "" until the end; and what was done. Raises UserError if nothing can be done."""
     if len(pictures) > MOST_FILES:
         raise UserError(f"These are {len(pictures)} pictures; at most {MOST_FILES} are enlarged at once.")
     pairs: list[Captioned] = []
@@ -327,8 +328,8 @@ def batch_pairs(
 
 
 def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str, str, str]:
-    """PNG files of the low-resolution picture, of what two epochs of a model restore from it, and of the original; and
-    what of the photo was not kept."""
+    """Returns PNG files of the small copy, of what two epochs of a model restore from it, and of the original; and what
+    was not kept of the photo."""
     photo, notes = read_opaque(picture)
     found = [
         comparison.compare_with_photo(load_epoch(epoch).enlarge_timed, photo, DEFAULT_DETAIL, DEFAULT_SIZE)
@@ -343,20 +344,21 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
 
 
 def tag(epoch: str) -> str:
-    """ "epoch-20" of USER/NAME@epoch-20."""
+    """ "epoch-20" for USER/NAME@epoch-20."""
     return epoch.split("@")[-1]
 
 
 @lru_cache(maxsize=4)
 def load_epoch(model: str) -> Upscaler:
-    """Loads an epoch's model; on ZeroGPU for the CPU: a lent GPU takes only weights that were there at the start."""
+    """Loads an epoch's model; on ZeroGPU for the CPU, because a lent GPU takes only weights that were there at the
+    start."""
     return Upscaler.load(model, "cpu" if zero.HERE else "auto")
 
 
 def what_was_done(
     full: tuple[int, int], original: Image.Image, small: Image.Image, size: int, small_copy: str = DEFAULT_COPY
 ) -> str:
-    """full: width and height of the photo."""
+    """Describes how the small copy was made. full: width and height of the photo."""
     how = "reduced" if max(full) > size else "trimmed"
     first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
     if original.size == full:
@@ -368,12 +370,12 @@ def what_was_done(
 
 
 def without_folder(sentence: str, picture: str) -> str:
-    """The upload folder means nothing to a visitor."""
+    """Removes the upload folder, which means nothing to a visitor."""
     return sentence.replace(f"{Path(picture).parent}{os.sep}", "")
 
 
 def with_name(sentence: str, picture: str) -> str:
-    """A sentence on one of several pictures."""
+    """Adds the picture's name to a sentence about one of several pictures."""
     name = Path(picture).name
     return sentence if sentence.startswith(name) else f"{name}: {sentence}"
 
@@ -406,7 +408,7 @@ def answering(name: str, picture: str | list[str]) -> Iterator[None]:
 def spoken(
     function: Callable[..., Any], example: str | None = None, first: tuple[Any, ...] = (), start: Any = None
 ) -> Callable[..., Any]:
-    """A handler that shows UserErrors on the page as they are.
+    """Makes a handler that shows UserErrors on the page as they are.
 
     Without a picture it takes the example, whose result at the page's `first` settings is `start`, or does nothing.
     """

@@ -1,5 +1,5 @@
-"""Whose turn it is on the machine: requests take turns several times a second, so that small pictures do not wait for
-large ones; and what nobody waits for any more is not finished."""
+"""Gives requests their turns on the machine, several times a second, so that small pictures do not wait for large ones.
+Work that nobody waits for any more is not finished."""
 
 import time
 from collections import deque
@@ -19,22 +19,23 @@ MOST_AT_ONCE = 64
 what will be refused does not wait."""
 
 LARGE_PIXELS = 256 * 256
-"""Pictures that the network takes in with more pixels than that are large: their number is limited."""
+"""Pictures with more pixels than this at the network's input are large, and their number is limited."""
 
 MOST_LARGE = 2
-"""Large pictures in work at once: each takes up to 200 MB. Others wait outside, and small ones pass them."""
+"""Number of large pictures in work at once; each takes up to 200 MB. Other large ones wait, and small ones pass
+them."""
 
 MOST_LENT = 4
-"""Requests that have a GPU of their own at once on ZeroGPU."""
+"""Number of requests that have a GPU of their own at once on ZeroGPU."""
 
 SILENT_SECONDS = 0.4
-"""No time left is estimated before."""
+"""No remaining time is estimated before so many seconds."""
 
 SLICE_SECONDS = 0.3
-"""So long a request keeps its turn at least: small pictures are done within one."""
+"""A request keeps its turn for at least so many seconds: small pictures are done within one turn."""
 
 LOOK_SECONDS = 0.2
-"""Between two looks at whether somebody still waits."""
+"""Seconds between two checks whether somebody still waits."""
 
 Wanted = Callable[[], bool]
 """Whether somebody still waits for the result."""
@@ -44,8 +45,8 @@ class Left(Exception):
     """Nobody waits for the result any more."""
 
 
-class Places:
-    """Counts those who wait for a turn or are worked on."""
+class WaitingRoom:
+    """Counts the requests that wait for a turn or are worked on."""
 
     def __init__(self, most: int) -> None:
         self.most, self.taken = most, 0
@@ -53,7 +54,7 @@ class Places:
 
     @contextmanager
     def one(self, patient: bool = False) -> Iterator[None]:
-        """Raises UserError if all are taken, except for who is patient."""
+        """Takes a place. Raises UserError if all are taken, except for a patient request."""
         with self._lock:
             if self.taken >= self.most and not patient:
                 raise UserError(f"{self.taken} pictures are waiting already: try again in a minute.")
@@ -66,7 +67,7 @@ class Places:
 
 
 class Turns:
-    """A lock that is handed on in the order in which it was asked for. Each who asks has a place of their own."""
+    """A lock that is passed on in the order in which it was asked for. Each request has its own place in the line."""
 
     def __init__(self) -> None:
         self._condition = Condition()
@@ -74,7 +75,7 @@ class Turns:
         self._began = 0.0
 
     def take(self, place: object, waits: Callable[[], object]) -> None:
-        """Calls `waits` now and then. If it raises, the place has still to be given."""
+        """Waits for the turn and calls `waits` now and then. If that raises, `give` must still be called."""
         with self._condition:
             self._line.append(place)
             while self._line[0] is not place:
@@ -89,13 +90,13 @@ class Turns:
             self._condition.notify_all()
 
     def pass_on(self, place: object, waits: Callable[[], object]) -> None:
-        """Gives a turn that has lasted long enough to those who wait, and takes it again after them."""
+        """Passes on a turn that has lasted long enough to those who wait, and waits for the next one."""
         if time.monotonic() - self._began >= SLICE_SECONDS:
             self.give(place)
             self.take(place, waits)
 
 
-PLACES = Places(MOST_AT_ONCE)
+PLACES = WaitingRoom(MOST_AT_ONCE)
 TURNS = Turns()
 LARGE = Semaphore(MOST_LARGE)
 LENT = Semaphore(MOST_LENT)
@@ -108,10 +109,10 @@ def waiting() -> int:
 
 @contextmanager
 def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
-    """Takes the request's turn for work on so many pixels. The Watch that it gives tells how far the work is and lets
-    others have a turn; it raises Left where nobody waits for the result any more.
+    """Takes the request's turn for work on so many pixels. Yields a Watch that shows the progress and lets others have
+    a turn. It raises Left if nobody waits for the result any more.
 
-    Raises UserError where too many wait already; a patient request waits nevertheless.
+    Raises UserError if too many requests wait already; a patient request waits nevertheless.
     """
     wanted, place = somebody_waits(), object()
     with PLACES.one(patient):
@@ -146,7 +147,8 @@ def stop_unless(wanted: Wanted) -> None:
 
 
 def telling(wanted: Wanted) -> Callable[[], None]:
-    """What those who wait call now and then: it tells the visitor how many others there are."""
+    """Returns the function that a waiting request calls now and then: it tells the visitor how many others there
+    are."""
     told = 0
 
     def waits() -> None:

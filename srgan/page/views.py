@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 import gradio as gr
@@ -14,8 +14,21 @@ BEFORE, AFTER, ORIGINAL = "Before", "After", "Original"
 TERMS = {BEFORE: "(bicubic)", AFTER: "(SRGAN)"}
 PAIRS = (f"{BEFORE} | {AFTER}", f"{AFTER} | {ORIGINAL}", f"{BEFORE} | {ORIGINAL}")
 
-View = dict[str, Any]
-"""What srgan/page/viewer.html shows; {} shows nothing."""
+
+class View(TypedDict):
+    """What srgan/page/viewer.html shows."""
+
+    pictures: dict[str, str]
+    """addresses of the pictures by their names"""
+    terms: dict[str, str]
+    """the technical term beside a name"""
+    pair: list[str]
+    """names of the pictures left and right of the line"""
+    photo: str
+    """the upload that they were made from"""
+    width: int
+    height: int
+    """size in pixels at which all are shown"""
 
 
 def viewer(elem_id: str) -> gr.HTML:
