@@ -19,7 +19,7 @@ from srgan.shipped import ROOT
 FILES_OF = {
     "": "CONTRIBUTING.md LICENSE README.md app.py requirements.txt",
     "benchmarks": (
-        "degradations.md faces.md quality-Set5.png quality-img_align_celeba-jpeg75.png "
+        "degradations.md faces.md quality-Set14-jpeg75.png quality-Set5.png quality-img_align_celeba-jpeg75.png "
         "quality-img_align_celeba-old.png quality-img_align_celeba-web.png quality-img_align_celeba.png "
         "quality-sheet.png quality.md recipes.md scaling.md training.md wear.md"
     ),
