@@ -45,10 +45,11 @@ SMALL_SIDE = min(SIZES)
 """A picture whose sides are all shorter than this is small already: a quarter of it would show nothing."""
 
 FIGURES_NOTE = """<small>PSNR-Y and SSIM-Y against the original, 4 pixels cut from each border: higher is closer.
-A sharp picture can score lower than a blurred one: guessed detail a pixel off costs more than none.</small>"""
+A sharp picture can score lower than a blurred one: guessed detail that is a pixel off costs more than missing
+detail.</small>"""
 
-LPIPS_NOTE = """<small>LPIPS is how far apart the two pictures look to a network that recognises things: lower is
-closer. It minds a blur more than a detail that is a pixel off.</small>"""
+LPIPS_NOTE = """<small>LPIPS measures how different the two pictures look to a network that recognises things: lower is
+closer. It penalises blur more than detail that is a pixel off.</small>"""
 
 SHOW = "(picture) => { if (picture) bring_into_view('ID'); }"
 """On a phone the result lies above the examples, so choosing a picture scrolls to the result."""
@@ -61,7 +62,7 @@ OTHER_PAIR = "(pair, shown) => ({ ...shown, pair: pair.split(' | ') })"
 def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
     """Builds the tab. Returns the button that takes a small picture to the tab Enlarge, the input for the photo, and
     the settings that the address holds."""
-    first_copy = "web" if models.automatic else DEFAULT_COPY  # such as people have, where a model is made for it
+    first_copy = "web" if models.automatic else DEFAULT_COPY  # like people's pictures, if there is a model for them
     with gr.Tab("Compare", id="compare") as tab, gr.Row(elem_classes="tool"):
         with gr.Column(scale=2, min_width=320):
             problem = problem_shown()
@@ -101,7 +102,7 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
     function = compare if made_for else compare_by_one
     settings = [detail, size, *made_for, copy]
     start = compare(models.unlent, str(EXAMPLES[0]), small_copy=first_copy)
-    # How long a page takes that starts is not how long a visitor waits.
+    # A page that is just starting is slower than the page is for a visitor.
     untimed = {name: figure for name, figure in start[4].items() if name != "milliseconds"}
     example = (*start[:4], untimed, start[5])
     # As other programs know it.

@@ -174,7 +174,7 @@ def time_for(pixels: float) -> str:
 def restore(
     models: Models, picture: str, detail: float, made_for: str, size: str = "", patient: bool = False
 ) -> Restored:
-    """Raises UserError, of the class TooLarge where another size would help. patient: as for `working`."""
+    """Raises UserError; the subclass TooLarge if another size would help. patient: as for `working`."""
     target = TargetSize.parse(size)
     models.check_detail(made_for, detail)
     small_size = size_of(picture)
@@ -208,8 +208,8 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
 def enlarge(
     models: Models, picture: str, detail: float = DEFAULT_DETAIL, made_for: str = "", size: str = ""
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
-    """Enlarges a small picture by a neural network that draws the missing detail; four times in width and height where
-    no other size is asked for.
+    """Enlarges a small picture with a neural network that draws the missing detail, by default four times in width and
+    height.
 
     That detail is a likely guess, not evidence: never identify anyone by it.
 
@@ -318,7 +318,7 @@ def batch_pairs(
             refused.append(with_name(without_folder(str(error), picture), picture))
         bar = "▰" * number + "▱" * (len(pictures) - number)
         said = "\n\n".join([f"{number} of {len(pictures)} {bar}", *refused])
-        yield list(pairs), "", said  # the end where nobody waits any more
+        yield list(pairs), "", said  # the work ends here if nobody waits any more
     if not pairs:
         raise UserError(" ".join(refused))
     how = f"{SCALE} times as wide and high" if label == f"x{SCALE}" else f"done at the size {label}"
@@ -350,8 +350,8 @@ def tag(epoch: str) -> str:
 
 @lru_cache(maxsize=4)
 def load_epoch(model: str) -> Upscaler:
-    """Loads an epoch's model; on ZeroGPU for the CPU, because a lent GPU takes only weights that were there at the
-    start."""
+    """Loads an epoch's model. On ZeroGPU it is loaded on the CPU, because a lent GPU takes only weights that were there
+    at the start."""
     return Upscaler.load(model, "cpu" if zero.HERE else "auto")
 
 
@@ -360,12 +360,12 @@ def what_was_done(
 ) -> str:
     """Describes how the small copy was made. full: width and height of the photo."""
     how = "reduced" if max(full) > size else "trimmed"
-    first = f"It was {how} to {original.width}x{original.height} to be the original, and that"
+    made = f". It was {how} to {original.width}x{original.height} to make the original"
     if original.size == full:
-        first = "It is the original as it is, and was reduced"
+        made = " and serves as the original"
     return (
-        f"The photo is {full[0]}x{full[1]}. {first} to **{small.width}x{small.height}**{WORN[small_copy]}, "
-        "which is all that the two enlargements have seen."
+        f"The photo is {full[0]}x{full[1]}{made}. The original was reduced to "
+        f"**{small.width}x{small.height}**{WORN[small_copy]}. Both enlargements are made from this small copy alone."
     )
 
 
@@ -401,7 +401,7 @@ def answering(name: str, picture: str | list[str]) -> Iterator[None]:
     except GeneratorExit:
         outcome = "left"
         raise
-    finally:  # neither the picture nor its name
+    finally:  # the log contains neither the picture nor its name
         log.info("%s %s in %.0f ms", name, outcome, 1000 * (time.perf_counter() - began))
 
 

@@ -19,16 +19,16 @@ from srgan.training.records import EpochRow
 
 HOW = """The network was shown many small copies of photos and learned to draw the large ones. First it learned to
 come as close to them as it can on average (Detail 0). Then it learned to draw so that a second network, the
-discriminator, cannot tell its drawings from photos (Detail 1). The two are a GAN, a generative adversarial network.
-*Bicubic* is the enlargement that any program makes. The network works on everything in a picture. It is best at what it
-has learned from, at about the same size."""
+discriminator, cannot tell its drawings from photos (Detail 1). The two networks are a GAN, a generative
+adversarial network. *Bicubic* is the enlargement that any program makes. The network restores everything in a picture.
+It works best on subjects like those in its training photos, at about the same size."""
 
 LEARNED = {
-    AUTOMATIC: '"Auto" takes "Any photo" for pictures that look blurred, noisy or compressed, and "Clean faces" for '
+    AUTOMATIC: '"Auto" chooses "Any photo" for pictures that look blurred, noisy or compressed, and "Clean faces" for '
     "all others.",
-    ANY_PHOTO: '"Any photo" has learned from photos of people, animals, places and things, most of them blurred, '
-    "noised and saved as JPEG.",
-    CLEAN_FACES: '"Clean faces" has learned only from clean photos of faces.',
+    ANY_PHOTO: '"Any photo" was trained on photos of people, animals, places and things, most of them blurred, '
+    "noisy and saved as JPEG.",
+    CLEAN_FACES: '"Clean faces" was trained only on clean photos of faces.',
 }
 """What the page says about each model if it offers several."""
 
@@ -44,7 +44,7 @@ def build_epochs(epochs: Sequence[str]) -> None:
             photo = picture_input("Your photo", "epochs")
             with gr.Column():
                 first = gr.Dropdown(list(epochs), value=epochs[0], label="One epoch of the training")
-                second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another")
+                second = gr.Dropdown(list(epochs), value=epochs[-1], label="Another epoch")
                 gr.Examples([[str(path)] for path in EXAMPLES], photo, label="Or try one of these")
         shown = viewer("epochs")
         notes = gr.Markdown()
@@ -78,7 +78,7 @@ def build_how(models: Models) -> None:
 
 def show_learned(title: str, metrics: Mapping[str, Any]) -> None:
     if (figures := metrics.get("figures")) and "photos" in metrics:
-        gr.Markdown(f"On {metrics['photos']} photos that this model has not learned from:\n\n{figures_table(figures)}")
+        gr.Markdown(f"On {metrics['photos']} photos that this model was not trained on:\n\n{figures_table(figures)}")
     history = [EpochRow.from_json(row) for row in metrics.get("history", [])]
     if len(history) >= LEAST_EPOCHS:
         path = served(hashlib.sha256(title.encode()).hexdigest(), "curves.png")

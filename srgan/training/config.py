@@ -55,7 +55,7 @@ class Config:
     held_out: int | None = setting(
         None,
         "number of photos kept for testing and never trained on: the last by name, or the first of a stream "
-        "(default: 5 %% of them, at most 500; of fewer than 400 a fifth, at most 20; classic: 5)",
+        "(default: 5 %%, at most 500; with fewer than 400 photos a fifth, at most 20; classic: 5)",
     )
     held_out_by: Literal["look", "name"] = setting(
         "look",
@@ -72,7 +72,7 @@ class Config:
         "auto",
         "where the square is cut. centre: in the middle, for aligned faces; faces: each face that is found, upright, "
         "reduced and framed alike, for photos of people; random: at random places with random quarter turns, as many "
-        "per epoch as fit into the photo side by side, for any photos; auto: what suits the photos (classic: centre)",
+        "per epoch as fit into the photo side by side, for any photos; auto: what fits the photos (classic: centre)",
     )
     blocks: int = setting(16, "residual blocks of the generator")
     channels: int = setting(64, "feature channels of the generator")
@@ -90,7 +90,7 @@ class Config:
     )
     degrade: Literal["clean", "copy", "web", "old", "any"] = setting(
         "clean",
-        "how worn the small copies are that the model learns to restore. clean: bicubic copies only; copy: "
+        "wear of the small copies that the model learns to restore. clean: bicubic copies only; copy: "
         "reduced by any filter; web: as web sites and messengers leave them (blur, noise, JPEG); old: as scans of"
         " old photos, many of them grey; any: a mix of all",
     )
@@ -148,12 +148,12 @@ class Config:
     )
     head_start: int = setting(
         0,
-        "photos at the beginning of the detail stage from which the discriminator learns alone, at twice its "
-        "rate: a new one leads a generator that is already good astray",
+        "photos at the beginning of the detail stage on which only the discriminator is trained, at twice its "
+        "rate: a new discriminator would lead a good generator astray",
     )
     keep_start: float = setting(
         0.0,
-        "share that the detail weights of --init keep in the average which is saved, for short runs, with "
+        "share of the detail weights of --init in the averaged weights that are saved, for short runs with "
         "--fidelity-epochs 0; 0: none",
     )
     checkpoint_every: int = setting(20, "epochs between checkpoints that are kept")
@@ -321,7 +321,7 @@ def resume_config(given: dict[str, Any], folder: Path) -> Config:
             )
     changed = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
     if saved.fidelity_epochs is None and changed.get("epochs", saved.epochs) != saved.epochs:
-        changed["fidelity_epochs"] = saved.epochs  # more epochs are of the detail stage
+        changed["fidelity_epochs"] = saved.epochs  # the additional epochs belong to the detail stage
     return dataclasses.replace(saved, **changed)
 
 

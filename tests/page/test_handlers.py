@@ -155,9 +155,17 @@ def test_a_sideways_photo_is_shown_upright(models: Models, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("photo_size", "sentence"),
     [
-        ((600, 400), "The photo is 600x400. It was reduced to 512x340 to be the original, and that to **128x85**"),
-        ((178, 218), "The photo is 178x218. It was trimmed to 176x216 to be the original, and that to **44x54**"),
-        ((64, 48), "The photo is 64x48. It is the original as it is, and was reduced to **16x12**"),
+        (
+            (600, 400),
+            "The photo is 600x400. It was reduced to 512x340 to make the original. "
+            "The original was reduced to **128x85**",
+        ),
+        (
+            (178, 218),
+            "The photo is 178x218. It was trimmed to 176x216 to make the original. "
+            "The original was reduced to **44x54**",
+        ),
+        ((64, 48), "The photo is 64x48 and serves as the original. The original was reduced to **16x12**"),
     ],
 )
 def test_the_page_says_what_was_done_to_the_photo(

@@ -73,7 +73,7 @@ def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Ite
     opened.goto(server.url)
     expect(opened.locator("#wipe .wipe img")).to_have_count(2)
     expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
-    expect(opened.get_by_text("all that the two enlargements have seen")).to_be_visible()
+    expect(opened.get_by_text("Both enlargements are made from this small copy alone")).to_be_visible()
     yield opened
     opened.close()
     assert complaints == []
@@ -713,7 +713,7 @@ def test_lpips_stands_beside_the_picture_and_is_explained(browser: Browser, two_
         page.get_by_role("button", name="Details").click()
         heading = page.get_by_role("columnheader", name="LPIPS")
         expect(heading.locator("abbr")).to_have_attribute("title", re.compile("Lower looks closer"))
-        expect(page.get_by_text("LPIPS is how far apart")).to_be_visible()
+        expect(page.get_by_text("LPIPS measures how different")).to_be_visible()
         for name in ("before", "after"):
             cells = page.get_by_role("row", name=name).get_by_role("cell")
             expect(cells.nth(2)).to_have_text(re.compile(r"^\d+\.\d{3}$"))
