@@ -146,7 +146,7 @@ class Upscaler:
         antialiased bicubic. If the result is smaller than the picture, the picture is reduced to that size first and
         cleaned up.
 
-        watch: see `Watch`. best: average the result with that of the mirrored picture, which takes twice the time.
+        watch: see `Watch`. best: average the results for the picture and its mirror image, which takes twice the time.
         tileable: continue the picture beyond each edge with its opposite edge, so that copies of the result can be laid
         side by side.
 

@@ -1,7 +1,7 @@
 """Videos, frame by frame in bounded memory: PyAV (an extra of the package) reads and writes them.
 
 Frames are enlarged in parts of PART_FRAMES. Finished parts are kept in a folder beside the result until all are
-finished, so that work that was stopped continues there. Sound is copied unchanged.
+finished, so that stopped work can be continued. Sound is copied unchanged.
 """
 
 import glob
@@ -38,7 +38,7 @@ JPEG_RANGE = 2
 """FFmpeg's number of the colour range whose levels go from 0 to 255."""
 
 BT709, BT601 = 1, 5
-"""FFmpeg's numbers of colour matrices. Frames with another matrix than BT.709 are read and written with that of
+"""FFmpeg's numbers of colour matrices. Frames whose matrix is not BT.709 are read and written with the matrix of
 BT.601."""
 
 EnlargeFrame = Callable[[Image.Image, float, float], Image.Image]
@@ -132,8 +132,8 @@ def write_part(
 ) -> int:  # fmt: skip
     """Writes a part and returns the number of its frames. Without frames, nothing is written.
 
-    The time stamps in the part begin at 0. A second file of its name, ending in .start, holds the first time stamp in
-    the whole video. before: number of frames before the part; whole: number of frames of the video.
+    The time stamps in the part begin at 0. A second file of the same name, ending in .start, holds the part's first
+    time stamp in the whole video. before: number of frames before the part; whole: number of frames of the video.
     """
     first = next(frames, None)
     if first is None:
@@ -180,7 +180,7 @@ def join_parts(video: Video, folder: Path, place: Path) -> None:
         sounds = {stream.index: file.add_stream_from_template(stream, opaque=True) for stream in source.streams.audio}
         for old in source.streams.audio:
             sounds[old.index].metadata.update(old.metadata)
-        heard = packets(source.demux(source.streams.audio)) if sounds else ()  # of no streams it would read all
+        heard = packets(source.demux(source.streams.audio)) if sounds else ()  # demux() of no streams reads all
         tracks = (
             ((sounds[packet.stream.index], packet) for packet in heard),
             ((moving, packet) for packet in joined_packets(parts, base)),

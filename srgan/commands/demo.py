@@ -46,8 +46,8 @@ PRIVACY = """<small>Pictures stay on the machine that runs this page. Their file
 few may stay in its memory until newer ones replace them.</small>"""
 
 MOST_THREADS = 2 * MOST_AT_ONCE
-"""So that pictures can be read, and refused, while as many as may wait do wait. Further requests wait in Gradio's
-queue, up to a number."""
+"""Threads of Gradio: enough to read and refuse pictures while the largest allowed number of requests waits. Further
+requests wait in Gradio's queue, whose length is limited."""
 KEPT_SESSIONS = 256
 """Sessions whose state Gradio keeps, a tenth of a megabyte each. Every call over HTTP is a session of its own."""
 
@@ -70,7 +70,7 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
         copy_link()
         restore_from_address(demo, tabs, [compared, enlarged, many])
     # Those who wait are told how long once a second; "auto" would tell all of them at every request. With the API open,
-    # /run/enlarge would pass by the queue.
+    # /run/enlarge would bypass the queue.
     return demo.queue(max_size=MOST_AT_ONCE, status_update_rate=1, api_open=False)
 
 
@@ -84,7 +84,7 @@ def health(models: list[str]) -> Route:
 
 
 def has_browser() -> bool:
-    """Whether somebody sits before this machine, at a terminal of a desktop."""
+    """Whether somebody sits in front of this machine, at a terminal of its desktop."""
     if not sys.stdout.isatty() or os.environ.get("SSH_CONNECTION"):
         return False
     if sys.platform in ("win32", "darwin"):

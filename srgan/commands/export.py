@@ -40,10 +40,11 @@ class FromZeroToOne(nn.Module):
 
 
 class BackProjection(nn.Module):
-    """`images.back_project` as strided convolutions, which every ONNX program has: its antialiased bicubic is rare.
+    """`images.back_project` as strided convolutions, which every ONNX program supports; few support antialiased
+    bicubic.
 
-    A row or column of 16 weights reduces a line to a quarter; transposed, it enlarges it. Dividing by what it makes of
-    ones gives the weights beyond an edge to the others.
+    A row or column of 16 weights reduces a line to a quarter; the transposed convolution enlarges a line. Dividing by
+    the result for an image of ones redistributes the weights that lie beyond an edge.
     """
 
     row: Tensor

@@ -42,7 +42,8 @@ WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 JOBS = min(4, os.cpu_count() or 1)
 
 VIDEO_DETAIL = 0.25
-"""The detail of videos if --detail is not given: benchmarks/flicker.py measures how much more of it flickers."""
+"""The detail of videos if --detail is not given. benchmarks/flicker.py measures how much more a higher detail
+flickers."""
 
 GROUP = 1000
 """Number of pictures that are handed to the threads at once, because a folder may hold millions."""
@@ -107,14 +108,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--best",
         action="store_true",
-        help="average the result with that of the mirrored picture, which takes twice the time",
+        help="average the results for the picture and its mirror image, which takes twice the time",
     )
     parser.add_argument(
         "--tileable", action="store_true", help="for textures: keep the seams closed when results are laid side by side"
     )
     parser.add_argument(
         "--format", choices=(*FORMATS, SAME),
-        help="format of results without a name of their own; same: that of each picture (default: png)",
+        help="format of results without a name of their own; same: the format of each picture (default: png)",
     )  # fmt: skip
     parser.add_argument(
         "--suffix", metavar="TEXT",
@@ -213,8 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
 def check_overwriting(place: Path, arguments: argparse.Namespace) -> None:
     """Asks before an existing file is overwritten, unless --overwrite or --yes is given.
 
-    A shell turns a pattern that two pictures fit into two words, and the second then looks like the place for the
-    result.
+    If two pictures match a pattern, the shell passes two words, and the second then looks like the name for the result.
     """
     if place.is_file() and not (arguments.overwrite or arguments.yes):
         ask_at_terminal(f"{place} exists already. Overwrite it?")
@@ -288,7 +288,7 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
         raise UserError("--faces needs --model: the models that ship draw faces by themselves.")
-    detector()  # better missed now than after the first picture
+    detector()  # if it is missing, the user learns it now and not after the first picture
     whole = plainly(arguments, target).upscaler
     enlarged = with_settings(whole, target, arguments)
     on_faces = Upscaler.load(CLEAN_MODEL, arguments.device, arguments.precision)
@@ -483,7 +483,7 @@ class Work:
             picture, left_out = self.read(photo)
             check_size(place, *self.target.of(*picture.size))  # better refused now than after the work
             enlarged, notes = turn(self.way.enlarge, picture, progress.watch(str(photo)))
-            del picture  # a large one leaves its memory to the writing
+            del picture  # frees the memory of a large picture before the result is written
             return left_out + notes + self.save(enlarged, pair)
         except MemoryError:
             raise UserError(f"{photo}: there is not enough memory to enlarge it.") from None

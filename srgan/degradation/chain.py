@@ -178,7 +178,7 @@ def fixed(kind: str, count: int, device: torch.device) -> Amounts:
 
 
 def copies_alike(kind: str, high: Tensor, low: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Makes small copies by a kind of KINDS, with the same random numbers each time.
+    """Makes small copies with the wear of a kind of KINDS, with the same random numbers each time.
 
     low: bicubic copies in 8-bit levels, if they exist already.
     """

@@ -30,9 +30,9 @@ NAMES = tuple(FILTERS)
 
 
 def resize_matrices(filters: Tensor, sources: Tensor, targets: Tensor, rows: int, columns: int) -> Tensor:
-    """One matrix for each image, which resizes a line of `sources` pixels to `targets` pixels as Pillow does.
+    """Returns a matrix for each image that resizes a line of `sources` pixels to `targets` pixels as Pillow does.
 
-    filters: [N], places in NAMES. sources, targets: [N], in pixels. Returns [N, rows, columns]: entries beyond an
+    filters: [N], positions in NAMES. sources, targets: [N], in pixels. Returns [N, rows, columns]: entries beyond an
     image's own target (rows) and source (columns) are 0, so images of several sizes share a batch.
     """
     device = filters.device

@@ -46,13 +46,13 @@ def jpeg(images: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
 
 
 def scaled_table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
-    """libjpeg's scaling of a table: [N, 1, 1, 1] -> [N, 1, 1, 1, 8, 8]."""
+    """Scales a table as libjpeg does: [N, 1, 1, 1] -> [N, 1, 1, 1, 8, 8]."""
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).floor().view(-1, 1, 1, 1, 1, 1)
     return ((send(torch.tensor(base), quality.device) * percent + 50) / 100).floor().clamp(1, 255)
 
 
 def through_tables(plane: Tensor, steps: Tensor) -> Tensor:
-    """Each 8x8 block's cosine transform, rounded to multiples of `steps`: [N, C, H, W] around 0 -> the same."""
+    """Rounds the cosine coefficients of each 8x8 block to multiples of `steps`: [N, C, H, W] around 0 -> the same."""
     cosines = cosine_matrix(plane.device)
     blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
     coefficients = (cosines @ blocks @ cosines.T / steps).round() * steps
@@ -61,7 +61,7 @@ def through_tables(plane: Tensor, steps: Tensor) -> Tensor:
 
 
 def cosine_matrix(device: torch.device) -> Tensor:
-    """The orthonormal DCT-II of 8 values (ITU-T T.81, A.3.3): [8, 8], a row for each frequency."""
+    """Returns the orthonormal DCT-II of 8 values (ITU-T T.81, A.3.3): [8, 8], a row for each frequency."""
     place = torch.arange(BLOCK, dtype=torch.float32, device=device)
     rows = torch.cos((2 * place + 1) * place.view(-1, 1) * torch.pi / (2 * BLOCK)) * (2 / BLOCK) ** 0.5
     rows[0] /= 2**0.5

@@ -12,8 +12,8 @@ from srgan.page.handlers import Stopped, answering
 from srgan.page.views import NO_PROBLEM, refusal
 
 ON_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "trigger_mode": "always_last"}
-"""Events that run the network: of a slider's many only the last. They wait in srgan/page/turns.py, and not in Gradio's
-queue, so that what will be refused does not wait."""
+"""Options of events that run the network. Of the many events of a moving slider, only the last runs. The events wait in
+srgan/page/turns.py, not in Gradio's queue, so that requests that will be refused do not wait."""
 
 FAILED = "The program failed on this picture. Please report it, with the error in its log."
 
@@ -25,7 +25,8 @@ Handler = Callable[..., Any]
 def for_programs(
     tab: gr.Tab, handler: Handler, inputs: Sequence[Component], outputs: Sequence[Component], name: str
 ) -> None:
-    """A call of the API, which no click starts: the page's own events give more, and show what goes wrong."""
+    """Adds a call of the API, which no click starts. The page uses other events, which return more and show what goes
+    wrong."""
     with tab:
         gr.Button(visible=False).click(handler, list(inputs), list(outputs), api_name=name, **ON_MODEL)
 

@@ -59,7 +59,7 @@ RELIED_ON: dict[str, Sequence[str]] = {
 
 
 def check() -> None:
-    """Raises UserError if the installed Gradio lacks one of RELIED_ON, or if its parameters are others."""
+    """Raises UserError if the installed Gradio lacks one of RELIED_ON, or gives it other parameters."""
     for place, parameters in RELIED_ON.items():
         if problem := difference(place, parameters):
             raise UserError(
@@ -69,7 +69,7 @@ def check() -> None:
 
 
 def difference(place: str, parameters: Sequence[str]) -> str:
-    """How a name in Gradio differs from what is relied on; "" if it does not."""
+    """Returns how a name in Gradio differs from what the page relies on; "" if it does not."""
     module, _, name = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -121,7 +121,8 @@ gr.Image.preprocess = left_unopened
 
 
 def whole_number(payload: str | int | float | None) -> int:
-    """A Radio's choice as a number. Gradio would refuse "512" from a program where the page itself sends 512.
+    """Converts a Radio's choice to a number. Gradio would refuse the text "512" from a program, because the page itself
+    sends the number 512.
 
     Raises ValueError if there is no choice.
     """
@@ -139,7 +140,8 @@ def take_numbers(radio: gr.Radio) -> None:
 
 
 def upload_folder() -> str:
-    """The folder in which Gradio keeps and serves files: $GRADIO_TEMP_DIR, or one in the system's."""
+    """Returns the folder in which Gradio keeps and serves files: $GRADIO_TEMP_DIR, or one in the system's temporary
+    folder."""
     return get_upload_folder()
 
 
@@ -158,7 +160,8 @@ def forget_files(demo: gr.Blocks) -> None:
 
 
 def show_first(components: Sequence[Component], values: Sequence[Any]) -> None:
-    """Sets what the components show before a visitor has asked for anything. Its files are never deleted.
+    """Sets what the components show before a visitor has asked for anything. The files of these values are never
+    deleted.
 
     Gradio copies the files of a component's first value only when the component is made, before the values are known.
     """
@@ -186,8 +189,8 @@ FETCH_ERRORS = (ValueError, OSError, asyncio.TimeoutError, httpx.HTTPError, http
 
 
 def refuse_clearly(demo: gr.Blocks) -> None:
-    """Answers arguments that do not fit with one sentence. Gradio would answer null and write a traceback to the log,
-    which it still does for faults of the program. Also limits what is fetched: see `Fetching`."""
+    """Answers invalid arguments with one sentence. Gradio would answer null and write a traceback to the log; it still
+    does so for errors of the program. Also limits the size of fetched files: see `Fetching`."""
     preprocess = demo.preprocess_data
 
     async def preprocess_data(
@@ -196,7 +199,7 @@ def refuse_clearly(demo: gr.Blocks) -> None:
         call = block_fn
         names = list(inspect.signature(call.fn).parameters)[: len(call.inputs)] if call.fn else []
         sentence = f"/{call.api_name} takes {', '.join(names)}: {ABOUT}"
-        # A setting that is left out, or that is newer than the caller's program, has its first value on the page.
+        # A setting that is left out, or that is newer than the caller's program, takes its initial value on the page.
         if inputs:
             left_out = call.inputs[len(inputs) :]
             inputs = [*inputs, *(component.value for component in left_out if isinstance(component, Component))]
@@ -231,12 +234,13 @@ CLIENTS_MISTAKES = {
     ("get_item_or_file", KeyError),  # a component's call that does not name the component
     ("component_server", KeyError),  # the same
 }
-"""Functions of Gradio, and what they raise if a request lacks something or names something unknown. Where another
-Gradio raises something else, the client gets a 500 instead of a 400, and the log a traceback."""
+"""Functions of Gradio, and what they raise if a request lacks something or names something unknown. If another release
+of Gradio raises something else, the client gets a 500 instead of a 400, and a traceback is logged."""
 
 
 async def not_known(request: Request, error: Exception) -> JSONResponse:
-    """Answers 400 if the request is at fault. Any other error goes on, to be logged with its traceback as a 500."""
+    """Answers 400 if the request is at fault. Raises any other error again, which becomes a 500 with a traceback in the
+    log."""
     if not is_clients_mistake(error):
         raise error
     log.info("a request refused: %s", type(error).__name__)
@@ -244,7 +248,7 @@ async def not_known(request: Request, error: Exception) -> JSONResponse:
 
 
 def is_clients_mistake(error: Exception) -> bool:
-    """Decides by the function that raised the error: from any other function it is a fault of the program."""
+    """Decides by the function that raised the error. An error from any other function is a fault of the program."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     of_gradio = frame.f_globals["__name__"].startswith("gradio")
     return of_gradio and (frame.f_code.co_name, type(error)) in CLIENTS_MISTAKES
@@ -255,8 +259,8 @@ CALL_ERRORS = dict.fromkeys({kind for _, kind in CLIENTS_MISTAKES}, not_known)
 
 
 class Fetching(httpx.AsyncBaseTransport):
-    """Fetches files that visitors name by address. Like Gradio's own, it connects to public hosts only; and it stops at
-    MOST_BYTES, counted before anything is unpacked."""
+    """Fetches files that visitors name by address. Like Gradio's own transport, it connects to public hosts only. It
+    also stops after MOST_BYTES, counted without decompression."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.headers["Accept-Encoding"] = "identity"
@@ -267,7 +271,8 @@ class Fetching(httpx.AsyncBaseTransport):
 
 
 async def transport_to(host: str) -> httpx.AsyncHTTPTransport:
-    """Raises ValueError for a host that is not public. Seen from a Space, the Hub's own hosts are not."""
+    """Raises ValueError for a host that is not public. From inside a Space, the Hub's own hosts do not look public, so
+    they are exempt."""
     if safehttpx.matches_domain_whitelist(host, processing_utils.PUBLIC_HOSTNAME_WHITELIST):
         return httpx.AsyncHTTPTransport()
     return safehttpx.AsyncSecureTransport(await safehttpx.async_validate_url(host))
@@ -292,18 +297,18 @@ class Limited(httpx.AsyncByteStream):
 # Tools for language models (--mcp)
 
 Places = list[list[str | int]]
-"""Where files are among a tool's arguments: ["picture"], or ["pictures", "items"] for those of a list."""
+"""The positions of files among a tool's arguments: ["picture"], or ["pictures", "items"] for the files in a list."""
 
 plain_schema = GradioMCPServer.simplify_filedata_schema
 plain_files = GradioMCPServer.convert_strings_to_filedata
 
 
 def mend_tools(most_files: int) -> None:
-    """Mends three mistakes of Gradio's MCP server. most_files: pictures that a call may list."""
+    """Corrects three mistakes of Gradio's MCP server. most_files: the most pictures that a call may list."""
 
     def valid_schema(self: GradioMCPServer, schema: dict[str, Any]) -> tuple[dict[str, Any], Places]:
-        """The schema of a tool's arguments. Gradio's refers to definitions that are missing, and calls all choices
-        strings, even numbers: so clients refuse every argument."""
+        """Returns the schema of a tool's arguments. Gradio's own schema refers to missing definitions and declares all
+        choices to be strings, even numbers, so clients refuse every argument."""
         simplified, places = plain_schema(self, schema)
         for argument in simplified["properties"].values():
             if "enum" in argument:
@@ -313,13 +318,15 @@ def mend_tools(most_files: int) -> None:
         return simplified, places
 
     def files_of_lists(self: GradioMCPServer, value: Any, filedata_positions: Places) -> Any:
-        """Makes files of the addresses in a list too. Gradio looks for them under "items", where no argument is."""
+        """Converts the addresses in a list to files too. Gradio looks for them under "items", but no argument has that
+        name."""
         lists = [place[:-1] for place in filedata_positions if place[-1] == "items"]
         numbered = [[*place, number] for place in lists for number in range(most_files + 1)]
         return plain_files(self, value, [*filedata_positions, *numbered])
 
     async def all_outputs(self: GradioMCPServer, job: Any) -> list[Any]:
-        """The outputs of a call, one by one, so that pictures are shown. Gradio takes them for one and prints them."""
+        """Returns the outputs of a call one by one, so that pictures are shown. Gradio would treat them as one output
+        and print them."""
         return list(await run_sync(job.result))
 
     GradioMCPServer.simplify_filedata_schema = valid_schema
@@ -327,15 +334,16 @@ def mend_tools(most_files: int) -> None:
     GradioMCPServer._execute_tool_without_progress = all_outputs
 
 
-# Who waits
+# Visitors who wait
 
 STOPPED: WeakSet[Event] = WeakSet()
-"""Events whose visitors have stopped them. They end by themselves and have an answer. In place of the one that is
-missing where Gradio itself cancels, an error is shown."""
+"""Events that their visitors have stopped. They end by themselves and give an answer. If Gradio cancelled them, there
+would be no answer, and the page would show an error."""
 
 
 def somebody_waits() -> Callable[[], bool]:
-    """Tells whether the visitor, or the program, has neither left nor cancelled. Always true outside of events."""
+    """Returns a function that tells whether the visitor, or the program, still waits for the current event, that is,
+    has neither left nor cancelled. Outside of events it always returns True."""
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if blocks is None or event_id is None:
         return lambda: True
@@ -344,7 +352,7 @@ def somebody_waits() -> Callable[[], bool]:
     def waits() -> bool:
         running = (event for job in queue.active_jobs if job for event in job)
         event = next((event for event in running if event._id == event_id), None)
-        if event is None:  # not by way of the queue
+        if event is None:  # it did not come through the queue
             return True
         if not event.alive or event in STOPPED:
             return False
@@ -354,7 +362,7 @@ def somebody_waits() -> Callable[[], bool]:
 
 
 def stop_events(request: gr.Request, concurrency_id: str) -> None:
-    """Has nobody wait any more for those events that the page's visitor has begun."""
+    """Marks the events that this visitor of the page has started as stopped, so that nobody waits for them any more."""
     blocks = LocalContext.blocks.get(None)
     for job in blocks._queue.active_jobs if blocks else ():
         for event in job or ():

@@ -19,8 +19,8 @@ AUTOMATIC = "Auto"
 
 @dataclass(frozen=True)
 class Models:
-    """The upscalers by what they are made for. Without a choice, the picture decides, or else the first is taken.
-    `lpips` adds that figure."""
+    """The upscalers by what they are made for. Without a choice, the picture decides if it can; otherwise the first is
+    taken. `lpips` adds that figure."""
 
     upscalers: dict[str, Upscaler]
     lpips: LPIPS | None = None

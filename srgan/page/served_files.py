@@ -22,8 +22,8 @@ from srgan.page.gradio_changes import forget_files, upload_folder, use_folder
 from srgan.pictures.formats import fitted, format_of
 
 KEPT_SECONDS = 3600
-"""Every so many seconds the files are checked, and those that nobody has asked for since then are deleted: after two
-hours at most."""
+"""Seconds between two checks of the files. Each check deletes the files that nobody has asked for since the last one,
+so a file is deleted after two hours at most."""
 FOLDER = "srgan-page-"
 
 log = logging.getLogger("srgan.page")
@@ -51,7 +51,8 @@ def own_folder() -> Iterator[Path]:
 
 
 def keep_swept(folder: Path, demo: gr.Blocks) -> None:
-    """Starts to delete what visitors have sent and received. Files that are there now belong to the page and stay.
+    """Starts a thread that deletes the files that visitors have sent and received. Files that are there now belong to
+    the page and stay.
 
     Gradio's own delete_cache forgets uploads that were refused or broken off, leaves folders behind, and ends for good
     if a request arrives while it goes through its list.
@@ -68,7 +69,8 @@ def keep_swept(folder: Path, demo: gr.Blocks) -> None:
 
 
 def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
-    """Deletes old files, and folders that have been empty for as long: one may just have been made to be filled."""
+    """Deletes old files, and folders that have been empty for as long: a newer empty folder may be about to be
+    filled."""
     os.utime(folder)
     oldest = time.time() - KEPT_SECONDS
     for path in sorted(folder.rglob("*"), reverse=True):

@@ -15,24 +15,24 @@ from srgan.page.gradio_changes import somebody_waits
 from srgan.upscaler import Watch, unwatched
 
 MOST_AT_ONCE = 64
-"""Requests that wait for a turn or are worked on. A handler reads and refuses pictures before it asks for a turn, so
-what will be refused does not wait."""
+"""Largest number of requests that wait for a turn or are being processed. A handler reads and refuses pictures before
+it asks for a turn, so requests that will be refused do not wait."""
 
 LARGE_PIXELS = 256 * 256
 """Pictures with more pixels than this at the network's input are large, and their number is limited."""
 
 MOST_LARGE = 2
-"""Number of large pictures in work at once; each takes up to 200 MB. Other large ones wait, and small ones pass
-them."""
+"""Number of large pictures that are processed at once; each takes up to 200 MB. Other large pictures wait, and small
+ones overtake them."""
 
 MOST_LENT = 4
 """Number of requests that have a GPU of their own at once on ZeroGPU."""
 
 SILENT_SECONDS = 0.4
-"""No remaining time is estimated before so many seconds."""
+"""Seconds of work before the remaining time is estimated."""
 
 SLICE_SECONDS = 0.3
-"""A request keeps its turn for at least so many seconds: small pictures are done within one turn."""
+"""Seconds for which a request keeps its turn at least: small pictures are done within one turn."""
 
 LOOK_SECONDS = 0.2
 """Seconds between two checks whether somebody still waits."""

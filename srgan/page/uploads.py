@@ -12,8 +12,8 @@ from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
 from srgan.upscaler import resized
 
 READING = Semaphore(2)
-"""For pictures that are looked at before they have their turn: of many visitors' 100 megapixels, two at once are in
-memory. They are read anew when it is their turn."""
+"""Limits how many pictures are read before their turn, so that at most two pictures of up to 100 megapixels are in
+memory. Each is read again when its turn comes."""
 
 
 def read(path: str) -> tuple[Image.Image, list[str]]:
@@ -50,7 +50,7 @@ def size_of(path: str) -> tuple[int, int]:
 
 
 def read_opaque(path: str) -> tuple[Image.Image, list[str]]:
-    """Does `read`, and lays transparent parts on white: RGB."""
+    """Reads a file as `read` does, but lays transparent parts on white and returns RGB."""
     picture, notes = read(path)
     if picture.mode == "RGBA":
         notes.append("Its transparent parts are laid on white.")

@@ -57,7 +57,7 @@ def address(file: str) -> str:
 
 
 def problem_shown() -> gr.Markdown:
-    """Makes the place of the sentence that says why there is no result."""
+    """Makes the component for the sentence that says why there is no result."""
     return gr.Markdown(visible=False, elem_classes="problem", label="what went wrong")
 
 

@@ -1,8 +1,8 @@
 """ZeroGPU: the GPU that Hugging Face lends a Space for one call at a time. Elsewhere this module has no effect.
 
-The `spaces` package, which comes with every Space, makes PyTorch believe in a CUDA device: in the main thread, before
-the page is launched, and only to put weights there. A lent call runs in a forked process that has the GPU. What goes in
-and comes out is pickled, and of exceptions only a gr.Error keeps its text.
+The `spaces` package, which comes with every Space, makes PyTorch believe that there is a CUDA device. That holds only
+in the main thread, before the page is launched, and only for placing weights on it. A lent call runs in a forked
+process that has the GPU. Its arguments and results are pickled, and among exceptions only a gr.Error keeps its text.
 """
 
 import os
@@ -25,8 +25,8 @@ HERE = spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in (
 """Whether this is a ZeroGPU Space, decided as `spaces` itself does."""
 
 KEPT_BYTES = 256 << 20
-"""Memory in bytes for the last results of all models together, which are given again without a GPU: visitors try the
-same examples, and have only minutes of GPU time a day.
+"""Memory in bytes for the last results of all models together. They are returned again without a GPU, because visitors
+try the same examples and have only minutes of GPU time a day.
 
 The largest result takes 67 MB: 1 megapixel with transparency, and its enlargement.
 """
@@ -90,7 +90,7 @@ def lend(upscaler: Upscaler) -> None:
     """Makes `upscaler.enlarge_timed` run on lent GPUs. Call it in the main thread, before the page is launched."""
     if spaces is None or not HERE:
         return
-    upscaler.generator(1.0)  # its weights go along with every GPU
+    upscaler.generator(1.0)  # loads these weights now, so that every lent GPU gets them
     lent = spaces.GPU(upscaler.enlarge_timed, duration=gpu_seconds)
 
     def enlarge_timed(
