@@ -84,11 +84,11 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def keep_memory(device: torch.device) -> None:
-    """Has the C library keep up to 128 MB of what is freed, for this whole process.
+    """Makes the C library keep up to 128 MB of freed memory, for this whole process.
 
-    On a CPU, PyTorch takes a layer's memory from it and gives it back after the next layer. Left to itself glibc passes
-    that on to the system, which hands out every page anew: a seventh of the time of a 128x128 picture, and a quarter of
-    that of a 512x512 one.
+    On a CPU, PyTorch allocates a layer's memory from it and frees it after the next layer. By default, glibc returns
+    the memory to the system, which must then provide every page again. That takes a seventh of the time for a 128x128
+    picture, and a quarter of the time for a 512x512 picture.
     """
     if device.type == "cpu" and (libc := glibc()):
         libc.mallopt(M_TRIM_THRESHOLD, 128 << 20)
@@ -96,15 +96,15 @@ def keep_memory(device: torch.device) -> None:
 
 
 def share_memory() -> None:
-    """Has this process's threads take memory from two heaps. glibc would give each of them its own, up to eight a core,
-    and `keep_memory` would keep some in every one.
+    """Makes this process's threads take memory from two heaps. glibc would give each of them its own, up to eight a
+    core, and `keep_memory` would keep some in every one.
     """
     if libc := glibc():
         libc.mallopt(M_ARENA_MAX, 2)
 
 
 def free_memory(device: torch.device) -> None:
-    """Gives back to the system what is kept for later use."""
+    """Returns memory that is kept for later use to the system."""
     if device.type != "cpu":
         getattr(torch, device.type).empty_cache()
     elif libc := glibc():

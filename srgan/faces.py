@@ -1,5 +1,5 @@
-"""Finds faces with YuNet, frames them like the training crops, and draws their enlargements into that of the whole
-picture.
+"""Finds faces with YuNet, frames them like the training crops, and draws their enlargements into the enlargement of the
+whole picture.
 
 Faces are restored at their own size. Scaling them to the size of the training crops first would cost more than it
 gains: benchmarks/faces.md has the measurements, also for the numbers below.

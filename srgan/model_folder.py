@@ -71,8 +71,8 @@ class ModelConfig:
         return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit) else ""
 
     def seen(self) -> tuple[int, float]:
-        """Photos and hours of the training, including those of the model that it started from. What is not stated
-        counts as 0."""
+        """Returns the photos and hours of the training, including the training of the model that it started from.
+        Missing values count as 0."""
         data, hours, before = (self.training.get(name) for name in ("data", "hours", "started_from"))
         photos = data.get("seen") if isinstance(data, dict) else None
         before = before if isinstance(before, dict) else {}

@@ -249,8 +249,8 @@ class Upscaler:
         watch: Watch = unwatched,
         best: bool = False,
     ) -> None:
-        """Enlarges in tiles. The result equals that of the whole picture, because each tile is read with all that the
-        network looks at.
+        """Enlarges in tiles. The result is the same as for the whole picture at once, because each tile is read with
+        all surrounding pixels that affect it.
 
         The picture and the result stay where they are; a device holds one tile at a time. A tile that does not fit into
         its memory is cut into smaller ones, and so are the following ones; see GROWS_AFTER. area: the part of `whole`
@@ -359,7 +359,8 @@ class Tiles:
         watch(1.0)
 
     def features(self, low: Tensor, watch: Watch) -> list[Tensor]:
-        """Returns the features of what the network sees and, for `best`, those of its mirror image, turned back."""
+        """Returns the features of the network's input and, for `best`, the features of its mirror image, mirrored
+        back."""
         share = FEATURES_SHARE / 2 if self.best else FEATURES_SHARE
         found = [self.generator.to_features(low, partial(tell_part, watch, 0.0, share))]
         if self.best:

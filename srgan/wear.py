@@ -152,9 +152,9 @@ def block_share(picture: Image.Image) -> float:
 def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
     """Measures how much of a picture's fine detail the model for worn pictures removes: near 0 for clean pictures.
 
-    The fidelity weights restore the picture, the result is reduced again and compared with the picture: blur, noise and
-    blocks are gone from it. The deviation of the difference is divided by that of the picture's Laplacian plus one grey
-    level. Detail that is hard to restore makes both large; a flat picture makes neither large.
+    The fidelity weights restore the picture. The result, which has no blur, noise and blocks, is reduced again and
+    compared with the picture. The deviation of the difference is divided by the deviation of the picture's Laplacian
+    plus one grey level. Detail that is hard to restore makes both large; a flat picture makes neither large.
     """
     low = looked_at(picture)
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])

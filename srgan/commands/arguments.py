@@ -24,8 +24,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{short_name(self.prog)}: {message} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Refuses unknown arguments here: argparse would leave those of a subcommand to the parser of the whole
-        program, whose message would point at the wrong --help."""
+        """Refuses unknown arguments here. argparse would leave a subcommand's unknown arguments to the parser of the
+        whole program, whose message would point at the wrong --help."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -14,10 +14,10 @@ ONE = "{l_bar}{bar}| [{elapsed}, {remaining} left] {doing}"
 MANY = "{l_bar}{bar}| {pictures} pictures [{elapsed}, {remaining} left] {doing}"
 
 FIRST_SHOWN_AFTER = 1
-"""Seconds: shorter work than that needs no bar."""
+"""Seconds of work before the bar is shown."""
 
 SECONDS_IN_LOGS = 10
-"""Between two lines, where the bar goes to a file."""
+"""Seconds between two lines if the bar is written to a file."""
 
 
 class Bar(tqdm):

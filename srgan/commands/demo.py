@@ -39,8 +39,9 @@ from srgan.page.turns import MOST_AT_ONCE, waiting
 from srgan.page.views import PAGE
 
 INTRO = """# Faces from a few pixels
-Enlarge a tiny photo and it turns to blur. Here a neural network that has studied photos draws the missing detail.
-Drag the line to see the difference. What it adds is a likely guess, not evidence: **never identify anyone by it.**"""
+Enlarge a tiny photo and it turns to blur. Here a neural network that was trained on photos draws the missing detail.
+Drag the line to see the difference. The added detail is a likely guess, not evidence: **never identify anyone by
+it.**"""
 
 PRIVACY = """<small>Pictures stay on the machine that runs this page. Their files are deleted within two hours; the last
 few may stay in its memory until newer ones replace them.</small>"""

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lpips", default="", metavar="FILE", help="LPIPS v0.1 AlexNet weights, .safetensors: also measure LPIPS"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the mean figures and those of each photo to this file"
+        "--json", type=Path, metavar="FILE", help="write the mean figures and the figures of each photo to this file"
     )
     parser.add_argument(
         "--save-images", type=Path, metavar="DIR", help="save the restored photos in this folder, as PNG"

@@ -151,7 +151,7 @@ def photos_of(source: Path, target: Path) -> list[Path]:
 
 
 def into_folder(inputs: Sequence[Path], target: Path, naming: Naming) -> Places:
-    """Places the results of pictures in a folder, and those of folders in its subfolders of the same names."""
+    """Places the results of pictures in a folder, and the results of folders in its subfolders of the same names."""
     if target.suffix.lower() in ENDINGS and not target.is_dir():
         raise UserError(f"{target}: several pictures are given, so the results need a folder.")
     check_folder(target)
@@ -168,7 +168,7 @@ def into_folder(inputs: Sequence[Path], target: Path, naming: Naming) -> Places:
 
 
 def beside(inputs: Sequence[Path], naming: Naming) -> Places:
-    """Places results beside their pictures under another name. Those of a folder go into a folder beside it."""
+    """Places results beside their pictures under another name. The results of a folder go into a folder beside it."""
     if not naming.beside and naming.format == SAME:
         raise UserError("Without OUT and with an empty --suffix, results would be written over their pictures.")
     folders = [of_folder(path, None, naming) for path in inputs if path.is_dir()]

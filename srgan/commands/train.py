@@ -3,7 +3,7 @@
     python train.py --data PHOTOS                      the fidelity stage, then the detail stage (the GAN)
     python train.py --data PHOTOS --recipe classic     the GAN alone, as documented in 2017
     python train.py --data PHOTOS --preset quick       15 minutes, from a model that ships
-    python train.py --data PHOTOS --dry-run            show the first crops and how long it takes here, and stop
+    python train.py --data PHOTOS --dry-run            show the first crops and the expected time, then stop
     python train.py --data PHOTOS --resume             continue a run that was stopped
     python train.py --data PHOTOS --push               and publish the model on the Hugging Face Hub
     torchrun --nproc_per_node=4 train.py --data PHOTOS train on four GPUs; --batch-size counts all of them
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
-        help="time a few steps, print the plan and how long it takes here, write the first crops to contact.png, stop",
+        help="time a few steps, print the plan and the expected time, write the first crops to contact.png, then stop",
     )  # fmt: skip
     parser.add_argument(
         "--push", nargs="?", const="", metavar="USER/NAME",

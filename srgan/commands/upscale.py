@@ -452,7 +452,7 @@ def read_damaged(photo: Path) -> tuple[Image.Image, list[str]]:
             picture, notes = open_picture(photo)
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return picture, [*notes, "It is damaged: where nothing can be read of it, the result is of one colour."]
+    return picture, [*notes, "It is damaged: the parts that cannot be read are filled with one colour."]
 
 
 Turn = Callable[[Enlarge, Image.Image, Watch], tuple[Image.Image, list[str]]]

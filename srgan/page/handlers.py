@@ -45,7 +45,8 @@ DEFAULT_DETAIL = 1.0
 DEFAULT_SIZE = 512
 """Long side of Compare's original in pixels: a portrait's face is then about as large as those in training."""
 MOST_PIXELS = 1_000_000
-"""Largest picture that is enlarged 4 times, in pixels; no other result may be larger than that of such a picture."""
+"""Largest picture that is enlarged 4 times, in pixels. No result of another size may have more pixels than such a
+picture's."""
 MOST_FILES = 32
 """Largest number of pictures in a batch."""
 
@@ -386,7 +387,7 @@ class Stopped(gr.Error):
 
 @contextmanager
 def answering(name: str, picture: str | list[str]) -> Iterator[None]:
-    """Shows a UserError on the page as it is, and logs what has become of the request."""
+    """Shows a UserError on the page as it is, and logs the outcome of the request."""
     outcome, began = "failed", time.perf_counter()
     try:
         yield

@@ -78,7 +78,7 @@ class Index(TypedDict):
 
 
 def cached(photos: Readable, cutting: Cutting) -> tuple[np.ndarray, Index]:
-    """Returns what is cut out of photos, from the cache; cuts and stores it first if it is not there.
+    """Returns the crops of photos from the cache. If they are not there, cuts and stores them first.
 
     Returns the pixels, uint8, one crop after the other, and the index. The key of an entry contains the photos' paths,
     sizes and times, so a changed folder is read again. Raises UserError if the cache cannot be written.

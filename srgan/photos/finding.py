@@ -89,7 +89,7 @@ def search(folder: Path) -> Found:
     """Returns the photos below a folder, in no order, and what else is there."""
     found, seen = Found(), set[tuple[int, int]]()
     folders, links = [folder], list[Path]()
-    while folders or links:  # links last: what is there under its own name as well is given by that
+    while folders or links:  # links last: a photo that also has a path without links gets that name
         path = folders.pop() if folders else links.pop(0)
         try:
             status = path.stat()

@@ -25,7 +25,7 @@ REDUCTIONS = (1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0)
 
 
 def sharpness_of(picture: Image.Image) -> float:
-    """Returns the amplitude of the fine band divided by that of the coarse one; 0 if the picture has neither.
+    """Returns the amplitude of the fine band divided by the amplitude of the coarse band; 0 if the picture has neither.
 
     picture: RGB or L, 8x8 or larger. Natural photos have about the same amplitude in every octave. CelebA's 128x128
     crops have a median of 0.34 (first percentile: 0.13). After a Gaussian blur of 1 pixel it is 0.07, of 1.5 pixels

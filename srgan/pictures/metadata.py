@@ -201,7 +201,7 @@ def loaded(exif: bytes) -> Image.Exif:
 
 
 def add_to_tiff(path: Path, metadata: Metadata) -> None:
-    """Adds EXIF's own fields and those of the place to a file, because Pillow cannot write them with compression.
+    """Adds EXIF's own fields and the fields of the place to a file, because Pillow cannot write them with compression.
 
     They are appended to the file, followed by a new copy of the first directory with entries for them.
     """

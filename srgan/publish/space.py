@@ -306,7 +306,7 @@ def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str],
         if stage != shown:
             say(f"{space}: {stage.lower().replace('_', ' ')}")
             shown = stage
-        outdated = runtime.raw.get("sha", commit) != commit  # what is said is of the commit before this one
+        outdated = runtime.raw.get("sha", commit) != commit  # the reported stage belongs to an earlier commit
         if stage == RUNNING and not outdated:
             return
         if stage not in (*ON_THE_WAY, RUNNING) and not outdated:

@@ -339,6 +339,7 @@ def saved_config(folder: Path) -> Config:
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from None
     raise UserError(
-        f"{path} was written by another version of this program (runs of version {version}, where this one has "
-        f"{VERSION}): go on with that one, or start another run, with --init {folder} if this one has a model."
+        f"{path} was written by another version of this program (version {version} of the settings; this program has "
+        f"version {VERSION}): continue with that program, or start another run, with --init {folder} if this run has a "
+        "model."
     )

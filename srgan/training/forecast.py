@@ -60,12 +60,12 @@ def run_warnings(config: Config, photos: int, bicubic: float) -> list[str]:
     found = []
     if photos < FEW and not names_model(config.init):
         found.append(
-            f"Warning: {photos} photos are too few to learn from random weights, so that the result will be blurred "
+            f"Warning: {photos} photos are too few for a start from random weights, so the result will be blurred "
             "and will look like these photos alone: start from a model with --init."
         )
     if bicubic > FLAT_DB:
         found.append(
-            f"Warning: bicubic alone reaches {bicubic:.1f} dB, so that these crops hold hardly any detail to learn: "
+            f"Warning: bicubic alone reaches {bicubic:.1f} dB, so these crops hold hardly any detail to learn: "
             "look at contact.png, and at --crop-at and --reduce."
         )
     return found

@@ -28,7 +28,7 @@ TROUBLES = {
             and abs(means["discriminator"] - 2 * math.log(2)) < 0.02
         ),
         "The discriminator has given up: for {LONG:,} photos it could not tell originals (D(real) {d_real:.2f}) from "
-        "restored photos (D(fake) {d_fake:.2f}). Its loss is that of a guess, 2 ln 2 = 1.386, so the generator learns "
+        "restored photos (D(fake) {d_fake:.2f}). Its loss is 2 ln 2 = 1.386, as for guessing, so the generator learns "
         "no detail from it. Start again with a higher --discriminator-lr.",
     ),
 }

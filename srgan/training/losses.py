@@ -17,8 +17,8 @@ VGG19_CHANNELS = {"conv1_2": 64, "conv2_2": 128, "conv3_4": 256, "conv4_4": 512,
 """Number of channels of the last layer before each pooling."""
 
 PERCEPTUAL_WEIGHTS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
-"""Weights of the layers in the perceptual loss: those of Real-ESRGAN (Wang et al. 2021, section 4.1). The two shallow
-ones tie the restored image to the original's pixels, from which the deep ones would let it drift."""
+"""Weights of the layers in the perceptual loss, as in Real-ESRGAN (Wang et al. 2021, section 4.1). The two shallow
+layers keep the restored image close to the original's pixels; the deep layers alone would let it drift away."""
 
 PERCEPTUAL_LAYERS = tuple(PERCEPTUAL_WEIGHTS)
 
@@ -133,7 +133,7 @@ class ContentLoss(nn.Module):
     """A distance between views of restored and original photos, in which a discriminator may judge them too."""
 
     def views(self, restored: Tensor, original: Tensor) -> tuple[Any, Any]:
-        """Returns the views of both images, that of the original without a gradient."""
+        """Returns the views of both images. The view of the original has no gradient."""
         return restored.float(), original
 
     def distance(self, restored: Any, original: Any) -> Tensor:

@@ -18,7 +18,7 @@ class Muon(Optimizer):
     def __init__(
         self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95, dtype: torch.dtype = torch.float32
     ) -> None:
-        """dtype: that of the products, which need not be exact; see `orthogonalise`."""
+        """dtype: the type of the matrix products, which need not be exact; see `orthogonalise`."""
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
         self.dtype = dtype
 

@@ -23,7 +23,7 @@ AFTER_EPOCH = 2.0
 """Seconds that the pictures and the report of an epoch take, about."""
 
 MARGIN = 0.94
-"""Share of the hours that is planned for: machines slow down as they get warm, and what is written takes time."""
+"""Share of the hours that the plan uses: machines slow down as they get warm, and writing files takes time."""
 
 
 @dataclass(frozen=True)

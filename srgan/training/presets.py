@@ -69,7 +69,7 @@ def settle_init(config: Config, photos: int, given: Collection[str], always: boo
     found = read_config(WEIGHTS / name / "config.json")
     asked = [flag(part) for part in NETWORK if part in given and getattr(found, part) != getattr(config, part)]
     if asked:
-        return random, f"{photos} photos are few, and no model that ships has this {' and '.join(asked)} to start from."
+        return random, f"{photos} photos are few, but no model that ships has this {' and '.join(asked)}."
     network = {part: getattr(found, part) for part in NETWORK}
     why = f"{photos} photos are few" if photos < FEW else "the preset is quick"
     sentence = f"Training starts from weights/{name}, since {why} (--init none: from random weights)."

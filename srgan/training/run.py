@@ -81,8 +81,8 @@ def parameters(network: nn.Module) -> int:
 
 
 def expected_memory(config: Config, dtype: str) -> float:
-    """Estimates the peak memory of each process in GB: what the backward pass keeps of a step, the weights, and what
-    the libraries take.
+    """Estimates the peak memory of each process in GB: the values that a step keeps for the backward pass, the weights,
+    and the memory of the libraries.
 
     For each pixel of the crop and each photo, the generator keeps about 13 + 0.4 * blocks values per channel; VGG19 and
     the discriminator keep about 1,380 together in a step with the gradient penalty. benchmarks/training.md compares the
@@ -123,8 +123,8 @@ def title_of_start(model: str) -> str:
 
 
 def against_the_start(start: str, figures: Figures, seen: int, held_out: int) -> list[str]:
-    """A sentence that says whether the model is better than the one that it started from; none where LPIPS, which
-    decides on that, was not measured, or where it started from random weights.
+    """Returns a sentence that says whether the model is better than the one that it started from. LPIPS decides; there
+    is no sentence if LPIPS was not measured, or if the model started from random weights.
 
     start: name of the model, or ""; seen: photos of the last stage; held_out: photos measured.
     """
@@ -312,7 +312,8 @@ class Run:
         return "\n".join([best, *verdict, f"Model folder: {folder}"])
 
     def start(self) -> dict[str, Restore]:
-        """The model that the run started from, at detail 1; empty if there is none, or if it is there no more."""
+        """Returns the model that the run started from, at detail 1; empty if there is none, or if it no longer
+        exists."""
         if not names_model(self.config.init):
             return {}
         try:
@@ -325,7 +326,7 @@ class Run:
         return {title_of_start(origin["model"]): blends(upscaler)["detail 1"]}
 
     def save_report(self, figures: Figures, finished: bool) -> None:
-        """Writes report.html. figures: those of each system on the held-out photos."""
+        """Writes report.html. figures: the figures of each system on the held-out photos."""
         trainer = self.trainer
         epochs = {name: trainer.epochs(name) for name in trainer.stages}
         last = trainer.history[-1]

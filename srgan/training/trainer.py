@@ -502,8 +502,8 @@ class Trainer:
         self.forget_later_rows()
 
     def check_length(self, before: dict[str, int]) -> None:
-        """Raises UserError if --epochs is less than what is trained, or if a change of it would make the learning rate
-        jump.
+        """Raises UserError if --epochs is less than the epochs already trained, or if changing it would make the
+        learning rate jump.
 
         before: photos of each stage according to the saved state.
         """
