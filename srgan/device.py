@@ -26,7 +26,7 @@ CHIPS = {"cuda": "CUDA", "xpu": "Intel GPU", "mps": "Apple GPU"}
 
 
 def is_there(name: str) -> bool:
-    """Whether PyTorch can use a device of that name."""
+    """Returns whether PyTorch can use a device of that name."""
     if name == "mps":
         return torch.backends.mps.is_available()
     if name == "xpu":
@@ -78,7 +78,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether a device, or the CPU's allocator, had no room."""
+    """Returns whether the error says that a device, or the CPU's allocator, had no memory left."""
     told = any(words in str(error) for words in ("DefaultCPUAllocator", "MPS backend out of memory"))
     return told or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
@@ -117,7 +117,7 @@ def glibc() -> ctypes.CDLL | None:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device, without the host waiting for what the device has still to do."""
+    """Returns the tensor on the device, without waiting for the work that the device has still to do."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # from other memory a copy waits
     return tensor.to(device, non_blocking=True)

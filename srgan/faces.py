@@ -103,7 +103,7 @@ def detect(photo: Image.Image, side: int) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def detector() -> Any:
-    """The one cv2.FaceDetectorYN. Only one thread may use it at a time."""
+    """Returns the one cv2.FaceDetectorYN. Only one thread may use it at a time."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV 5 warns of its own defaults
     try:
         import cv2

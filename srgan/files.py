@@ -65,8 +65,8 @@ def remove_partial(folder: Path) -> None:
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether both exist and are the same file or folder. The disk decides, because it may not distinguish `A` from
-    `a`."""
+    """Returns whether both exist and are the same file or folder. The disk decides, because it may not distinguish `A`
+    from `a`."""
     try:
         return first.samefile(second)
     except OSError:
@@ -74,7 +74,7 @@ def is_same(first: Path, second: Path) -> bool:
 
 
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path, which need not exist, is an existing folder or lies below it."""
+    """Returns whether a path, which need not exist, is an existing folder or lies below it."""
     path = path.resolve()
     return any(is_same(place, folder) for place in (path, *path.parents))
 

@@ -69,7 +69,7 @@ def hub() -> HfApi:
 
 
 def is_hub_name(model: str | Path) -> bool:
-    """Whether `find_model` would look for it on the Hub."""
+    """Returns whether `find_model` would look for it on the Hub."""
     return isinstance(model, str) and not Path(model).is_dir() and HUB_NAME.fullmatch(model) is not None
 
 
@@ -155,7 +155,7 @@ def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
 
 
 def is_unchanged(data: bytes, file: RepoFile) -> bool:
-    """Whether the data are the file that the Hub lists, by its SHA-256 or, for small files, git's hash."""
+    """Returns whether the data are the file that the Hub lists, by its SHA-256 or, for small files, git's hash."""
     return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
 
 

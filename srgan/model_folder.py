@@ -65,7 +65,7 @@ class ModelConfig:
         return side if isinstance(side, int) and side > 0 else 128
 
     def commit(self) -> str:
-        """The git commit of the program that trained the model; "" if config.json does not say."""
+        """Returns the git commit of the program that trained the model; "" if config.json does not say."""
         versions = self.training.get("versions")
         commit = versions.get("commit") if isinstance(versions, dict) else None
         return commit if isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit) else ""
@@ -82,14 +82,14 @@ class ModelConfig:
         return Generator(self.channels, self.blocks, self.upsampling)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of the network, without allocating any."""
+        """Returns the shape of every tensor of the network, without allocating any."""
         with torch.device("meta"):
             network = self.network()
         return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def total(table: object) -> float:
-    """The sum of the numbers in a table that comes from a file and may hold anything."""
+    """Returns the sum of the numbers in a table that comes from a file and may hold anything."""
     values = table.values() if isinstance(table, dict) else ()
     return sum(value for value in values if isinstance(value, int | float) and math.isfinite(value))
 
@@ -107,7 +107,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def checkpoint_folders(run: Path, stage: str = "") -> list[Path]:
-    """The model folders of a run's checkpoints, of one stage or of all, in the order of their names."""
+    """Returns the model folders of a run's checkpoints, of one stage or of all, in the order of their names."""
     return sorted(path for path in (run / CHECKPOINTS).glob(f"{stage}*") if (path / "config.json").is_file())
 
 
@@ -191,7 +191,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def largest_weights(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Size limit in bytes of a weights file with these shapes, at 8 bytes for each number."""
+    """Returns the size limit in bytes of a weights file with these shapes, at 8 bytes for each number."""
     return 8 * sum(math.prod(shape) for shape in shapes.values()) + LARGEST_HEADER
 
 

@@ -69,7 +69,7 @@ class Generator(nn.Module):
         return self.to_image(self.to_features(low))
 
     def to_features(self, low: Tensor, watch: Callable[[float], object] | None = None) -> Tensor:
-        """The part of the network at low resolution: [N, 3, H, W] -> [N, channels, H, W].
+        """Returns the part of the network at low resolution: [N, 3, H, W] -> [N, channels, H, W].
 
         watch: called before each block with the share of the work that is done. An exception that it raises ends the
         work.
@@ -82,7 +82,7 @@ class Generator(nn.Module):
         return features + deep
 
     def to_image(self, features: Tensor) -> Tensor:
-        """The part of the network that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
+        """Returns the part of the network that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""
         if isinstance(self.tail, nn.Sequential):  # direct
             return torch.tanh(self.tail(features))
         first, last = self.upsample

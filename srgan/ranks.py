@@ -102,12 +102,12 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this rank writes files and prints."""
+    """Returns whether this rank writes files and prints."""
     return rank() == 0
 
 
 def local() -> int:
-    """The number of this rank on its machine, and of its GPU."""
+    """Returns the number of this rank on its machine, and of its GPU."""
     return _place.local
 
 
@@ -148,7 +148,8 @@ def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
 
 
 def all_reduce_any(*wishes: bool) -> list[bool]:
-    """Whether any rank wishes each of these. All ranks get the same answers, so that they stop at the same step."""
+    """Returns whether any rank wishes each of these. All ranks get the same answers, so that they stop at the same
+    step."""
     return all_reduce_sum(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
 
 
@@ -184,7 +185,7 @@ def together(batches: Iterator[T]) -> Iterator[T]:
 
 
 def all_alike(text: str) -> bool:
-    """Whether all ranks have passed the same text."""
+    """Returns whether all ranks have passed the same text."""
     if world_size() == 1:
         return True
     found = [""] * world_size()
@@ -223,7 +224,8 @@ def watched() -> Iterator[None]:
 
 
 def may_speak() -> bool:
-    """Whether this rank should say why it ends: only the first that asks should. The others end because it does."""
+    """Returns whether this rank should say why it ends: only the first that asks should. The others end because it
+    does."""
     try:
         return _place.store is None or _place.store.add("spoken", 1) == 1
     except RuntimeError:  # it has ended with its machine

@@ -65,7 +65,7 @@ class ModelChoice(NamedTuple):
     """worn by noise or blur, not by JPEG alone"""
 
     def detail(self, asked: float) -> float:
-        """The detail to restore with, if the user asked for `asked`."""
+        """Returns the detail to restore with, if the user asked for `asked`."""
         return asked * NOISY_DETAIL if self.noisy else asked
 
 
@@ -115,8 +115,8 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:
-    """The quality, 1 to 100 as in libjpeg, of a picture that `Image.open` has read from a JPEG file, or of `standard`'s
-    copy of it; None for other pictures.
+    """Returns the quality, 1 to 100 as in libjpeg, of a picture that `Image.open` has read from a JPEG file, or of
+    `standard`'s copy of it; None for other pictures.
 
     Tables that libjpeg does not make, such as those of cameras and Photoshop, get the quality with the nearest table.
     """
@@ -181,7 +181,7 @@ def looked_at(picture: Image.Image) -> Tensor:
 
 
 def laplacian(images: Tensor) -> Tensor:
-    """The Laplacian of [N, 1, H, W], of the same size. Borders repeat their last pixel."""
+    """Returns the Laplacian of [N, 1, H, W], of the same size. Borders repeat their last pixel."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     beside = padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1] + padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]
     return 4 * images - beside

@@ -70,7 +70,7 @@ def prepare(program: str) -> None:
 
 
 def program_as_typed() -> list[str]:
-    """The words that started this program, without its arguments, in the form in which the reader can type them
+    """Returns the words that started this program, without its arguments, in the form in which the reader can type them
     again."""
     path = Path(sys.argv[0])
     if path.name == "__main__.py":
@@ -79,12 +79,13 @@ def program_as_typed() -> list[str]:
 
 
 def short_name(program: str) -> str:
-    """The name that stands before messages: "train.py" for "python here/train.py", "srgan" for "python -m srgan"."""
+    """Returns the name that stands before messages: "train.py" for "python here/train.py", "srgan" for "python -m
+    srgan"."""
     return Path(program.removeprefix("python ").removeprefix("-m ")).name
 
 
 def as_typed() -> list[str]:
-    """The whole command that started this program."""
+    """Returns the whole command that started this program."""
     return [*program_as_typed(), *sys.argv[1:]]
 
 

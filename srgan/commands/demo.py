@@ -76,7 +76,7 @@ def build_demo(models: Models, notice: str = "", epochs: Sequence[str] = ()) -> 
 
 
 def health(models: list[str]) -> Route:
-    """The route GET /health for load balancers. It answers at once, however long the queue is."""
+    """Returns the route GET /health for load balancers. It answers at once, however long the queue is."""
 
     def answer(_: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "models": models, "waiting": waiting()})
@@ -85,7 +85,7 @@ def health(models: list[str]) -> Route:
 
 
 def has_browser() -> bool:
-    """Whether somebody sits in front of this machine, at a terminal of its desktop."""
+    """Returns whether somebody sits in front of this machine, at a terminal of its desktop."""
     if not sys.stdout.isatty() or os.environ.get("SSH_CONNECTION"):
         return False
     if sys.platform in ("win32", "darwin"):

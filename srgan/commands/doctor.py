@@ -75,8 +75,8 @@ def speed(device: str, precision: str) -> Iterator[tuple[str, str]]:
 
 
 def with_tilde(path: Path) -> str:
-    """The path with ~ for the user's home folder. Links are not followed: the interpreter of a virtual environment is
-    one."""
+    """Returns the path with ~ for the user's home folder. Links are not followed: the interpreter of a virtual
+    environment is one."""
     path = path.absolute()
     for home in (Path.home(), Path.home().resolve()):
         if path.is_relative_to(home):

@@ -90,7 +90,8 @@ def split(words: Sequence[str]) -> tuple[Sequence[str], str | None]:
 
 
 def is_pattern(word: str) -> bool:
-    """Whether a word is a pattern and not the name of a file. Shells on Windows leave patterns to the program."""
+    """Returns whether a word is a pattern and not the name of a file. Shells on Windows leave patterns to the
+    program."""
     return glob.has_magic(word) and not Path(word).exists()
 
 

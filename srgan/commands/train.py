@@ -231,7 +231,7 @@ def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> P
 
 
 def vgg19_missing() -> str:
-    """A sentence on why VGG19 cannot be loaded without `--vgg19`; "" if it can."""
+    """Returns a sentence on why VGG19 cannot be loaded without `--vgg19`; "" if it can."""
     try:
         load_vgg19()
     except UserError as error:

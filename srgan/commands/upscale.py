@@ -397,7 +397,7 @@ def run_many(places: Places, work: "Work", way: Way, assumed: Counter[str], argu
 
 
 def outcome(done: int, failed: int, there: int, where: str) -> str:
-    """A sentence on what was done, or "" if the only picture failed, because the error has said so.
+    """Returns a sentence on what was done, or "" if the only picture failed, because the error has said so.
 
     there: number of pictures whose results existed.
     """

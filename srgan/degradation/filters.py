@@ -17,7 +17,7 @@ def triangle(x: Tensor) -> Tensor:
 
 
 def lanczos(x: Tensor) -> Tensor:
-    """The Lanczos kernel with three lobes."""
+    """Returns the Lanczos kernel with three lobes."""
     return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), torch.zeros_like(x))
 
 

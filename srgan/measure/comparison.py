@@ -110,6 +110,6 @@ def fit(photo: Image.Image, size: int) -> Image.Image:
 
 
 def figures_of(pixels: Tensor, target: Tensor) -> Figures:
-    """The figures of one picture. PSNR is None if the pictures are identical, because JSON has no infinity."""
+    """Returns the figures of one picture. PSNR is None if the pictures are identical, because JSON has no infinity."""
     psnr, ssim = float(psnr_y(pixels, target)), float(ssim_y(pixels, target))
     return {"psnr_y": round(psnr, 2) if math.isfinite(psnr) else None, "ssim_y": round(ssim, 4)}

@@ -25,8 +25,8 @@ BICUBIC: dict[str, Restore] = {"bicubic": enlarge_bicubic}
 
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
-    """The model at each detail setting. The default is both ends and the middle, or 1 for a model without fidelity
-    weights."""
+    """Returns the model at each detail setting. The default is both ends and the middle, or 1 for a model without
+    fidelity weights."""
     if details is None:
         details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
     settings = [upscaler.check_detail(detail) for detail in details]
@@ -64,7 +64,7 @@ def evaluate(
 
 
 def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str, list[float]]:
-    """The figures of uint8 images [N, 3, H, W], in order."""
+    """Returns the figures of uint8 images [N, 3, H, W], in order."""
     columns = {
         "psnr_y": psnr_y(restored, original).clamp(max=100),
         "ssim_y": ssim_y(restored, original),
@@ -76,7 +76,7 @@ def measure(restored: Tensor, original: Tensor, lpips: LPIPS | None) -> dict[str
 
 
 def means(rows: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
-    """The means over the pictures for each system; empty if there are no pictures."""
+    """Returns the means over the pictures for each system; empty if there are no pictures."""
     figures = {system: next(iter(of.values()), {}).keys() for system, of in rows.items()}
     return {s: {name: fmean(row[name] for row in of.values()) for name in figures[s]} for s, of in rows.items()}
 

@@ -47,7 +47,7 @@ def luma(pixels: Tensor) -> Tensor:
 
 
 def inner_luma(pixels: Tensor) -> Tensor:
-    """The luma without the outer 4 pixels, which published figures for 4x also leave out."""
+    """Returns the luma without the outer 4 pixels, which published figures for 4x also leave out."""
     return luma(pixels)[..., SCALE:-SCALE, SCALE:-SCALE]
 
 
@@ -59,7 +59,7 @@ def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
 
 
 def psnr_rgb(restored: Tensor, original: Tensor) -> Tensor:
-    """The same over all three channels. It is 1 to 2 dB lower than PSNR-Y, so the two must not be compared."""
+    """Returns the same over all three channels. It is 1 to 2 dB lower than PSNR-Y, so the two must not be compared."""
     inner = (images.double()[..., SCALE:-SCALE, SCALE:-SCALE] for images in (restored, original))
     error = (next(inner) - next(inner)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
@@ -133,7 +133,7 @@ class LPIPS(nn.Module):
         return network
 
     def activations(self, images: Tensor) -> list[Tensor]:
-        """The five ReLU outputs, each position scaled to unit length over its channels."""
+        """Returns the five ReLU outputs, each position scaled to unit length over its channels."""
         x = (images.float() - self.mean) / self.deviation
         found = []
         for layer in self.features:

@@ -121,7 +121,7 @@ def key(path: Path, folder: Path) -> str:
 
 
 def high_folder(folder: Path) -> Path | None:
-    """The folder HR, DIV2K_valid_HR or the like in a folder of pairs; None if there is none."""
+    """Returns the folder HR, DIV2K_valid_HR or the like in a folder of pairs; None if there is none."""
     return matching(folder, r"(.*_)?HR")
 
 
@@ -130,7 +130,7 @@ def low_folder(folder: Path) -> Path | None:
 
 
 def matching(folder: Path, pattern: str) -> Path | None:
-    """The folder one or two levels below with such a path, if it holds pictures."""
+    """Returns the folder one or two levels below with such a path, if it holds pictures."""
     below = [path for level in ("*", "*/*") for path in sorted(folder.glob(level)) if path.is_dir()]
     below = [path for path in below if not any(map(is_of_the_system, path.relative_to(folder).parts))]
     named = [path for path in below if re.fullmatch(pattern, path.relative_to(folder).as_posix(), re.I)]

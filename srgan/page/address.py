@@ -27,7 +27,7 @@ def remember(tab: gr.Tab, name: str, settings: Mapping[str, Component]) -> Remem
 
 
 def model_setting(made_for: Sequence[Component]) -> dict[str, Component]:
-    """The choice of a model, if there is one."""
+    """Returns the choice of a model, if there is one."""
     return {"model": made_for[0]} if made_for else {}
 
 

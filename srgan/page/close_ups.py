@@ -36,7 +36,7 @@ def how_many(faces: Sequence[Box]) -> str:
 
 
 def what_is_shown(faces: Sequence[Box]) -> str:
-    """The sentence above the close-ups."""
+    """Returns the sentence above the close-ups."""
     if not faces:
         return "No face was found: the whole picture was restored."
     largest = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""

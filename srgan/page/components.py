@@ -29,7 +29,7 @@ def detail_input(models: Models) -> gr.Slider:
 
 
 def made_for_input(models: Models) -> list[gr.Radio]:
-    """The choice of a model, if the page offers several."""
+    """Returns the choice of a model, if the page offers several."""
     if len(models.made_for) == 1:
         return []
     choice = gr.Radio(
@@ -47,7 +47,7 @@ def size_input(elem_id: str) -> gr.Dropdown:
 
 
 def stop_button() -> gr.Button:
-    """The button that ends the work. srgan/page/style.css shows it while there is work."""
+    """Returns the button that ends the work. srgan/page/style.css shows it while there is work."""
     return gr.Button("Cancel", size="sm", elem_classes="stop")
 
 
@@ -62,7 +62,7 @@ def carry_on_select(tab: gr.Tab, picture: gr.Image, name: str) -> None:
 
 
 def faces_shown() -> tuple[gr.Markdown, gr.Gallery]:
-    """A sentence about the faces that were found, and each of them close up."""
+    """Makes the places for a sentence about the faces that were found and for a close-up of each."""
     with gr.Column(elem_classes=["faces", "later"]):
         found = gr.Markdown(label="how many faces were found")
         gallery = gr.Gallery(

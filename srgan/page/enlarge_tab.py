@@ -150,8 +150,8 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
 
 
 def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
-    """The choices for a photo of that size, with the time that each takes. A choice that a visitor has made just then
-    stays."""
+    """Returns the choices for a photo of that size, with the time that each takes. A choice that a visitor has made
+    just then stays."""
     width, height = size
     with READING:
         faces, _ = faces_of(flat(read(picture)[0]))

@@ -158,7 +158,7 @@ class TooLarge(UserError):
 
 
 def most_result() -> int:
-    """The largest number of pixels of a result."""
+    """Returns the largest number of pixels of a result."""
     return SCALE**2 * MOST_PIXELS
 
 
@@ -167,7 +167,7 @@ SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
 
 
 def time_for(pixels: float) -> str:
-    """How long the network will take for so many pixels, in words."""
+    """Returns how long the network will take for so many pixels, in words."""
     seconds = statistics.median(SECONDS_A_MEGAPIXEL) * pixels / 1e6
     return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 

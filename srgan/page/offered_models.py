@@ -61,7 +61,7 @@ class Models:
     def unlent(self) -> "Models":
         """The same models for work that needs no lent GPU: on ZeroGPU they are on the CPU.
 
-        That work is what the page shows before a visitor asks, and the parts of a picture that are judged or restored.
+        They make what the page shows before a visitor asks, judge pictures, and restore parts of pictures.
         """
         if not zero.HERE:
             return self

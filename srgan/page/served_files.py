@@ -80,8 +80,8 @@ def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
 
 
 def last_kept(path: Path) -> float:
-    """The time when a file arrived or was kept anew. A copy may have an older modification time; `st_ctime` tells when
-    it arrived, but on Windows not when it was kept anew."""
+    """Returns the time when a file arrived or was kept anew. A copy may have an older modification time; `st_ctime`
+    tells when it arrived, but on Windows not when it was kept anew."""
     status = path.stat()
     return max(status.st_ctime, status.st_mtime)
 
@@ -100,7 +100,7 @@ def keep(path: Path) -> bool:
 
 
 def served(folder: str, name: str) -> Path:
-    """The path at which Gradio serves and deletes a file."""
+    """Returns the path at which Gradio serves and deletes a file."""
     return Path(upload_folder()).resolve() / folder / name
 
 

@@ -38,7 +38,7 @@ LEAST_EPOCHS = 3
 
 
 def build_epochs(epochs: Sequence[str]) -> None:
-    """The tab that compares epochs of a model: the small copy, one epoch, another, the original."""
+    """Builds the tab that compares epochs of a model: the small copy, one epoch, another, the original."""
     with gr.Tab("Epochs", id="epochs"):
         with gr.Row():
             photo = picture_input("Your photo", "epochs")
@@ -65,7 +65,7 @@ def show_epochs(picture: str | None, first: str, second: str) -> list[Any]:
 
 
 def build_how(models: Models) -> None:
-    """What the networks have learned, with the figures and curves of the loaded models that have some."""
+    """Shows what the networks have learned, with the figures and curves of the loaded models that have some."""
     several = len(models.upscalers) > 1
     with gr.Accordion("How it works, and how well", open=False):
         more = " ".join(LEARNED[title] for title in models.made_for if title in LEARNED) if several else ""

@@ -103,7 +103,7 @@ LENT = Semaphore(MOST_LENT)
 
 
 def waiting() -> int:
-    """The number of requests that wait for their turn."""
+    """Returns the number of requests that wait for their turn."""
     return max(0, PLACES.taken - (MOST_LENT if zero.HERE else 1))
 
 

@@ -44,7 +44,7 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
 
 
 def size_of(path: str) -> tuple[int, int]:
-    """Width and height of a picture that `read` can read. Raises UserError for any other."""
+    """Returns width and height of a picture that `read` can read. Raises UserError for any other."""
     with READING:
         return read(path)[0].size
 

@@ -32,8 +32,8 @@ class View(TypedDict):
 
 
 def viewer(elem_id: str) -> gr.HTML:
-    """The view of the pictures, two of them with a line between them. srgan/page/viewer_script.html moves and zooms
-    them."""
+    """Returns the view of the pictures, two of them with a line between them. srgan/page/viewer_script.html moves and
+    zooms them."""
     return gr.HTML(
         {}, html_template=(PAGE / "viewer.html").read_text(encoding="utf-8"), elem_id=elem_id, elem_classes="views",
         apply_default_css=False, label="pictures",

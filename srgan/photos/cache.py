@@ -32,8 +32,8 @@ def cache_root() -> Path:
 
 
 def cache_limit() -> float:
-    """Size limit of the cache in bytes: $SRGAN_CACHE_GB, by default 50 GB. Raises UserError if that is no number
-    above 0."""
+    """Returns the size limit of the cache in bytes: $SRGAN_CACHE_GB, by default 50 GB. Raises UserError if that is no
+    number above 0."""
     given = os.environ.get("SRGAN_CACHE_GB") or "50"
     try:
         limit = float(given) * 1e9
@@ -155,7 +155,7 @@ def write_photos(photos: Iterable[tuple[str, Pieces]], path: Path) -> Index:
 
 
 def numbered_name(name: str, number: int) -> str:
-    """The name of a photo's crop by its number: the first has the photo's name, the next are a-face2.jpg,
+    """Returns the name of a photo's crop by its number: the first has the photo's name, the next are a-face2.jpg,
     a-face3.jpg, ..."""
     path = Path(name)
     return str(path.with_name(f"{path.stem}-face{number + 1}{path.suffix}")) if number else name
@@ -178,7 +178,7 @@ def make_room(kept: Path, limit: float) -> None:
 
 
 def entry_size(entry: Path) -> int:
-    """Size of an entry in bytes; 0 if another process has deleted it meanwhile."""
+    """Returns the size of an entry in bytes; 0 if another process has deleted it meanwhile."""
     try:
         return sum(path.stat().st_size for path in entry.iterdir())
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def entry_size(entry: Path) -> int:
 
 
 def last_used(entry: Path) -> float:
-    """Time of the last use in seconds; 0 for an unfinished entry."""
+    """Returns the time of the last use in seconds; 0 for an unfinished entry."""
     try:
         return (entry / INDEX).stat().st_mtime
     except FileNotFoundError:

@@ -56,7 +56,7 @@ def choose(photos: Sampled, side: int, streamed: bool = False) -> CropChoice:
 
 
 def shows_aligned(photo: Image.Image, side: int) -> bool:
-    """Whether the middle of a photo frames a face like the training crops."""
+    """Returns whether the middle of a photo frames a face like the training crops."""
     if min(photo.size) < side:
         return False
     middle = centre_crop(photo, side, side)

@@ -151,12 +151,13 @@ class Crops:
         return first, Crops(self.batch(held).numpy(), [self.names[index] for index in held], {})
 
     def first(self, count: int) -> "Crops":
-        """The first `count` crops as they were loaded, or all if there are fewer."""
+        """Returns the first `count` crops as they were loaded, or all if there are fewer."""
         looks = None if self.looks is None else self.looks[:count]
         return replace(self, pixels=self.pixels[:count], names=self.names[:count], looks=looks)
 
     def last(self, count: int) -> "Crops":
-        """The last `count` crops by name, or all if there are fewer. Skipped photos are reported only for the whole."""
+        """Returns the last `count` crops by name, or all if there are fewer. Skipped photos are reported only for the
+        whole."""
         return Crops(self.pixels[-count:], self.names[-count:], {})
 
 
@@ -228,5 +229,6 @@ def first_reasons(skipped: dict[str, str], most: int = 3) -> str:
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the photos in an epoch. It depends only on seed and epoch, so a resumed run has the same order."""
+    """Returns the order of the photos in an epoch. It depends only on seed and epoch, so a resumed run has the same
+    order."""
     return np.random.default_rng((seed, epoch)).permutation(count)

@@ -56,17 +56,17 @@ class Frame:
         return self.corner + point * self.edge
 
     def outside(self, size: tuple[int, int]) -> float:
-        """How far the frame extends beyond a picture of that size, as a share of the frame's side."""
+        """Returns how far the frame extends beyond a picture of that size, as a share of the frame's side."""
         beyond = [max(-z.real, z.real - size[0], -z.imag, z.imag - size[1]) for z in self.corners]
         return max(0.0, *beyond) / self.side
 
     def grown(self, factor: float) -> "Frame":
-        """The square enlarged around its middle."""
+        """Returns the square enlarged around its middle."""
         return Frame(self.at((1 - factor) * (0.5 + 0.5j)), self.edge * factor)
 
 
 def frame_of(eyes: tuple[complex, complex]) -> Frame:
-    """The frame in which these two points of a photo lie at EYES."""
+    """Returns the frame in which these two points of a photo lie at EYES."""
     edge = (eyes[1] - eyes[0]) / (EYES[1] - EYES[0])
     return Frame(eyes[0] - EYES[0] * edge, edge)
 

@@ -133,12 +133,12 @@ def among(names: Iterable[str]) -> tuple[list[str], Counter[str]]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file in an archive is a picture, by its path."""
+    """Returns whether a file in an archive is a picture, by its path."""
     return not kind_left_out(name)
 
 
 def kind_left_out(name: str) -> str:
-    """The kind of a file that is no photo, by its path, such as ".txt"; "" for a photo."""
+    """Returns the kind of a file that is no photo, by its path, such as ".txt"; "" for a photo."""
     path = PurePosixPath(name)
     if any(map(is_of_the_system, path.parts)):
         return HIDDEN

@@ -42,7 +42,7 @@ def group_of(signs: np.ndarray, first: int) -> list[int]:
 
 
 def near_duplicates(looks: np.ndarray) -> int:
-    """Number of photos that look like one shortly before them in the order of names."""
+    """Returns the number of photos that look like one shortly before them in the order of names."""
     alike = np.zeros(len(looks), bool)
     for distance in range(1, min(NEXT_TO, len(looks) - 1) + 1):
         differing = np.unpackbits(np.bitwise_xor(looks[distance:], looks[:-distance]), axis=1).mean(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def is_stream(data: str) -> bool:
-    """Whether `--data` is read from its beginning in every epoch, instead of decoded once into a cache."""
+    """Returns whether `--data` is read from its beginning in every epoch, instead of decoded once into a cache."""
     return data.startswith("hf://") or data.endswith(".tar")
 
 
@@ -16,7 +16,8 @@ def hub_dataset(data: str) -> str:
 
 
 def data_name(data: str) -> str:
-    """The name for a run on these photos: the name of their folder, zip, shards (without numbers) or data set."""
+    """Returns the name for a run on these photos: the name of their folder, zip, shards (without numbers) or data
+    set."""
     if hub_dataset(data):
         return hub_dataset(data).partition("/")[2]
     path = Path(data).resolve()

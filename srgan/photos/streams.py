@@ -287,7 +287,7 @@ class Stream:
 
 
 def own_photos(step: int) -> int:
-    """Number of a step's photos that this rank takes."""
+    """Returns the number of a step's photos that this rank takes."""
     part = ranks.share(step).part
     return part.stop - part.start
 

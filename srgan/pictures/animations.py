@@ -86,7 +86,7 @@ def open_animation(path: Path) -> Iterator[Any]:
 
 
 def numbers(file: Any) -> range:
-    """The numbers of the frames that are shown. The first picture of a PNG may be only for programs without
+    """Returns the numbers of the frames that are shown. The first picture of a PNG may be only for programs without
     animations."""
     return range(1 if file.info.get("default_image") else 0, file.n_frames)
 

@@ -29,7 +29,7 @@ class Box(NamedTuple):
         return max(self.width, self.height)
 
     def parts(self, side: int) -> list["Box"]:
-        """The box cut into parts of at most `side` pixels a side, as equal as can be; row by row."""
+        """Returns the box cut into parts of at most `side` pixels a side, as equal as can be; row by row."""
         return [
             Box(left, top, right, bottom)
             for top, bottom in spans(self.top, self.bottom, side)
@@ -44,11 +44,11 @@ class Box(NamedTuple):
         )  # fmt: skip
 
     def inside(self, other: "Box") -> "Box":
-        """The same box, counted from the corner of another."""
+        """Returns the same box, counted from the corner of another."""
         return Box(self.left - other.left, self.top - other.top, self.right - other.left, self.bottom - other.top)
 
     def times(self, scale: int) -> "Box":
-        """The same box in a picture that is enlarged so many times."""
+        """Returns the same box in a picture that is enlarged so many times."""
         return Box(*(scale * edge for edge in self))
 
     def of(self, images: Tensor, scale: int = 1) -> Tensor:

@@ -53,7 +53,7 @@ def lab_to_srgb(picture: Image.Image) -> Image.Image:
 
 
 def converted(picture: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
-    """A copy of the picture, converted from the source profile to sRGB."""
+    """Returns a copy of the picture, converted from the source profile to sRGB."""
     copy = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert copy is not None  # Pillow gives None only when it converts in place
     return copy
@@ -65,12 +65,12 @@ def space_of(profile: bytes) -> bytes:
 
 
 def fits(profile: bytes, mode: str) -> bool:
-    """Whether a colour profile belongs to pictures of this mode, one of `formats.standard`'s."""
+    """Returns whether a colour profile belongs to pictures of this mode, one of `formats.standard`'s."""
     return space_of(profile) == (b"RGB " if mode.startswith("RGB") else b"GRAY")
 
 
 def is_honoured(profile: bytes, mode: str) -> bool:
-    """Whether `formats.standard` keeps or applies the profile of a file whose mode is any of Pillow's."""
+    """Returns whether `formats.standard` keeps or applies the profile of a file whose mode is any of Pillow's."""
     spaces = {"CMYK": (b"CMYK",), "LAB": (b"Lab ",)}
     if mode in ("1", "L", "LA", "La"):
         return space_of(profile) in (b"GRAY", b"RGB ")

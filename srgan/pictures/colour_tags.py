@@ -56,7 +56,7 @@ def said_beside_pixels(file: Image.Image, source: BinaryIO) -> Iterator[str]:
 
 
 def tag_of(file: Image.Image, source: BinaryIO, described: bytes) -> str:
-    """The colours that a file without a profile names; "" if that is sRGB or nothing."""
+    """Returns the colours that a file without a profile names; "" if that is sRGB or nothing."""
     if file.format == "PNG":
         tagged = next((content for name, content in png_chunks(source) if name == b"cICP"), b"")
         if len(tagged) == 4:
@@ -93,7 +93,7 @@ def png_chunks(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def description(source: BinaryIO) -> bytes:
-    """The box "meta" of an AVIF or HEIF file, which describes its pictures; empty where there is none."""
+    """Returns the box "meta" of an AVIF or HEIF file, which describes its pictures; empty where there is none."""
     source.seek(0)
     while len(head := source.read(8)) == 8 and (length := int.from_bytes(head[:4], "big")) >= 8:
         if head[4:] == b"meta":
@@ -103,6 +103,6 @@ def description(source: BinaryIO) -> bytes:
 
 
 def has_more_than_previews(file: Image.Image) -> bool:
-    """Whether an MPO holds more than a photo and smaller copies of it, which cameras add."""
+    """Returns whether an MPO holds more than a photo and smaller copies of it, which cameras add."""
     entries = getattr(file, "mpinfo", {}).get(0xB002, [])
     return any("Thumbnail" not in entry["Attribute"]["MPType"] for entry in entries[1:])

@@ -138,12 +138,12 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")
 
 
 def is_heif(header: bytes) -> bool:
-    """Whether a file that begins with these bytes is a HEIF picture, such as iPhones' HEIC."""
+    """Returns whether a file that begins with these bytes is a HEIF picture, such as iPhones' HEIC."""
     return header[4:8] == b"ftyp" and any(brand in header for brand in HEIF_BRANDS)
 
 
 def is_jxl(header: bytes) -> bool:
-    """Whether a file that begins with these bytes is a JPEG XL picture, bare or in a container."""
+    """Returns whether a file that begins with these bytes is a JPEG XL picture, bare or in a container."""
     return header[:2] == b"\xff\x0a" or header[4:12] == b"JXL \r\n\x87\n"
 
 
@@ -171,7 +171,7 @@ def is_stub(opener: object) -> bool:
 
 @cache
 def endings() -> frozenset[str]:
-    """The file name endings, in lower case, of the formats that are read."""
+    """Returns the file name endings, in lower case, of the formats that are read."""
     read = {*readable(), *ALIKE}  # first: pillow-heif registers endings too
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in read)
 
@@ -217,18 +217,18 @@ def out_of_range(file: Image.Image) -> list[str]:
 
 
 def extremes(band: Image.Image) -> tuple[float, float]:
-    """The smallest and the largest level of a picture of one band."""
+    """Returns the smallest and the largest level of a picture of one band."""
     levels = np.asarray(band.getextrema(), dtype=float)
     return float(levels[0]), float(levels[1])
 
 
 def is_deep(mode: str) -> bool:
-    """Whether a mode holds greys of more than 8 bits."""
+    """Returns whether a mode holds greys of more than 8 bits."""
     return mode.startswith(("I", "F"))
 
 
 def has_sixteen_bits(file: Image.Image) -> bool:
-    """Whether a file that is not yet decoded holds 16 bits a channel."""
+    """Returns whether a file that is not yet decoded holds 16 bits a channel."""
     return ";16" in repr(getattr(file, "tile", ""))
 
 
@@ -352,7 +352,7 @@ def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]
 
 
 def format_of(path: Path) -> Format:
-    """The format for the ending of a file name. Raises UserError if results are not written in it."""
+    """Returns the format for the ending of a file name. Raises UserError if results are not written in it."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: results can be written as {', '.join(ENDINGS)}; choose one of these endings.")
     format = FORMATS[ENDINGS[path.suffix.lower()]]
@@ -363,7 +363,7 @@ def format_of(path: Path) -> Format:
 
 
 def is_written(format: Format) -> bool:
-    """Whether the Pillow and the packages of this machine can write a format."""
+    """Returns whether the Pillow and the packages of this machine can write a format."""
     readable()
     return format.name in Image.SAVE
 

@@ -156,7 +156,7 @@ def reduce(images: Tensor) -> Tensor:
 
 
 def enlarge_bicubic(images: Tensor) -> Tensor:
-    """The bicubic baseline. Floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W], rounded to 8 bits."""
+    """Returns the bicubic baseline. Floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W], rounded to 8 bits."""
     height, width = images.shape[-2:]
     return round_to_8_bits(bicubic(images, height * SCALE, width * SCALE))
 
@@ -176,7 +176,7 @@ that each of these is reduced from."""
 
 
 def where_flat(low: Tensor, level: float = EIGHT_BITS) -> tuple[Tensor, Tensor]:
-    """The bilinear enlargement, and its weight in the result: 1 where the picture is flat, 0 elsewhere.
+    """Returns the bilinear enlargement, and its weight in the result: 1 where the picture is flat, 0 elsewhere.
 
     Pixels are flat if their neighbours up to FLAT_RADIUS differ by at most one grey level in each channel; the weight
     falls to 0 at a difference of three. The network has nothing to restore there and does harm: it takes the zeros

@@ -119,7 +119,7 @@ def copy(found: dict[int, Any], kept: Any, is_wanted: Callable[[int], bool]) -> 
 
 
 def is_writable(tag: int, value: Any) -> bool:
-    """Whether Pillow can write a field. If it cannot write one, it writes none of the others."""
+    """Returns whether Pillow can write a field. If it cannot write one, it writes none of the others."""
     alone = Image.Exif()
     alone[tag] = value
     try:

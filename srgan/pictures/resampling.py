@@ -34,7 +34,7 @@ class Axis:
         return first, last
 
     def weights(self, outputs: tuple[int, int], inputs: tuple[int, int], device: torch.device) -> Tensor:
-        """The weight of each input in each output: float32 [outputs, inputs]."""
+        """Returns the weight of each input in each output: float32 [outputs, inputs]."""
         # float64 for the places in large pictures; not every device has it
         middles = (torch.arange(*outputs, dtype=torch.float64) + 0.5) * self.step
         places = torch.arange(*inputs, dtype=torch.float64) + 0.5
@@ -43,8 +43,8 @@ class Axis:
 
 
 def cubic(x: Tensor) -> Tensor:
-    """The kernel of cubic convolution with a = -0.5 (Keys 1981), which `images.bicubic` uses. x: distances, of any
-    float type."""
+    """Returns the kernel of cubic convolution with a = -0.5 (Keys 1981), which `images.bicubic` uses. x: distances, of
+    any float type."""
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -77,7 +77,7 @@ class Grid:
         return math.ceil(max(self.columns.support, self.rows.support) / self.per)
 
     def place(self, part: Box) -> Box:
-        """The place of a part's result in the whole result; it may be empty."""
+        """Returns the place of a part's result in the whole result; it may be empty."""
         left, right = self.columns.place(part.left, part.right, self.per)
         top, bottom = self.rows.place(part.top, part.bottom, self.per)
         return Box(left, top, right, bottom)

@@ -15,7 +15,7 @@ FORMS = "x2, 12 MP, width 1600, height 1200 or 1920x1080 (to fit into)"
 
 
 def area(size: tuple[int, int]) -> int:
-    """Number of pixels."""
+    """Returns the number of pixels."""
     return size[0] * size[1]
 
 
@@ -98,7 +98,8 @@ class TargetSize:
         return f"{self.fit[0]}x{self.fit[1]}" if self.fit else f"x{self.scale or SCALE:g}"
 
     def of(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of a picture's result. Raises UserError for more than MOST_SCALE times the picture's own."""
+        """Returns width and height of a picture's result. Raises UserError for more than MOST_SCALE times the picture's
+        own."""
         scale = self.scale or SCALE
         if self.width:
             scale = self.width / width
@@ -116,7 +117,7 @@ class TargetSize:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def steps(self, width: int, height: int) -> Steps:
-        """The steps of a picture to the size `of` its result. Raises UserError like `of`."""
+        """Returns the steps of a picture to the size `of` its result. Raises UserError like `of`."""
         size = self.of(width, height)
         if size[0] * size[1] < width * height:
             return Steps(size, (size,))

@@ -147,7 +147,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def draft_card(config: Config) -> str:
-    """The metadata of the future card with figures of 0, so that the Hub can check it before the training."""
+    """Returns the metadata of the future card with figures of 0, so that the Hub can check it before the training."""
     figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
     measured: Measured = {"photos": 1, "figures": figures}
     metadata = card_data(config.run_folder().name, told_data(config), told_settings(config), measured)
@@ -155,7 +155,7 @@ def draft_card(config: Config) -> str:
 
 
 def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: list[str], blends: bool = True) -> str:
-    """The card as Markdown, with the Hub's metadata on top.
+    """Returns the card as Markdown, with the Hub's metadata on top.
 
     pictures: paths inside the model folder; blends: whether the model has fidelity weights, so that `detail` can be
     chosen.
@@ -235,7 +235,7 @@ def origin_line(origin: Origin | None) -> str:
 
 
 def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Measured) -> ModelCardData:
-    """The card's metadata: each figure with its protocol, and a licence only if one was stated.
+    """Returns the card's metadata: each figure with its protocol, and a licence only if one was stated.
 
     name: of the model; photos: name of the training photos.
     """
@@ -257,7 +257,7 @@ def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Mea
 
 
 def dataset_id(name: str) -> str:
-    """The name as the Hub accepts it: USER/NAME is kept; elsewhere other characters become hyphens."""
+    """Returns the name as the Hub accepts it: USER/NAME is kept; elsewhere other characters become hyphens."""
     return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
 
 

@@ -22,7 +22,7 @@ PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 
 
 def told_settings(config: Config) -> dict[str, Any]:
-    """The settings in the form in which they may be published."""
+    """Returns the settings in the form in which they may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
     public = {"init"} if is_hub_name(config.init) else set()
     public |= {"data"} if hub_dataset(config.data) else set()
@@ -30,12 +30,13 @@ def told_settings(config: Config) -> dict[str, Any]:
 
 
 def told_data(config: Config) -> str:
-    """The name of the training photos: USER/NAME for a data set of the Hub, otherwise the last part of their path."""
+    """Returns the name of the training photos: USER/NAME for a data set of the Hub, otherwise the last part of their
+    path."""
     return hub_dataset(config.data) or data_name(config.data)
 
 
 def command_line(config: Config) -> str:
-    """The command that repeats a run, without settings at their defaults."""
+    """Returns the command that repeats a run, without settings at their defaults."""
     usual = asdict(Config()) | RECIPES[config.recipe]
     parts = ["python", "train.py"]
     for name, value in told_settings(config).items():
@@ -45,7 +46,7 @@ def command_line(config: Config) -> str:
 
 
 def hardware() -> str:
-    """The name of the GPU or CPU."""
+    """Returns the name of the GPU or CPU."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
@@ -59,7 +60,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def commit() -> str:
-    """The program's git commit, with "-dirty" if files differ from it; "" outside a clone."""
+    """Returns the program's git commit, with "-dirty" if files differ from it; "" outside a clone."""
     command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     try:
         found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True)
@@ -69,7 +70,8 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the running program. Ask when it starts, because a clone may change during the training."""
+    """Returns the versions of the running program. Ask when it starts, because a clone may change during the
+    training."""
     return {
         "srgan": srgan.__version__,
         "commit": commit(),
@@ -79,7 +81,7 @@ def versions() -> dict[str, str]:
 
 
 def facts(config: Config, photos: PhotoCounts, seconds: dict[str, float], versions: dict[str, str]) -> TrainingFacts:
-    """The facts about the training for config.json and the card."""
+    """Returns the facts about the training for config.json and the card."""
     return {
         "settings": told_settings(config),
         "data": {"name": told_data(config), "terms": config.data_terms, **photos},
@@ -96,7 +98,7 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def counted(settings: Mapping[str, Any]) -> str:
-    """The words that follow the number of training photos."""
+    """Returns the words that follow the number of training photos."""
     if settings.get("photos_per_epoch") and settings.get("crop_at") != "faces":
         return "photos an epoch, streamed"
     kinds = {"random": "windows of the photos an epoch", "faces": "faces to train on"}

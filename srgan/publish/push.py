@@ -73,7 +73,7 @@ def check_not_anothers(api: HfApi, repo_id: str) -> None:
 
 
 def is_of_this_program(repo_id: str, config: RepoFile | RepoFolder | None) -> bool:
-    """Whether a config.json on the Hub belongs to this program."""
+    """Returns whether a config.json on the Hub belongs to this program."""
     if not isinstance(config, RepoFile) or config.size > LARGEST_JSON:
         return False
     path = Path(hf_hub_download(repo_id, config.path))
@@ -312,7 +312,7 @@ def place_tag(
 
 
 def has_weights(api: HfApi, repo_id: str, commit: str, files: dict[str, bytes]) -> bool:
-    """Whether a commit holds exactly these weights."""
+    """Returns whether a commit holds exactly these weights."""
     found = api.get_paths_info(repo_id, [*WEIGHTS.values()], revision=commit)
     there = {file.path: file for file in found if isinstance(file, RepoFile)}
     names = files.keys() & set(WEIGHTS.values())

@@ -157,7 +157,7 @@ def is_folder(model: str) -> bool:
 
 
 def uploaded_folder(model: str) -> str:
-    """The folder in the Space for a local model folder. Raises UserError if another model has that folder."""
+    """Returns the folder in the Space for a local model folder. Raises UserError if another model has that folder."""
     folder = f"weights/{re.sub(r'[^A-Za-z0-9_.-]+', '-', Path(model).resolve().name).strip('.-') or 'model'}"
     if folder in FILES_OF and (ROOT / folder).resolve() != Path(model).resolve():
         raise UserError(f"--model {model}: a model that ships has the same folder name: rename the folder.")
@@ -180,7 +180,7 @@ def local_files(model: str = "") -> dict[str, bytes]:
 
 
 def tracked_files() -> set[str] | None:
-    """The files that git tracks in a clone; None outside one."""
+    """Returns the files that git tracks in a clone; None outside one."""
     if not (ROOT / ".git").exists():
         return None
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may be another user's
@@ -202,7 +202,7 @@ def for_a_space(files: dict[str, bytes], address: str, model: str = "", hardware
 
 
 def readme(text: str, address: str, model: str) -> str:
-    """The repository's README.md with metadata for the model, and with its first picture as the thumbnail."""
+    """Returns the repository's README.md with metadata for the model, and with its first picture as the thumbnail."""
     card = RepoCard(text)
     card.data["tags"] = [*card.data.get("tags", []), MARK]
     if picture := re.search(r"!\[[^]]*]\(([^)]+)\)", card.text):
@@ -292,7 +292,7 @@ def listing(files: Iterable[str]) -> Iterator[str]:
 
 
 def for_zero_gpu(requirements: str) -> str:
-    """The requirements with the versions that ZeroGPU accepts."""
+    """Returns the requirements with the versions that ZeroGPU accepts."""
     for package, version in ON_ZERO_GPU.items():
         requirements = re.sub(rf"^{package}[>=].*$", f"{package}=={version}", requirements, flags=re.MULTILINE)
     return requirements

@@ -198,7 +198,7 @@ def sheet(report: Report) -> str:
 
 
 def strip(report: Report) -> str:
-    """The first photo as restored after some evenly chosen epochs, and the original."""
+    """Returns the first photo as restored after some evenly chosen epochs, and the original."""
     reached = [(row.stage, row.epoch) for row in report.history]
     reached = [place for place in reached if (report.samples / epoch_folder(*place)).is_dir()]
     if len(reached) > MOST_IN_STRIP:
@@ -214,7 +214,7 @@ def strip(report: Report) -> str:
 
 
 def curves(history: list[EpochRow]) -> str:
-    """The curves as SVG, which is sharp at any size."""
+    """Returns the curves as SVG, which is sharp at any size."""
     style = matplotlib.rc_context(
         {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
     )
@@ -250,7 +250,8 @@ def cells(row: dict[str, float], names: list[str]) -> list[str]:
 
 
 def settings(training: TrainingFacts) -> str:
-    """The command that repeats the run, and all settings. Settings that differ from the defaults are highlighted."""
+    """Returns the command that repeats the run, and all settings. Settings that differ from the defaults are
+    highlighted."""
     usual = vars(Config())
     rows = "".join(
         f"<tr><td{' class=changed' * (value != usual.get(name))}>{flag(name)}</td><td>{escape(str(value))}</td></tr>"

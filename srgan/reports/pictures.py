@@ -45,7 +45,7 @@ def save_curves(history: list[EpochRow], path: Path) -> None:
 
 
 def panels(history: list[EpochRow]) -> dict[str, list[str]]:
-    """The panels of CURVES that have values, with the columns that exist."""
+    """Returns the panels of CURVES that have values, with the columns that exist."""
     found = {
         title: [name for name in names if any(name in row.values for row in history)] for title, names in CURVES.items()
     }
@@ -73,7 +73,7 @@ def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:
 
 
 def sample_names(photos: list[str]) -> dict[str, str]:
-    """The file name of the samples of each held-out photo, by the photo's path in its folder.
+    """Returns the file name of the samples of each held-out photo, by the photo's path in its folder.
 
     No two are the same file on any disk. Long paths keep their end.
     """
@@ -101,7 +101,7 @@ def save_sheet(samples: Path, columns: dict[str, str], names: list[str], path: P
 
 
 def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, str]:
-    """The columns of the sheet after an epoch, as titles and subfolders of the samples: low, mid-run, latest,
+    """Returns the columns of the sheet after an epoch, as titles and subfolders of the samples: low, mid-run, latest,
     original."""
     mid_run = middle(stages)
     reached = stage == "detail" and (mid_run[0] == "fidelity" or 0 < mid_run[1] < epoch)
@@ -111,8 +111,8 @@ def sheet_columns(stages: dict[str, int], stage: str, epoch: int) -> dict[str, s
 
 
 def middle(stages: dict[str, int]) -> tuple[str, int]:
-    """The epoch with which the last one is compared: the end of the fidelity stage, or seven tenths of the epochs of
-    a GAN alone, which is 42 of the documented 60."""
+    """Returns the epoch with which the last one is compared: the end of the fidelity stage, or seven tenths of the
+    epochs of a GAN alone, which is 42 of the documented 60."""
     return ("fidelity", stages["fidelity"]) if "fidelity" in stages else ("detail", round(0.7 * stages["detail"]))
 
 
@@ -121,7 +121,7 @@ def epoch_folder(stage: str, epoch: int) -> str:
 
 
 def upper_square(picture: Image.Image, side: int) -> Image.Image:
-    """The upper middle square of a picture, where a portrait has its face, scaled to `side` x `side`."""
+    """Returns the upper middle square of a picture, where a portrait has its face, scaled to `side` x `side`."""
     square = min(picture.size)
     left = (picture.width - square) // 2
     return picture.resize((side, side), Image.Resampling.BICUBIC, box=(left, 0, left + square, square))

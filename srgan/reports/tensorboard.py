@@ -28,7 +28,7 @@ class Board:
         self.writer = self.writer_class(str(self.folder), purge_step=self.place(stage, photos) + 1)
 
     def place(self, stage: str, photos: int) -> int:
-        """Number of photos seen in both stages."""
+        """Returns the number of photos seen in both stages."""
         before = list(self.stages)[: list(self.stages).index(stage)]
         return sum(self.stages[name] for name in before) + photos
 

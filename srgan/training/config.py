@@ -307,7 +307,7 @@ def checked(config: Config) -> Config:
 
 
 def resume_config(given: dict[str, Any], folder: Path) -> Config:
-    """The settings saved in a run's folder, with the given ones where a change is allowed.
+    """Returns the settings saved in a run's folder, with the given ones where a change is allowed.
 
     Raises UserError if there are no saved settings, if another version of this program has written them, and for a
     given setting that may not change.

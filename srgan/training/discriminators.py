@@ -19,11 +19,11 @@ class Discriminator(nn.Module):
     """Tells restored photos from originals by views of both, whose form each subclass chooses."""
 
     def generator_loss(self, restored: Any, original: Any) -> Tensor:
-        """The generator's adversarial loss. restored, original: the same kind of view of each."""
+        """Returns the generator's adversarial loss. restored, original: the same kind of view of each."""
         raise NotImplementedError
 
     def discriminator_loss(self, restored: Any, original: Any) -> Verdict:
-        """The loss of the discriminator itself, on the same views."""
+        """Returns the loss of the discriminator itself, on the same views."""
         raise NotImplementedError
 
 

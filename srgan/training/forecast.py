@@ -33,7 +33,7 @@ FLAT_DB = 42.0
 
 
 def length(config: Config, pace: Pace, photos: int, held_out: int) -> str:
-    """A sentence on how long the run takes on this machine."""
+    """Returns a sentence on how long the run takes on this machine."""
     seconds = pace.seconds(config.stage_epochs(), photos, held_out)
     speeds = ", ".join(f"{speed:.3g} photos/s in the {stage} stage" for stage, speed in pace.photos_per_second.items())
     memory = f", {pace.memory_gb:.1f} GB of memory" if math.isfinite(pace.memory_gb) else ""
@@ -103,7 +103,7 @@ def in_bytes(count: float) -> str:
 
 
 def free(folder: Path) -> int:
-    """Free disk space in bytes at a folder, which need not exist yet."""
+    """Returns the free disk space in bytes at a folder, which need not exist yet."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent

@@ -137,7 +137,7 @@ class ContentLoss(nn.Module):
         return restored.float(), original
 
     def distance(self, restored: Any, original: Any) -> Tensor:
-        """The distance of two views: the MSE of pixels, unless a subclass overrides it."""
+        """Returns the distance of two views: the MSE of pixels, unless a subclass overrides it."""
         return F.mse_loss(restored, original)
 
     def forward(self, restored: Tensor, original: Tensor) -> Tensor:
@@ -211,7 +211,8 @@ GRID_SPAN = 32
 
 
 def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
-    """How far a grid of the restored images' sub-pixels stands out, in rows and in columns, beyond the original's.
+    """Returns how far a grid of the restored images' sub-pixels stands out, in rows and in columns, beyond the
+    original's.
 
     PixelShuffle fills the 4x4 positions under a low-resolution pixel from different channels. Along a row, or a column,
     the mean of each of its 4 positions over GRID_SPAN pixels, less their common mean, is the height of a grid there;
@@ -224,7 +225,7 @@ def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
 
 
 def grid_height(images: Tensor, dim: int) -> Tensor:
-    """The height of the grid on every line along `dim`: [..., spans, 4], not negative."""
+    """Returns the height of the grid on every line along `dim`: [..., spans, 4], not negative."""
     span = min(GRID_SPAN, images.shape[dim] // SCALE * SCALE)
     whole = images.narrow(dim, 0, images.shape[dim] // span * span).movedim(dim, -1)
     positions = whole.unflatten(-1, (-1, span // SCALE, SCALE)).mean(dim=-2)
@@ -232,7 +233,7 @@ def grid_height(images: Tensor, dim: int) -> Tensor:
 
 
 def content_loss(kind: str, vgg19: VGG19 | None) -> ContentLoss:
-    """The loss for a choice of `--content`. All but "mse" need the network."""
+    """Returns the loss for a choice of `--content`. All but "mse" need the network."""
     if kind == "mse":
         return ContentLoss()
     assert vgg19 is not None

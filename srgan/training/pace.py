@@ -38,7 +38,7 @@ class Pace:
     """of a process at the peak; nan where the system does not say"""
 
     def seconds(self, stages: dict[str, float], photos: int, held_out: int) -> float:
-        """How long a run takes: `stages` has the epochs of each, an epoch has `photos`."""
+        """Returns how long a run takes: `stages` has the epochs of each, an epoch has `photos`."""
         training = sum(count * photos / self.photos_per_second[name] for name, count in stages.items())
         validations = sum(math.ceil(count) for count in stages.values())
         return training + validations * (held_out / self.restored_per_second + AFTER_EPOCH)
@@ -59,8 +59,8 @@ def measure_pace(config: Config, train: Photos, held_out: Crops) -> Pace:
 
 
 def stage_pace(trainer: Trainer, stage: str) -> float:
-    """Photos per second after a head start, which is quicker. One step in PENALTY_EVERY has a gradient penalty and
-    takes longer."""
+    """Returns the photos per second after a head start, which is quicker. One step in PENALTY_EVERY has a gradient
+    penalty and takes longer."""
     trainer.start_stage(stage)
     size = trainer.config.batch_size
     later = -(-trainer.config.head_start // (PENALTY_EVERY * size)) * PENALTY_EVERY * size

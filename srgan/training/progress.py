@@ -134,7 +134,7 @@ class Meter:
                 )
 
     def means(self) -> dict[str, float]:
-        """The mean losses over the part of the epoch that this process has trained."""
+        """Returns the mean losses over the part of the epoch that this process has trained."""
         return {name: value / self.epoch_steps for name, value in self.epoch.items()}
 
 

@@ -123,11 +123,11 @@ class StatsRow:
     """trouble and text in a warning; epochs in the row of a finished run"""
 
     def rounded(self) -> "StatsRow":
-        """The same row with six decimals in its values."""
+        """Returns the same row with six decimals in its values."""
         return replace(self, values={name: round(value, 6) for name, value in self.values.items()})
 
     def to_json(self) -> dict[str, Any]:
-        """The row as a flat table."""
+        """Returns the row as a flat table."""
         epoch = {} if self.epoch is None else {"epoch": self.epoch}
         return {"kind": self.kind, "stage": self.stage, **epoch, "photos": self.photos, **self.values, **self.texts}
 

@@ -118,7 +118,7 @@ def refuse_begun(folder: Path) -> None:
 
 
 def title_of_start(model: str) -> str:
-    """The name, among the figures, of the model that a run started from."""
+    """Returns the name, among the figures, of the model that a run started from."""
     return f"{model}, from which it started"
 
 
@@ -147,7 +147,8 @@ def check_showcase(config: Config) -> None:
 
 
 def showcase_pictures(config: Config) -> list[Path]:
-    """The pictures in the folder itself, or those below it if it has none: examples/ has a subfolder to train on."""
+    """Returns the pictures in the folder itself, or those below it if it has none: examples/ has a subfolder to train
+    on."""
     if not config.showcase:
         return []
     pictures = find_photos(config.showcase)
@@ -155,7 +156,7 @@ def showcase_pictures(config: Config) -> list[Path]:
 
 
 def is_finished(config: Config) -> bool:
-    """Whether the run in the folder is trained to the end of these settings and has its model."""
+    """Returns whether the run in the folder is trained to the end of these settings and has its model."""
     folder = config.run_folder()
     rows = Log(folder / "stats.jsonl").rows()
     written = (folder / "model" / "config.json").exists()
@@ -173,7 +174,7 @@ def how_to_go_on(config: Config) -> str:
 
 
 def names_model(init: str) -> bool:
-    """Whether a value of `--init` names a model; "auto" counts as none until `settle_init` has settled it."""
+    """Returns whether a value of `--init` names a model; "auto" counts as none until `settle_init` has settled it."""
     return init not in ("", "auto", "none")
 
 
@@ -355,7 +356,7 @@ class Run:
         return folder
 
     def model(self) -> Model:
-        """The current weights with the facts about their training."""
+        """Returns the current weights with the facts about their training."""
         trainer = self.trainer
         weights = {"detail": trainer.generator_ema.state_dict()}
         if trainer.fidelity is not None:
@@ -368,7 +369,7 @@ class Run:
         return Model(config, weights, {})
 
     def facts(self) -> TrainingFacts:
-        """The facts about the training so far."""
+        """Returns the facts about the training so far."""
         trainer = self.trainer
         before = list(trainer.stages)[: list(trainer.stages).index(trainer.state.stage)]
         seen = {**{name: trainer.stages[name] for name in before}, trainer.state.stage: trainer.state.total}

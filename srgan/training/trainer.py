@@ -184,7 +184,7 @@ class Trainer:
         return self.stages[self.state.stage]
 
     def epochs(self, stage: str) -> int:
-        """Number of epochs of a stage; the last one may be short."""
+        """Returns the number of epochs of a stage; the last one may be short."""
         return -(-self.stages.get(stage, 0) // len(self.train))
 
     def fit(self, on_epoch_end: Callable[[int], object] = lambda epoch: None) -> None:
@@ -247,8 +247,8 @@ class Trainer:
         ranks.barrier()
 
     def photos_to_the_end(self) -> float:
-        """The length of the run from the beginning of this stage, in photos of this stage. A photo of a later stage
-        counts as the number of this stage's photos that take the same time."""
+        """Returns the length of the run from the beginning of this stage, in photos of this stage. A photo of a later
+        stage counts as the number of this stage's photos that take the same time."""
         names = list(self.stages)
         later = names[names.index(self.state.stage) + 1 :]
         return self.stage_photos() + sum(self.stages[name] * COST[name] for name in later) / COST[self.state.stage]
@@ -275,7 +275,7 @@ class Trainer:
         return max(self.state.total, min(self.stages[stage], fits))
 
     def epoch_number(self) -> int:
-        """Number of the epoch over both stages, so that no two epochs of a run have the same order."""
+        """Returns the number of the epoch over both stages, so that no two epochs of a run have the same order."""
         return self.state.epoch + (self.epochs("fidelity") if self.state.stage == "detail" else 0)
 
     def warn(self, trouble: tuple[str, str] | None) -> None:
@@ -406,7 +406,7 @@ class Trainer:
         }  # fmt: skip
 
     def penalty(self, restored: Any, original: Any, random: torch.Generator) -> Tensor | float:
-        """The gradient penalty of the discriminator, every PENALTY_EVERY steps with the weight of all of them
+        """Returns the gradient penalty of the discriminator, every PENALTY_EVERY steps with the weight of all of them
         (Karras et al. 2020, StyleGAN2, section 3.1: lazy regularisation)."""
         weight, step = self.config.penalty_weight, self.state.total // self.config.batch_size
         if not (isinstance(self.discriminator, FeatureDiscriminator) and weight) or step % PENALTY_EVERY:
@@ -416,7 +416,7 @@ class Trainer:
         return PENALTY_EVERY * weight * self.discriminator.approximate_r1(restored, original, nudges)
 
     def in_head_start(self) -> bool:
-        """Whether the discriminator learns alone."""
+        """Returns whether the discriminator learns alone."""
         if self.state.stage != "detail":
             return False
         return self.state.total < min(self.config.head_start, MOST_HEAD_START * self.stage_photos())
@@ -538,7 +538,7 @@ class Trainer:
             )
 
     def photos_digest(self) -> str:
-        """A checksum that differs between data whose photos, or held-out photos, differ in name or number."""
+        """Returns a checksum that differs between data whose photos, or held-out photos, differ in name or number."""
         names = [*self.train.identity, "", *self.held_out.names]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
@@ -579,7 +579,7 @@ def update(optimizers: list[Optimizer], loss: Tensor, weight: float) -> None:
 
 
 def rate_factor(progress: float, schedule: str) -> float:
-    """The learning rate as a share of its base, at `progress` (0 to 1) of a stage."""
+    """Returns the learning rate as a share of its base, at `progress` (0 to 1) of a stage."""
     if schedule == "constant":
         return 1.0
     warm_up = 0.05
@@ -591,6 +591,6 @@ def rate_factor(progress: float, schedule: str) -> float:
 
 
 def step_generator(seed: int, epoch: int, photos: int) -> torch.Generator:
-    """The random generator of a step, which is independent of all other steps."""
+    """Returns the random generator of a step, which is independent of all other steps."""
     state = np.random.SeedSequence((seed, epoch, photos)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
