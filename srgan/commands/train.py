@@ -226,7 +226,7 @@ def measured(config: Config, train: Photos, held_out: Crops, dry_run: bool) -> P
     except UserError as error:
         if config.max_hours:
             raise
-        print(f"How long it takes was not measured: {error}")
+        print(f"The time that training takes was not measured: {error}")
         return None
 
 

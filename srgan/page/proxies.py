@@ -1,4 +1,4 @@
-"""Corrects the proxies that the environment names, so that the page starts.
+"""Corrects the proxies that the environment names, so that the page can start.
 
 This must run before Gradio is imported, because Gradio opens connections then, and also looks for the page on this
 machine through a proxy. If httpx cannot use a proxy, both end in a traceback.

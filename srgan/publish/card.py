@@ -201,8 +201,8 @@ with {settings["blocks"]} residual blocks and {settings["channels"]} channels, w
 
 ## Limits
 
-- It invents plausible detail. The result is no evidence of what was there, and a face can become that of another
-  person. Lower `detail` where that matters.
+- It invents plausible detail. The result is not evidence of what was there, and a face can turn into another person's
+  face. Lower `detail` if that matters.
 - It was trained on {learned_from(settings)}
 - It works best on pictures like its training photos, with the same subjects in the same poses.
 """
