@@ -190,7 +190,7 @@ def test_a_smaller_crop_is_named_that_takes_faces_which_are_too_small(tmp_path: 
     face_of(100).save(tmp_path / "small.png")
     with pytest.raises(UserError) as caught:
         load_crops(tmp_path, 128, faces=True)
-    named = int(str(caught.value).split("--crop ")[1].split()[0])
+    named = int(str(caught.value).split("--crop ")[1].split(",")[0])
     assert is_one_sentence(str(caught.value)) and 84 <= named <= 104
     assert len(load_crops(tmp_path, named, faces=True)) == 1
 

@@ -207,7 +207,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
     assert held_out.names == ["00/001.png", "00/002.png"]
     assert held_out.skipped == {"00/000.png": "is 20x20, smaller than 32x32"}
     assert set(which(train.batches(0, 0, 0, 24, 4), photos)) == {3, 4, 6, 7, 8, 9, 10, 11}
-    assert "005.png not a picture" in capsys.readouterr().out
+    assert "005.png cannot be read: not a picture" in capsys.readouterr().out
 
 
 def test_too_few_photos_are_one_sentence(shards: str) -> None:

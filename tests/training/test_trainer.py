@@ -553,7 +553,7 @@ def test_more_epochs_are_trained_on_resume_as_if_they_had_been_asked_for_at_once
     assert second.train()
     for name, value in whole.trainer.generator.state_dict().items():
         assert torch.equal(value, second.trainer.generator.state_dict()[name]), name
-    with pytest.raises(UserError, match="fewer") as caught:
+    with pytest.raises(UserError, match="less than") as caught:
         start(photos, first.folder, resume=True, epochs=1, schedule="constant")
     assert is_one_sentence(str(caught.value))
 
