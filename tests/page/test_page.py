@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -527,10 +528,22 @@ FOCUSED = """() => {
 def test_every_control_has_a_name_and_is_reached_by_keyboard_where_it_can_be_seen(page: Page, tab: str) -> None:
     page.get_by_role("tab", name=tab).click()
     expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
-    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     controls = {"button", "slider", "radio", "tab", "link", "combobox", "spinbutton", "textbox", "group", "image"}
-    roles = [(node["role"]["value"], node["name"]["value"]) for node in tree if "name" in node and not node["ignored"]]
-    assert [role for role, name in roles if role in controls and not name] == []
+    session = page.context.new_cdp_session(page)
+
+    def roles_and_names() -> list[tuple[str, str]]:
+        nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+        named = [node for node in nodes if "name" in node and not node["ignored"]]
+        return [(node["role"]["value"], node["name"]["value"]) for node in named]
+
+    def without_name() -> list[str]:
+        return [role for role, name in roles_and_names() if role in controls and not name]
+
+    deadline = time.monotonic() + 10
+    while without_name() and time.monotonic() < deadline:  # icons are drawn before they are named
+        page.wait_for_timeout(100)
+    assert without_name() == []
+    roles = roles_and_names()
     wanted = sum(role in controls - {"tab", "group", "image"} for role, _ in roles)
     page.get_by_role("tab", name="Compare").focus()
     places = []
