@@ -296,7 +296,7 @@ class Limited(httpx.AsyncByteStream):
 
 # Tools for language models (--mcp)
 
-Places = list[list[str | int]]
+FilePlaces = list[list[str | int]]
 """The positions of files among a tool's arguments: ["picture"], or ["pictures", "items"] for the files in a list."""
 
 plain_schema = GradioMCPServer.simplify_filedata_schema
@@ -306,7 +306,7 @@ plain_files = GradioMCPServer.convert_strings_to_filedata
 def mend_tools(most_files: int) -> None:
     """Corrects three mistakes of Gradio's MCP server. most_files: the most pictures that a call may list."""
 
-    def valid_schema(self: GradioMCPServer, schema: dict[str, Any]) -> tuple[dict[str, Any], Places]:
+    def valid_schema(self: GradioMCPServer, schema: dict[str, Any]) -> tuple[dict[str, Any], FilePlaces]:
         """Returns the schema of a tool's arguments. Gradio's own schema refers to missing definitions and declares all
         choices to be strings, even numbers, so clients refuse every argument."""
         simplified, places = plain_schema(self, schema)
@@ -317,7 +317,7 @@ def mend_tools(most_files: int) -> None:
                 argument["items"].pop("$ref")
         return simplified, places
 
-    def files_of_lists(self: GradioMCPServer, value: Any, filedata_positions: Places) -> Any:
+    def files_of_lists(self: GradioMCPServer, value: Any, filedata_positions: FilePlaces) -> Any:
         """Converts the addresses in a list to files too. Gradio looks for them under "items", but no argument has that
         name."""
         lists = [place[:-1] for place in filedata_positions if place[-1] == "items"]
