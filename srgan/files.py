@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, and finds names that no two files share."""
+"""Writes files completely or not at all, and chooses a different name for each file."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from pathlib import Path
 from srgan.errors import UserError
 
 CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""The errors of drives that do not support fsync, such as some network drives."""
+"""Error numbers from drives that do not support fsync, such as some network drives."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -65,8 +65,8 @@ def remove_partial(folder: Path) -> None:
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Returns whether both exist and are the same file or folder. The disk decides, because it may not distinguish `A`
-    from `a`."""
+    """Returns whether both exist and are the same file or folder. Asks the disk, because some disks do not
+    distinguish `A` from `a`."""
     try:
         return first.samefile(second)
     except OSError:
@@ -83,8 +83,8 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def folded(name: str) -> str:
-    """Returns the form of a name that is equal for names which some disk takes for the same file: it ignores case
-    and the composition of letters."""
+    """Returns a form of the name without differences in case and Unicode composition. It is equal for names that some
+    disk treats as the same file."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -96,12 +96,12 @@ def take_free(wanted: Iterable[Path], taken: set[str]) -> Path:
 
 
 def numbered(name: Path) -> Iterator[Path]:
-    """a.png, a-2.png, a-3.png, ..."""
+    """Yields a.png, a-2.png, a-3.png, ..."""
     return chain([name], (name.with_name(f"{name.stem}-{number}{name.suffix}") for number in count(2)))
 
 
 def with_ending(paths: Sequence[Path], ending: str | Callable[[Path], str], suffix: str = "") -> list[Path]:
-    """Returns a file name for the result of each path, in the same order. No two of them are the same file on any disk.
+    """Returns a file name for the result of each path, in the same order. No two denote the same file on any disk.
 
     a.jpg becomes a.png; if a.bmp is there too, they become a.jpg.png and a.bmp.png; if even that is taken, a number is
     added. ending: for all results, or one for each path. suffix: inserted before the ending.

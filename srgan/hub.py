@@ -19,13 +19,13 @@ from srgan.errors import UserError
 from srgan.model_folder import LARGEST_JSON, WEIGHTS, brief, largest_weights, read_config
 
 HTTPError = HfHubHTTPError.__mro__[1]
-"""Raised for a failed connection: httpx's class in huggingface_hub 1.x, httpx2's in 2.x."""
+"""The client's exception for a failed connection: from httpx in huggingface_hub 1.x, from httpx2 in 2.x."""
 
 SECONDS = 30.0
-"""Timeout for a server that does not answer. The client has none of its own and would wait forever."""
+"""Timeout for a server that does not answer. The client sets none itself and would wait forever."""
 
 HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>\w[\w.-]*(/\w[\w.-]*)*))?", re.ASCII)
-"""USER/NAME or USER/NAME@REVISION. No part begins with a dot, so none can lead out of a folder."""
+"""Matches USER/NAME or USER/NAME@REVISION. No part begins with a dot, so no name leads out of a folder."""
 
 LOG_IN = "run `hf auth login`, or set HF_TOKEN"
 
@@ -33,7 +33,7 @@ LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 
 
 class HubError(UserError):
-    """An answer of the Hub, or a failure to reach it.
+    """An error that the Hub reports, or a failure to reach it.
 
     `wait`: seconds after which a new attempt may succeed; None if it cannot succeed.
     """
@@ -50,11 +50,11 @@ class FoundModel:
     folder: Path
     name: str
     commit: str = ""
-    """the commit on the Hub; "" for a folder of this machine"""
+    """the commit on the Hub; "" for a local folder"""
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Makes error messages about the Hub's files name the model instead of a path in the cache."""
+        """Within this context, errors about downloaded files name the model instead of a path in the cache."""
         try:
             yield
         except UserError as error:
@@ -69,13 +69,13 @@ def hub() -> HfApi:
 
 
 def is_hub_name(model: str | Path) -> bool:
-    """Returns whether `find_model` would look for it on the Hub."""
+    """Returns whether `find_model` would look for this model on the Hub."""
     return isinstance(model, str) and not Path(model).is_dir() and HUB_NAME.fullmatch(model) is not None
 
 
 def find_model(model: str | Path) -> FoundModel:
-    """Returns the folder of that name, which may be a run's; or downloads USER/NAME or USER/NAME@REVISION from the
-    Hub."""
+    """Finds a model: a local model folder or run folder of that name, or else USER/NAME or USER/NAME@REVISION, which is
+    downloaded from the Hub."""
     folder = Path(model)
     if folder.is_dir():
         whole = (folder / "config.json").exists() or not (folder / "model" / "config.json").exists()
@@ -103,7 +103,7 @@ def pull(repo_id: str, revision: str | None = None) -> FoundModel:
 
 
 def download(repo_id: str, revision: str, asked: str) -> FoundModel:
-    """Downloads at most four files of fixed names. Sizes are checked before the download, checksums before use."""
+    """Downloads at most four files with fixed names. Checks sizes before the download and checksums before use."""
     commit = commit_of(hub().model_info(repo_id, revision=revision, expand=["sha"], timeout=SECONDS))
     wanted = ["config.json", "metrics.json", *WEIGHTS.values()]
     found = hub().get_paths_info(repo_id, wanted, revision=commit)
@@ -117,7 +117,7 @@ def download(repo_id: str, revision: str, asked: str) -> FoundModel:
         largest = largest_weights(read_config(config).shapes())
     for name, file in files.items():
         fetch(repo_id, file, commit, LARGEST_JSON if name.endswith(".json") else largest)
-    # By its name and last: that notes in the cache which commit the name stands for, once all of it is there.
+    # Last and by its name, because this records in the cache which commit the name denotes, once it is complete.
     noted = Path(hf_hub_download(repo_id, "config.json", revision=revision))
     return (
         source if noted.parent.name == commit else download(repo_id, revision, asked)
@@ -125,7 +125,8 @@ def download(repo_id: str, revision: str, asked: str) -> FoundModel:
 
 
 def commit_of(info: ModelInfo) -> str:
-    """Returns the commit that the Hub describes, which its client declares as optional. Raises HubError without one."""
+    """Returns the commit that the Hub's answer names, which the client declares as optional. Raises HubError without
+    one."""
     if info.sha is None:
         raise HubError(f"{info.id}: the Hub did not name its commit: try again.", wait=5)
     return info.sha
@@ -155,7 +156,7 @@ def fetch(repo_id: str, file: RepoFile, commit: str, largest: int) -> Path:
 
 
 def is_unchanged(data: bytes, file: RepoFile) -> bool:
-    """Returns whether the data are the file that the Hub lists, by its SHA-256 or, for small files, git's hash."""
+    """Returns whether the data match the Hub's checksum of the file: SHA-256, or git's hash for a small file."""
     return file.lfs.sha256 == sha256(data) if file.lfs else file.blob_id == git_hash(data)
 
 
@@ -168,7 +169,7 @@ def git_hash(data: bytes) -> str:
 
 
 def epoch_tags(repo_id: str) -> list[str]:
-    """ "epoch-20", "epoch-42", ...: the tags of epochs that can be loaded as USER/NAME@epoch-20; [] if there are
+    """Returns the tags "epoch-20", "epoch-42", ... of epochs that can be loaded as USER/NAME@epoch-20; [] if there are
     none."""
     with told(repo_id):
         names = {tag.name for tag in hub().list_repo_refs(repo_id).tags}
@@ -180,7 +181,8 @@ def epoch_of(tag: str) -> int:
 
 
 def epoch_models(model: str | Path) -> list[str]:
-    """Names for `find_model` that load single epochs of a model, in order; [] for a folder, and without the Hub."""
+    """Returns the names by which `find_model` loads the kept epochs of a model, in order. Returns [] for a folder, or
+    if the Hub cannot be reached."""
     if not is_hub_name(model):
         return []
     repo_id = str(model).split("@")[0]
@@ -209,19 +211,19 @@ def check_card(text: str) -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Turns any exception of the Hub's client into a HubError about `what`."""
+    """Within this context, any exception of the Hub's client becomes a HubError about `what`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # a proxy's answer, say, can make the client fail in any way
+    except Exception as error:  # for example, a proxy's answer can raise any exception
         raise explain(error, what) from error
 
 
 def explain(error: Exception, what: str) -> HubError:
     """Explains in one sentence what went wrong and what to do. what: the repository or the task."""
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # the client wraps what stopped the upload of a large file
+        error = error.__cause__  # the client wraps the error that stopped a large upload
     if isinstance(error, OfflineModeIsEnabled):
         return HubError("HF_HUB_OFFLINE is set, so the Hub is not used: unset it to use the Hub.", wait=math.inf)
     if isinstance(error, HfHubHTTPError) and error.response is not None:
@@ -269,8 +271,8 @@ def explain_status(error: HfHubHTTPError, what: str) -> HubError:
 
 
 def client_message(error: Exception) -> str:
-    """Returns the client's own message, shortened, and without the token, which libraries quote when they cannot
-    send it."""
+    """Returns the client's own message, shortened and without the token, which some libraries quote if they cannot send
+    it."""
     said = getattr(error, "server_message", None) or str(error) or type(error).__name__
     token = get_token()
     if (token and token in said) or "Bearer" in said:

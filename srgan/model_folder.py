@@ -1,5 +1,4 @@
-"""Model folders, which look the same everywhere: config.json, two weight sets as safetensors, metrics.json,
-README.md."""
+"""Reads and writes model folders: config.json, two weight sets as safetensors, metrics.json, README.md."""
 
 import dataclasses
 import json
@@ -31,7 +30,7 @@ LARGEST_HEADER = 1_000_000
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The content of config.json: everything that the network is built from, and the origin of its weights."""
+    """The content of config.json: everything needed to build the network, and the origin of its weights."""
 
     channels: int = 64
     blocks: int = 16
@@ -82,14 +81,14 @@ class ModelConfig:
         return Generator(self.channels, self.blocks, self.upsampling)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every tensor of the network, without allocating any."""
+        """Returns the shape of every tensor of the network without allocating the tensors."""
         with torch.device("meta"):
             network = self.network()
         return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def total(table: object) -> float:
-    """Returns the sum of the numbers in a table that comes from a file and may hold anything."""
+    """Returns the sum of the numbers in a table that was read from a file and may hold anything."""
     values = table.values() if isinstance(table, dict) else ()
     return sum(value for value in values if isinstance(value, int | float) and math.isfinite(value))
 
@@ -112,8 +111,8 @@ def checkpoint_folders(run: Path, stage: str = "") -> list[Path]:
 
 
 def save_model(folder: Path, model: Model, card: str) -> None:
-    """Writes the folder's files, each completely or not at all. A weight set of the previous model that this one lacks
-    is deleted.
+    """Writes the folder's files, each completely or not at all. Deletes a weight set of the previous model that this
+    one lacks.
 
     Raises UserError if the disk refuses.
     """
@@ -124,7 +123,7 @@ def save_model(folder: Path, model: Model, card: str) -> None:
         text = json.dumps(content, indent=2) + "\n"
         write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
     write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8", errors="replace"))
-    for kind in WEIGHTS.keys() - model.weights.keys():  # last: on a full disk all is as it was
+    for kind in WEIGHTS.keys() - model.weights.keys():  # last, so that a full disk changes nothing
         try:
             (folder / WEIGHTS[kind]).unlink(missing_ok=True)
         except OSError as error:
@@ -161,7 +160,7 @@ def brief(error: object) -> str:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads metrics.json. The page draws its content, so a file of another form is refused with UserError."""
+    """Reads metrics.json. Raises UserError if the file has another form, because the page plots its content."""
     metrics = read_json(path)
     figures, history = metrics.get("figures", {}), metrics.get("history", [])
     numbers = [metrics.get("photos", 0)]
@@ -211,7 +210,7 @@ def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
                 raise UserError(
                     f"{path} does not fit its config.json: {brief(odd[0])} is missing, unknown or of another shape."
                 )
-            # Copies: Windows replaces no file that is mapped, and a run may write this one anew while the page has it.
+            # Copies: Windows cannot replace a mapped file, and a run may rewrite this one while the page uses it.
             weights = {name: file.get_tensor(name).to(torch.float32, copy=True) for name in shapes}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {path.parent} is not a whole model folder.") from None

@@ -1,6 +1,6 @@
 """The processes ("ranks") that train one model together, as torchrun starts them. A single process is rank 0 of 1.
 
-Every rank holds the same weights and takes every step, on its share of the step's photos. Only rank 0 writes the run
+Every rank holds the same weights and takes every step with its share of the step's photos. Only rank 0 writes the run
 folder and prints.
 """
 
@@ -22,11 +22,11 @@ from srgan.errors import UserError
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(hours=24)
-"""How long a rank waits for another one. One rank alone reads the photos and validates, which may take hours. The
-end of a process is noticed at once by its closed connection."""
+"""How long a rank waits for another one. Only one rank reads the photos and validates, which may take hours. If a
+process ends, the others notice at once that its connection has closed."""
 
 STEP_PATIENCE = datetime.timedelta(minutes=10)
-"""How long a GPU waits for the gradients of another one. `together` makes all ranks reach a step within seconds."""
+"""How long a GPU waits for another one's gradients. `together` makes all ranks reach a step within seconds."""
 
 LOST = "another process of this run has ended; the last saved state is kept: continue with --resume."
 
@@ -57,7 +57,7 @@ def join() -> None:
     take_gpu(int(os.environ["LOCAL_RANK"]))
     try:
         store, rank, count = next(dist.rendezvous("env://"))
-        # Gradients travel by NCCL where there are GPUs (and NCCL: Windows has none), all else by gloo.
+        # NCCL transfers gradients between GPUs (except on Windows, which has no NCCL); gloo transfers all else.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE)
         by_nccl = torch.cuda.is_available() and dist.is_nccl_available()
         group = dist.new_group(backend="nccl", timeout=STEP_PATIENCE) if by_nccl else None
@@ -70,14 +70,14 @@ def join() -> None:
 
 
 def take_gpu(number: int) -> None:
-    """Makes this GPU the default of the process, which NCCL uses. Does nothing if it does not exist; then
-    `choose_device` refuses a run on GPUs."""
+    """Makes this GPU the default of the process, because NCCL uses the default. Does nothing if the GPU does not exist;
+    `choose_device` then refuses a run on GPUs."""
     if number < torch.cuda.device_count():
         torch.cuda.set_device(number)
 
 
 def leave(code: int = 0) -> None:
-    """Ends the common work, when all ranks have reached this call. All ranks but the first end here."""
+    """Disconnects from the other ranks once all have reached this call. Every process but the first ends here."""
     store = _place.store
     if store is None:
         return
@@ -90,7 +90,7 @@ def leave(code: int = 0) -> None:
         store.wait(["left"])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # no destructors: gloo's have been seen to abort where two processes take it down at once
+    os._exit(code)  # no destructors, because gloo's may abort if two processes shut it down at once
 
 
 def world_size() -> int:
@@ -107,7 +107,7 @@ def is_first() -> bool:
 
 
 def local() -> int:
-    """Returns the number of this rank on its machine, and of its GPU."""
+    """Returns the number of this rank on its machine, which is also the number of its GPU."""
     return _place.local
 
 
@@ -117,9 +117,9 @@ class Share(NamedTuple):
     photos: int
     """number of photos in the whole step"""
     part: slice
-    """the photos of this rank"""
+    """the slice of the photos that this rank takes"""
     weight: float
-    """this rank's share of the photos, with which its means are weighted"""
+    """this rank's fraction of the photos, by which its means are weighted"""
 
 
 def share(photos: int) -> Share:
@@ -131,7 +131,7 @@ def share(photos: int) -> Share:
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sums over the ranks, in place. All ranks must call this, and in the same order."""
+    """Sums over the ranks, in place. All ranks must call this in the same order."""
     if world_size() > 1:
         with watched():
             dist.all_reduce(values, group=_place.gpus if values.is_cuda else None)
@@ -139,7 +139,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
-    """Replaces each tensor by its mean over the ranks. weight: this rank's weight in it."""
+    """Replaces each tensor by its weighted mean over the ranks. weight: this rank's weight in the mean."""
     if world_size() == 1:
         return
     flat = all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight))
@@ -148,7 +148,7 @@ def all_reduce_mean(tensors: list[Tensor], weight: float) -> None:
 
 
 def all_reduce_any(*wishes: bool) -> list[bool]:
-    """Returns whether any rank wishes each of these. All ranks get the same answers, so that they stop at the same
+    """Returns for each wish whether any rank has it. All ranks get the same answers, so that they stop at the same
     step."""
     return all_reduce_sum(torch.tensor(wishes, dtype=torch.int32)).bool().tolist()
 
@@ -177,8 +177,8 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def together(batches: Iterator[T]) -> Iterator[T]:
-    """Yields the batches once every rank has its first one, because a resumed stream has to read for long before
-    that."""
+    """Yields the batches once every rank has its first one, because a resumed stream may read for a long time before
+    its first batch."""
     head = list(itertools.islice(batches, 1))
     barrier()
     return itertools.chain(head, batches)
@@ -219,14 +219,14 @@ def single_rank() -> Iterator[None]:
 def watched() -> Iterator[None]:
     try:
         yield
-    except RuntimeError:  # gloo's and NCCL's word for a connection that has closed
+    except RuntimeError:  # gloo and NCCL raise it for a closed connection
         raise UserError(LOST) from None
 
 
 def may_speak() -> bool:
-    """Returns whether this rank should say why it ends: only the first that asks should. The others end because it
-    does."""
+    """Returns whether this rank should print why it ends. Only the first rank that asks should; the others end because
+    of it."""
     try:
         return _place.store is None or _place.store.add("spoken", 1) == 1
-    except RuntimeError:  # it has ended with its machine
+    except RuntimeError:  # the store has ended with its machine
         return True

@@ -1,4 +1,4 @@
-"""Compares the two enlargements of a photo's low-resolution copy with the photo."""
+"""Compares two enlargements of a photo's low-resolution copy with the photo: bicubic and the network's."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from srgan.models import SCALE
 from srgan.pictures.images import enlarge_bicubic, normalize, to_picture, to_pixels, to_tensor
 
 LEAST_SIDE = 32
-"""Smallest width and height in pixels of a photo that can be compared. SSIM has no window in smaller ones."""
+"""Smallest width and height in pixels of a photo that can be compared. SSIM's window does not fit into smaller ones."""
 
 
 Figures = dict[str, float | None]
@@ -25,8 +25,8 @@ Enlarge = Callable[[Image.Image, float], tuple[Image.Image, int]]
 """Maps (picture, detail) to its enlargement and the milliseconds that it took; for example `Upscaler.enlarge_timed`."""
 
 KEPT_TRIALS = 4
-"""Number of photos whose Trial is kept, so that moving the Detail slider only runs the network. LPIPS keeps 43 MB
-for each photo of 1024 pixels."""
+"""Number of photos whose Trial is kept, so that moving the Detail slider only runs the network. For LPIPS,
+each photo of 1024 pixels takes 43 MB."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Comparison:
     original: Image.Image
     """the photo, reduced to fit and trimmed to multiples of 4"""
     low: Image.Image
-    """the small copy, a quarter as wide and high, from which both enlargements are made"""
+    """the small copy, a quarter as wide and high; both enlargements are made from it"""
     bicubic: Image.Image
     restored: Image.Image
     figures: dict[str, Figures]
     """the figures of "bicubic" and "restored" """
     milliseconds: int
-    """time for restoring it"""
+    """time for restoring the small copy"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Trial:
     figures: Figures
     """the figures of the bicubic enlargement"""
     measure: Callable[[Tensor], Figures]
-    """compares uint8 [1, 3, H, W] with the photo"""
+    """returns the LPIPS of uint8 [1, 3, H, W] against the photo"""
 
 
 def compare_with_photo(
@@ -78,10 +78,10 @@ def compare_with_photo(
 
 @lru_cache(maxsize=KEPT_TRIALS)
 def make_trial(size: tuple[int, int], pixels: bytes, lpips: LPIPS | None, degrade: str) -> Trial:
-    """Makes the Trial of an RGB picture whose sides are multiples of 4. LPIPS is measured if its network is given."""
+    """Makes the Trial of an RGB picture whose sides are multiples of 4. Measures LPIPS if its network is given."""
     photo = to_tensor(Image.frombytes("RGB", size, pixels)).unsqueeze(0)
     low, original = copies_alike(degrade, normalize(photo))
-    target = to_pixels(original)  # grey where the small copy is
+    target = to_pixels(original)  # grey if the small copy is
     distance = lpips.against(normalize(target.to(lpips.mean.device))) if lpips else None
 
     def measured(found: Tensor) -> Figures:

@@ -1,4 +1,4 @@
-"""Measures one or more ways to enlarge, all on the same pictures."""
+"""Measures one or more ways to enlarge pictures, all on the same pictures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
@@ -25,8 +25,8 @@ BICUBIC: dict[str, Restore] = {"bicubic": enlarge_bicubic}
 
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
-    """Returns the model at each detail setting. The default is both ends and the middle, or 1 for a model without
-    fidelity weights."""
+    """Returns a function for each detail setting of the model. The default settings are 0, 0.5 and 1, or only 1 for a
+    model without fidelity weights."""
     if details is None:
         details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
     settings = [upscaler.check_detail(detail) for detail in details]
@@ -44,9 +44,9 @@ def evaluate(
 ) -> dict[str, dict[str, Row]]:
     """Returns each picture's figures by its name, for each system.
 
-    If the low-resolution copy is not given, the picture is reduced by 4 and rounded to 8 bits. Then it is worn as
-    `degrade`, a kind of `degradation.KINDS`, says. Restored pictures are rounded to 8 bits too, as a file would be, and
-    passed to `keep`. An exact restoration, for example of a single colour, counts as 100 dB.
+    If the low-resolution copy is not given, the picture is reduced by 4 and rounded to 8 bits, then worn as
+    `degrade`, a kind from `degradation.KINDS`, describes. Restored pictures are rounded to 8 bits too, as in a file,
+    and passed to `keep`. An exact restoration, for example of a flat picture, counts as 100 dB.
     """
     rows: dict[str, dict[str, Row]] = {system: {} for system in systems}
     for pairs in pictures:
@@ -82,6 +82,6 @@ def means(rows: Mapping[str, Mapping[str, Row]]) -> dict[str, Row]:
 
 
 def show(row: Row) -> str:
-    """ "PSNR-Y 30.61 dB, SSIM-Y 0.8710, LPIPS 0.1620"."""
+    """Formats figures as text: "PSNR-Y 30.61 dB, SSIM-Y 0.8710, LPIPS 0.1620"."""
     shown = ((figure, row[name]) for name, figure in FIGURES.items() if name in row)
     return ", ".join(f"{figure.title} {figure.show(value)} {figure.unit}".rstrip() for figure, value in shown)

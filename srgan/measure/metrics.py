@@ -40,8 +40,8 @@ FIGURES = {
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """BT.601 luma as MATLAB's rgb2ycbcr gives it, 16 to 235, unrounded. RGB in 0 to 255, [N, 3, H, W] -> [N, 1, H, W],
-    of uint8 as float64."""
+    """Returns the BT.601 luma in 16 to 235 as MATLAB's rgb2ycbcr computes it, but unrounded. RGB in 0 to 255,
+    [N, 3, H, W] -> [N, 1, H, W]; uint8 gives float64."""
     red, green, blue = (pixels if pixels.is_floating_point() else pixels.double()).split(1, dim=1)
     return (65.481 * red + 128.553 * green + 24.966 * blue) / 255 + 16
 
@@ -52,29 +52,30 @@ def inner_luma(pixels: Tensor) -> Tensor:
 
 
 def psnr_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of the luma in dB, with peak 255 and without 4 pixels at each border. uint8 ->
-    float64 [N]."""
+    """Returns the peak signal-to-noise ratio of the luma in dB, with peak 255 and without 4 pixels at each border.
+    uint8 -> float64 [N]."""
     error = (inner_luma(restored) - inner_luma(original)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
 
 
 def psnr_rgb(restored: Tensor, original: Tensor) -> Tensor:
-    """Returns the same over all three channels. It is 1 to 2 dB lower than PSNR-Y, so the two must not be compared."""
+    """Returns the PSNR over all three channels. It is 1 to 2 dB lower than PSNR-Y, so the two must not be compared."""
     inner = (images.double()[..., SCALE:-SCALE, SCALE:-SCALE] for images in (restored, original))
     error = (next(inner) - next(inner)).square().mean((1, 2, 3))
     return 10 * torch.log10(255**2 / error)
 
 
 def ssim_y(restored: Tensor, original: Tensor) -> Tensor:
-    """Structural similarity of the luma, without 4 pixels at each border. uint8, sides of at least 19 -> float64
-    [N]."""
+    """Returns the structural similarity of the luma, without 4 pixels at each border. uint8, sides of at least 19 ->
+    float64 [N]."""
     return structural_similarity(inner_luma(restored), inner_luma(original))
 
 
 def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM (Wang et al. 2004) of one channel in 0 to 255: [N, 1, H, W], 11 px or more a side -> [N].
+    """Returns the SSIM (Wang et al. 2004) of one channel in 0 to 255: [N, 1, H, W], sides of at least 11 -> [N].
 
-    Gaussian window of 11x11 with deviation 1.5, where it lies wholly inside; K1 = 0.01, K2 = 0.03, L = 255.
+    Mean over all positions of an 11x11 Gaussian window with standard deviation 1.5 that lies inside the image;
+    K1 = 0.01, K2 = 0.03, L = 255.
     """
     offsets = torch.arange(11, dtype=x.dtype, device=x.device) - 5
     line = torch.exp(-offsets.square() / (2 * 1.5**2))
@@ -93,9 +94,9 @@ def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
 
 
 class LPIPS(nn.Module):
-    """Learned perceptual distance v0.1 on AlexNet (Zhang et al. 2018), for measuring alone: training must not see it.
+    """Learned perceptual distance v0.1 on AlexNet (Zhang et al. 2018). Only for measuring; training must not use it.
 
-    RGB in [-1, 1], 32 px or more a side -> float32 [N]; 0 is identical.
+    RGB in [-1, 1], sides of at least 32 -> float32 [N]; 0 for identical images.
     """
 
     mean: Tensor
@@ -111,7 +112,7 @@ class LPIPS(nn.Module):
             nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(),
         )  # fmt: skip
         self.heads = nn.ParameterList(torch.empty(1, width, 1, 1) for width in (64, 192, 384, 256, 256))
-        # ImageNet's mean and deviation on images in [-1, 1], as the authors' ScalingLayer writes them.
+        # ImageNet's mean and deviation for images in [-1, 1], as in the authors' ScalingLayer.
         self.register_buffer("mean", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()

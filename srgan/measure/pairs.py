@@ -1,4 +1,4 @@
-"""Pictures to measure a model on: high-resolution pictures, with their low-resolution copies if these are given."""
+"""Pictures on which a model is measured: high-resolution pictures, and their low-resolution copies if given."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Pairs:
     high: Tensor
     """uint8 [N, 3, 4H, 4W]"""
     low: Tensor | None = None
-    """uint8 [N, 3, H, W]; None: to be made from `high`"""
+    """uint8 [N, 3, H, W]; None if they are to be made from `high`"""
 
 
 class CropPictures:
@@ -47,11 +47,11 @@ class CropPictures:
 
 
 class WholePictures:
-    """A folder's pictures in full, without the last rows and columns beyond a multiple of 4.
+    """A folder's pictures in full, trimmed at the right and bottom to multiples of 4.
 
-    If the folder contains an HR folder, the pictures are those in it, and ready copies come from the LR folder beside
-    it: LR, LR_bicubic_X4, DIV2K_valid_LR_bicubic/X4 and the like. A copy has the picture's name, with or without "x4".
-    Unusable pictures are added to `left_out` during the iteration. Raises UserError if two folders are possible.
+    If the folder contains an HR folder, its pictures are used, and their copies come from the LR folder beside it:
+    LR, LR_bicubic_X4, DIV2K_valid_LR_bicubic/X4 and the like. A copy has the picture's name, with or without "x4".
+    Unusable pictures are added to `left_out` during the iteration. Raises UserError if two folders match.
     """
 
     what = "whole"
@@ -101,8 +101,8 @@ Pictures = CropPictures | WholePictures
 
 
 def open_pictures(folder: Path, side: int, whole: bool = False, last: int | None = None) -> Pictures:
-    """Opens a folder of pairs, or with `whole` any folder, in full; otherwise the middle `side` pixels of each
-    photo."""
+    """Opens the pictures in full for a folder of pairs or if `whole` is set; otherwise the middle square, `side` pixels
+    wide, of each photo."""
     if whole or high_folder(folder):
         return WholePictures(folder, last)
     crops = load_crops(folder, side)
@@ -130,7 +130,7 @@ def low_folder(folder: Path) -> Path | None:
 
 
 def matching(folder: Path, pattern: str) -> Path | None:
-    """Returns the folder one or two levels below with such a path, if it holds pictures."""
+    """Returns the folder one or two levels below whose path matches the pattern, if it holds pictures."""
     below = [path for level in ("*", "*/*") for path in sorted(folder.glob(level)) if path.is_dir()]
     below = [path for path in below if not any(map(is_of_the_system, path.relative_to(folder).parts))]
     named = [path for path in below if re.fullmatch(pattern, path.relative_to(folder).as_posix(), re.I)]

@@ -1,4 +1,4 @@
-"""Publishes a run while it trains, in a thread of its own."""
+"""Publishes a run in a separate thread while it trains."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from srgan.publish.push import push
 
 
 class Publisher:
-    """Publishes a run every few epochs in a thread of its own. If that fails, it says so and the training continues."""
+    """Publishes a run every few epochs in a separate thread. If that fails, prints why, and the training continues."""
 
     def __init__(self, repo_id: str, every: int, write: Callable[[], Path]) -> None:
         """every: epochs, 0 for never; write: returns a model folder with the current model, which stays unchanged
@@ -32,7 +32,7 @@ class Publisher:
             self.thread.start()
 
     def push(self, folder: Path) -> None:
-        disable_progress_bars()  # they would tear the training's
+        disable_progress_bars()  # they would break up the training's progress bar
         with self.told():
             push(folder, self.repo_id, tqdm.write)
 

@@ -47,7 +47,7 @@ def add_to_card(folder: Path) -> None:
 
 
 def insert(card: str, title: str, text: str, before: str) -> str:
-    """Inserts a section before the section `before`, or at the end. It replaces a section of the same title."""
+    """Inserts a section before the section `before`, or at the end. Replaces a section of the same title."""
     card = re.sub(rf"^## {title}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE | re.DOTALL)
     head, anchor, tail = card.partition(f"\n## {before}\n")
     return f"{head.rstrip()}\n\n## {title}\n\n{text.strip()}\n{anchor}{tail}"
@@ -97,13 +97,13 @@ from srgan import Upscaler
 
 
 def shown_files(card: str) -> set[str]:
-    """Paths of the files that the card links to or shows, relative to the card."""
+    """Returns the paths, relative to the card, of the files that the card links to or shows."""
     targets = re.findall(r"""\]\(\s*<?([^)>"]+?)>?\s*(?:"[^"]*"\s*)?\)|\bsrc=["']([^"']+)["']""", card)
     return {unquote(markdown or html).removeprefix("./") for markdown, html in targets}
 
 
 def restated(card: str, license: str, terms: str) -> str:
-    """Changes the card's licence and terms of the training photos. An empty string leaves them unchanged.
+    """Returns the card with this licence and these terms of the training photos. An empty string keeps the old value.
 
     Raises UserError if the card has no line with the terms.
     """
@@ -122,7 +122,8 @@ def restated(card: str, license: str, terms: str) -> str:
 def restate(folder: Path, card: str, license: str, terms: str) -> None:
     """Writes the card ("" writes none), and puts licence and terms into the model folder's config.json.
 
-    If the model belongs to a run, its settings, from which a resumed run writes its card, and its checkpoints follow.
+    If the model belongs to a run, changes the run's checkpoints too, and its settings, from which a resumed run writes
+    its card.
     """
     if card:
         write_file(folder / "README.md", card)
@@ -147,7 +148,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def draft_card(config: Config) -> str:
-    """Returns the metadata of the future card with figures of 0, so that the Hub can check it before the training."""
+    """Returns a card with the future metadata and figures of 0, so that the Hub can check it before the training."""
     figures = {title: dict.fromkeys(FIGURES, 0.0) for title in ("detail 0", "detail 0.5", "detail 1")}
     measured: Measured = {"photos": 1, "figures": figures}
     metadata = card_data(config.run_folder().name, told_data(config), told_settings(config), measured)
@@ -155,7 +156,7 @@ def draft_card(config: Config) -> str:
 
 
 def write_card(name: str, training: TrainingFacts, metrics: Measured, pictures: list[str], blends: bool = True) -> str:
-    """Returns the card as Markdown, with the Hub's metadata on top.
+    """Returns the card as Markdown, with the Hub's metadata at the top.
 
     pictures: paths inside the model folder; blends: whether the model has fidelity weights, so that `detail` can be
     chosen.
@@ -214,11 +215,11 @@ LEARNED_WEAR = {
     "old": "copies with strong blur, noise and JPEG as in scans of old photos, many of them grey",
     "any": "a mix of clean copies, copies as on web sites and in messengers, and copies like scans of old photos",
 }
-"""The small pictures that a model learns from with each `--degrade` except clean."""
+"""Descriptions of the small pictures that a model learns from, for each `--degrade` except clean."""
 
 
 def learned_from(settings: Mapping[str, Any]) -> str:
-    """Describes the small pictures of the training, which are those that the model can restore."""
+    """Describes the small pictures of the training, and so the kind of picture that the model can restore."""
     crops = f"bicubic reductions of {settings['crop']}x{settings['crop']} crops"
     worn = settings.get("degrade") or "clean"
     if worn == "clean":
@@ -251,19 +252,19 @@ def card_data(name: str, photos: str, settings: Mapping[str, Any], measured: Mea
         model_name=name,
         eval_results=results or None,
     )
-    if data.eval_results is None:  # the client would write the name alone, which the Hub does not know
+    if data.eval_results is None:  # the client would write only the name, which the Hub rejects
         data.pop("model_name")
     return data
 
 
 def dataset_id(name: str) -> str:
-    """Returns the name as the Hub accepts it: USER/NAME is kept; elsewhere other characters become hyphens."""
+    """Returns a name that the Hub accepts. USER/NAME stays as it is; in others, invalid characters become hyphens."""
     return name if "/" in name else re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "photos"
 
 
 def eval_results(data: str, measured: Measured) -> list[EvalResult]:
-    """Entries for the Hub's model-index: the figures of the model. Those of bicubic and of the model that it started
-    from are only in the card's table."""
+    """Returns the model's figures as entries for the Hub's model-index. Only the card's table also has the figures for
+    bicubic and for the initial model."""
     return [
         EvalResult(
             task_type="image-to-image",
@@ -277,7 +278,7 @@ def eval_results(data: str, measured: Measured) -> list[EvalResult]:
         )
         for title, row in measured["figures"].items()
         for column, figure in FIGURES.items()
-        if title.startswith("detail ") and column in row and math.isfinite(row[column])  # the Hub refuses what is not
+        if title.startswith("detail ") and column in row and math.isfinite(row[column])  # the Hub rejects others
     ]
 
 

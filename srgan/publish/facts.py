@@ -18,11 +18,11 @@ from srgan.training.config import RECIPES, Config, flag
 from srgan.training.records import PhotoCounts, TrainingFacts
 
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
-"""Settings that name a place on the machine. Only the last part of the path is published."""
+"""Settings that hold a local path. Only the last part of the path is published."""
 
 
 def told_settings(config: Config) -> dict[str, Any]:
-    """Returns the settings in the form in which they may be published."""
+    """Returns the settings in a form that may be published."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
     public = {"init"} if is_hub_name(config.init) else set()
     public |= {"data"} if hub_dataset(config.data) else set()
@@ -70,8 +70,8 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the running program. Ask when it starts, because a clone may change during the
-    training."""
+    """Returns the versions of the running program and its libraries. Call it at the start, because a clone may change
+    during the training."""
     return {
         "srgan": srgan.__version__,
         "commit": commit(),
@@ -98,7 +98,7 @@ def hours(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def counted(settings: Mapping[str, Any]) -> str:
-    """Returns the words that follow the number of training photos."""
+    """Returns the words that follow the number of training photos in a text."""
     if settings.get("photos_per_epoch") and settings.get("crop_at") != "faces":
         return "photos an epoch, streamed"
     kinds = {"random": "windows of the photos an epoch", "faces": "faces to train on"}

@@ -32,7 +32,7 @@ have added one."""
 TRIES = 3
 
 LONGEST_WAIT = 300.0
-"""Longest pause in seconds before a new attempt. If the Hub asks for more, the attempt is given up."""
+"""Longest pause in seconds before a new attempt. If the Hub asks for a longer one, the push gives up."""
 
 SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as it is -->\s*\Z")
 
@@ -41,10 +41,11 @@ SIGNATURE = re.compile(r"\n<!-- srgan ([0-9a-f]{16}): an edited card is left as 
 
 
 def check_push(name: str, data: str, private: bool, card: str, make: bool = True) -> str:
-    """Checks that the Hub will accept the model, and returns USER/NAME. Creates the repository if there is none.
+    """Checks that the Hub will accept the model, and returns USER/NAME. Creates the repository if it does not exist.
 
-    name: USER/NAME; NAME alone or "" is completed from the user and the data folder. card: as much of the model card as
-    is known, "" for none. make: False only checks. Raises UserError with advice.
+    name: USER/NAME; NAME alone or "" is completed from the user and the data folder. card: the part of the model card
+    that is known already, "" for none. make: False checks without creating the repository. Raises UserError with
+    advice.
     """
     user = check_token()
     repo_id = name if "/" in name else f"{user}/{name or default_name(data)}"
@@ -59,14 +60,14 @@ def check_push(name: str, data: str, private: bool, card: str, make: bool = True
         api.create_repo(repo_id, private=private or None, exist_ok=True)
         if private and not api.model_info(repo_id).private:
             raise UserError(f"{repo_id} is public on the Hub: make it private in its settings, or leave out --private.")
-        # This asks how a file would be uploaded, which only those who may write are told; nothing is uploaded.
+        # Asks how a file would be uploaded. The Hub tells this only to those who may write. Nothing is uploaded.
         api.preupload_lfs_files(repo_id, [CommitOperationAdd("config.json", b"{}")])
         check_not_anothers(api, repo_id)
     return repo_id
 
 
 def check_not_anothers(api: HfApi, repo_id: str) -> None:
-    """Raises UserError if the repository holds a model of another program, which would be overwritten."""
+    """Raises UserError if the repository holds another program's model, which would be overwritten."""
     there = {file.path: file for file in api.get_paths_info(repo_id, ["config.json", *WEIGHTS.values()])}
     if there and not is_of_this_program(repo_id, there.get("config.json")):
         raise UserError(f"{repo_id} holds a model of another program, which would be overwritten: choose another name.")
@@ -85,7 +86,7 @@ def is_of_this_program(repo_id: str, config: RepoFile | RepoFolder | None) -> bo
 
 
 def check_token() -> str:
-    """Returns the user's name. Raises UserError if the token is missing, invalid, or may only read."""
+    """Returns the user's name. Raises UserError if the token is missing, invalid or read-only."""
     token = get_token()
     if not token:
         raise UserError(f"publishing needs a Hugging Face token that may write, and there is none: {LOG_IN}.")
@@ -99,7 +100,7 @@ def check_token() -> str:
 
 
 def default_name(data: str) -> str:
-    """ "srgan-" and the data folder's name, in characters that the Hub accepts."""
+    """Returns "srgan-" and the data folder's name, in characters that the Hub accepts."""
     name = re.sub(r"[^A-Za-z0-9_]+", "-", data_name(data)).strip("-")
     return f"srgan-{name}"[:90].strip("-")
 
@@ -108,7 +109,7 @@ def default_name(data: str) -> str:
 
 
 def push(run: Path, repo_id: str, say: Callable[[str], object] = print) -> None:
-    """Publishes a run folder or a model folder. Repeating it only adds what is missing.
+    """Publishes a run folder or a model folder. A repeated call only adds what is missing.
 
     Raises HubError if the Hub refuses after several attempts, UserError if there is no model.
     """
@@ -161,8 +162,8 @@ def where(row: dict[str, Any]) -> str:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Reads the model folder's own files by their relative paths, with the samples that the card shows; no other
-    files."""
+    """Reads the files of the model and the samples that the card shows, and no others. Returns them by their paths
+    relative to the folder."""
     card = folder / "README.md"
     samples = samples_in(card.read_text(encoding="utf-8")) if card.is_file() else set()
     paths = (folder / name for name in (*FILES, CREDITS, card.name, *sorted(samples)))
@@ -175,13 +176,13 @@ def samples_in(card: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch of the repository at the time when it was read."""
+    """The state of a branch when it was read."""
 
     name: str
     head: str
     files: frozenset[str]
     card: str
-    """its README.md; "" where there is none"""
+    """its README.md; "" if it has none"""
 
 
 def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
@@ -197,8 +198,8 @@ def look_at(api: HfApi, repo_id: str, name: str) -> Branch:
 def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] = ()) -> list[str]:
     """Lists the files of an earlier model on the branch that would be taken for parts of this one.
 
-    Files that an owner has added, and pictures that an edited card shows, are not among them. brought: other names that
-    have been published.
+    Files that an owner has added, and pictures that an edited card shows, are not listed. brought: names of other files
+    that have been published.
     """
     own, card = {*FILES, *brought}, branch.card
     if is_signed(card):
@@ -212,8 +213,8 @@ def left_over(branch: Branch, files: dict[str, bytes], brought: Collection[str] 
 def commit_files(
     api: HfApi, repo_id: str, branch: Branch, files: dict[str, bytes], deleted: list[str], message: str
 ) -> str:
-    """Makes one commit on the branch, which must not have changed. Returns its hash, or the branch's if nothing
-    changes."""
+    """Makes one commit on the branch, which must not have changed since it was read. Returns the commit's hash, or the
+    branch's latest if nothing changes."""
     operations: list[Any] = [CommitOperationAdd(name, content) for name, content in files.items()]
     operations += [CommitOperationDelete(name) for name in deleted]
     return api.create_commit(
@@ -234,7 +235,7 @@ def card_to_push(repo_id: str, there: str, text: str) -> str | None:
         return sign(text)
     if re.sub(r"\A---\s.*?\n---\s", "", there, flags=re.DOTALL).strip():
         return None
-    # A repository made on the website has a card of nothing but a licence, say: that is kept.
+    # For example, a repository made on the website may have a card with only a licence, which is kept.
     card = ModelCard(text)
     for key, value in ModelCard(there, ignore_metadata_errors=True).data.to_dict().items():
         card.data[key] = value
@@ -271,7 +272,7 @@ class Epoch:
 
 
 def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterator[Epoch]:
-    """The model folders of the run's checkpoints in the detail stage, in order."""
+    """Yields the model folders of the run's checkpoints in the detail stage, in order."""
     for folder in checkpoint_folders(run, "detail"):
         try:
             number = load_model(folder).metrics["history"][-1]["epoch"]
@@ -284,8 +285,8 @@ def kept_epochs(run: Path, repo_id: str, say: Callable[[str], object]) -> Iterat
 
 
 def commit_epoch(api: HfApi, repo_id: str, epoch: Epoch, main: str, on_main: Collection[str]) -> str:
-    """Commits the epoch's folder on the branch of the checkpoints, which starts at `main`, where `on_main` was
-    published."""
+    """Commits the epoch's folder on the branch of the checkpoints. That branch starts at the commit `main`, with which
+    `on_main` was published."""
     api.create_branch(repo_id, branch=BRANCH, revision=main, exist_ok=True)
     branch = look_at(api, repo_id, BRANCH)
     deleted = left_over(branch, epoch.files, on_main)
@@ -300,7 +301,7 @@ def place_tag(
     commit: Callable[[], str],
     say: Callable[[str], object],
 ) -> None:
-    """Tags the epoch's commit, and makes that if needed. A tag of an earlier run, with other weights, is moved."""
+    """Tags the epoch's commit, and makes the commit if needed. A tag of an earlier run with other weights is moved."""
     before = tags.get(epoch.tag)
     if before and has_weights(api, repo_id, before, epoch.files):
         return

@@ -88,7 +88,7 @@ VARIABLE = "SRGAN_MODEL"
 """The Space's variable that tells app.py its model."""
 
 MADE_BY_THE_HUB = re.compile(r"\s*(Check out the configuration reference at https://huggingface.co/docs/hub/\S+\s*)?")
-"""The whole text of the README.md that the Hub puts into a new Space."""
+"""The complete README.md that the Hub puts into a new Space."""
 
 ON_ZERO_GPU = {"torch": "2.11.0", "torchvision": "0.26.0"}
 """The versions for ZeroGPU, which accepts only certain versions of torch. Its documentation names this one."""
@@ -97,7 +97,7 @@ RUNNING = "RUNNING"
 ON_THE_WAY = ("BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING")
 
 MINUTES = 30
-"""Time limit for a Space to start, which is also the Hub's own."""
+"""Time limit for a Space to start; the Hub's own limit is the same."""
 
 LOG_LINES = 30
 
@@ -183,7 +183,7 @@ def tracked_files() -> set[str] | None:
     """Returns the files that git tracks in a clone; None outside one."""
     if not (ROOT / ".git").exists():
         return None
-    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may be another user's
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # the clone may belong to another user
     try:
         found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
     except OSError as error:
@@ -232,8 +232,8 @@ def create(api: HfApi, space: str, model: str, hardware: str, private: bool) -> 
 
 
 def check_made_here(there: SpaceInfo, replace: bool) -> None:
-    """Raises UserError if the Space holds another program. Files that the Hub itself puts into a new Space do not
-    count."""
+    """Raises UserError if the Space holds another program. Ignores the files that the Hub itself puts into a new
+    Space."""
     names, metadata, text = names_in(there), "", ""
     if "README.md" in names:
         path = Path(hf_hub_download(there.id, "README.md", repo_type="space", revision=there.sha))
@@ -266,7 +266,7 @@ def change(api: HfApi, there: SpaceInfo, model: str, hardware: str, private: boo
 def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool, say: Callable[[str], object]) -> str:
     """Commits these files, unless the Space has them already. Returns the Space's commit.
 
-    Files that the program no longer has are deleted, and with `replace` all other files.
+    Deletes files that the program no longer has; with `replace`, deletes all other files.
     """
     gone = sorted(
         name for name in names_in(there) - files.keys() - {".gitattributes"}
@@ -286,7 +286,7 @@ def upload(api: HfApi, there: SpaceInfo, files: dict[str, bytes], replace: bool,
 
 
 def listing(files: Iterable[str]) -> Iterator[str]:
-    """Yields one line for each folder."""
+    """Yields a line for each folder with its files."""
     for folder, names in groupby(sorted(files, key=lambda name: name.rpartition("/")), lambda n: n.rpartition("/")[0]):
         yield f"  {folder or '.'}: {' '.join(name.rpartition('/')[2] for name in names)}"
 
@@ -320,9 +320,9 @@ def wait_until_running(api: HfApi, space: str, commit: str, say: Callable[[str],
 
 
 def last_lines(api: HfApi, space: str, build: bool) -> Iterator[str]:
-    """The last lines of the Space's log, or nothing if it is not available."""
+    """Yields the last lines of the Space's log, or nothing if it is not available."""
     try:
         lines = [line.rstrip() for line in islice(api.fetch_space_logs(space, build=build), 10_000)]
-    except (AttributeError, OSError, ValueError):  # AttributeError: huggingface_hub before this method
+    except (AttributeError, OSError, ValueError):  # AttributeError: an older huggingface_hub
         return
     yield from lines[-LOG_LINES:]

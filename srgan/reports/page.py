@@ -1,4 +1,4 @@
-"""Writes report.html: the whole run on one page, which needs no other file and no network."""
+"""Writes report.html, a single page that shows the whole run and needs no other file and no network."""
 
 import base64
 import datetime
@@ -76,10 +76,10 @@ class Report:
     rows: list[StatsRow]
     """the rows of stats.jsonl"""
     figures: Figures
-    """the figures on the held-out photos; the last system is the run's"""
+    """the figures on the held-out photos; the last system is this run's model"""
     samples: Path
     columns: dict[str, str]
-    """title and subfolder of `samples` of each column of the sheet"""
+    """each column of the sheet: its title and its subfolder of `samples`"""
     photos: list[str]
     """names of the photos in the sheet"""
     finished: bool
@@ -158,7 +158,7 @@ def tiles(report: Report) -> Iterable[str]:
 
 
 def short(value: float) -> str:
-    """ "0.383", "26.1" or "2,611": three digits, and all of a larger number."""
+    """Formats a number with three significant digits, or with all of its integer digits: "0.383", "26.1", "2,611"."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -188,7 +188,7 @@ def sample(report: Report, folder: str, photo: str, title: str) -> str:
 
 
 def sheet(report: Report) -> str:
-    """A row for each photo and a column for each stage of its restoration."""
+    """Returns a table with a row for each photo and a column for each stage of its restoration."""
     cells = [f"<span>{escape(title)}</span>" for title in report.columns]
     cells += [
         sample(report, folder, photo, title) for photo in report.photos for title, folder in report.columns.items()
@@ -198,7 +198,7 @@ def sheet(report: Report) -> str:
 
 
 def strip(report: Report) -> str:
-    """Returns the first photo as restored after some evenly chosen epochs, and the original."""
+    """Returns the first photo as restored after several evenly spaced epochs, and the original."""
     reached = [(row.stage, row.epoch) for row in report.history]
     reached = [place for place in reached if (report.samples / epoch_folder(*place)).is_dir()]
     if len(reached) > MOST_IN_STRIP:

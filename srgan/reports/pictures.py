@@ -30,13 +30,13 @@ TITLE_WIDTH = 120
 """Width in pixels of a column's title in the sheet."""
 
 LONGEST_NAME = 200
-"""Number of bytes of a photo's path in the name of its samples, because disks allow names of 255 bytes."""
+"""Most bytes of a photo's path that the name of its samples keeps, because disks allow names of 255 bytes."""
 
 LABELS = {"pixel": "fidelity stage (L1)", "generator": "detail stage", "d_real": "D(real)", "d_fake": "D(fake)"}
 
 
 def save_curves(history: list[EpochRow], path: Path) -> None:
-    """Saves losses and figures over the epochs of both stages as PNG."""
+    """Plots losses and figures over the epochs of both stages, and saves the plot as PNG."""
     shown = panels(history)
     figure = Figure(figsize=(10, 2.8 * ((len(shown) + 1) // 2)), layout="constrained")
     for place, (title, names) in enumerate(shown.items(), start=1):
@@ -75,7 +75,7 @@ def save_samples(folder: Path, names: list[str], pixels: Tensor) -> None:
 def sample_names(photos: list[str]) -> dict[str, str]:
     """Returns the file name of the samples of each held-out photo, by the photo's path in its folder.
 
-    No two are the same file on any disk. Long paths keep their end.
+    No two names denote the same file on any disk. Of a long path, the end is kept.
     """
     flat = [Path(photo).as_posix().replace("/", "-") for photo in photos]
     short = [Path(name.encode()[-LONGEST_NAME:].decode(errors="ignore")) for name in flat]
@@ -128,7 +128,7 @@ def upper_square(picture: Image.Image, side: int) -> Image.Image:
 
 
 def save_comparison(original: Image.Image, upscaler: Upscaler, path: Path, side: int = 384) -> None:
-    """Saves bicubic, fidelity, detail and original of a picture's upper middle square, side by side."""
+    """Saves a picture's upper middle square side by side as bicubic, fidelity, detail and original."""
     picture = upper_square(original, side)
     low = reduce(normalize(to_tensor(picture)).unsqueeze(0))
     panes = [

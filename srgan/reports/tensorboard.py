@@ -1,4 +1,4 @@
-"""Shows a run in TensorBoard: losses, figures and restored photos over the photos seen in both stages."""
+"""Shows a run in TensorBoard: losses, figures and restored photos. The step is the number of photos seen."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from srgan.training.records import StatsRow
 
 
 class Board:
-    """Writes TensorBoard's files. Raises UserError if its package is not installed."""
+    """Writes TensorBoard's files. Raises UserError if the package tensorboard is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -20,9 +20,9 @@ class Board:
         self.folder, self.writer_class = folder, SummaryWriter
 
     def open(self, stages: dict[str, int], stage: str, photos: int) -> None:
-        """Starts writing at this place. Later entries are removed, because those steps are trained again.
+        """Starts writing at this position of the run. Removes later entries, because those steps are trained again.
 
-        stages: photos that each stage will see.
+        stages: number of photos that each stage will see.
         """
         self.stages = stages
         self.writer = self.writer_class(str(self.folder), purge_step=self.place(stage, photos) + 1)
