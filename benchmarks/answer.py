@@ -3,11 +3,11 @@
     python benchmarks/answer.py                                # 32 and 128 pixels a side, 15 times each
     python benchmarks/answer.py --sides 512 --model runs/mine
 
-Each request sends another picture, so that nothing of an earlier one is reused. "HTTP" uploads the file, makes the
-call, waits for its event and downloads the result, with one connection. "gradio_client" is Gradio's own Python client
-with its default settings: it reads the machine's certificates before each of its requests, and downloads every file of
-the result one after the other. "without certificates" is the same client with ssl_verify=False, which is enough for an
-http:// address. They take turns, so that other work on the machine slows all of them down.
+Each request sends a different picture, so that no earlier result is reused. "HTTP" uploads the file, makes the call,
+waits for its event and downloads the result, all over one connection. "gradio_client" is Gradio's own Python client
+with its default settings: it reads the machine's certificates before each of its requests, and downloads the files of
+the result one after the other. "without certificates" is the same client with ssl_verify=False, which is enough for
+an http:// address. The clients take turns, so that other work on the machine slows all of them down.
 """
 
 import argparse
@@ -37,11 +37,11 @@ PATIENCE = 120
 """Seconds after which a request is given up."""
 
 Ask = Callable[[Path], object]
-"""Has one picture enlarged, and waits until the result is there."""
+"""Sends a picture to the page and waits for its enlargement."""
 
 
 def by_http(client: httpx.Client, url: str, picture: Path) -> bytes:
-    """The enlarged picture's file."""
+    """Enlarges a picture over HTTP and returns the resulting file's bytes."""
     files = {"files": (picture.name, picture.read_bytes())}
     path = client.post(f"{url}/gradio_api/upload", files=files).json()[0]
     call, file = f"{url}/gradio_api/call/enlarge", {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -62,7 +62,7 @@ def connected(url: str, folder: Path, ssl_verify: bool = True) -> Client:
 
 
 def draw(folder: Path, side: int, number: int) -> Path:
-    """Writes a square part of a photo. Each number below 112 gives another part."""
+    """Writes a square crop of a photo. Each number below 112 gives a different crop."""
     path = folder / f"{side}-{number}.png"
     with Image.open(PHOTO) as photo:
         part = photo.convert("RGB").crop((number, number, number + 300, number + 300))

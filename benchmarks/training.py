@@ -1,12 +1,12 @@
-"""How fast training is, and what each of its switches brings: a table on the screen and a JSON file.
+"""Measures how fast training is and how much each option changes that. Prints a table, can write JSON.
 
-    python benchmarks/training.py                   synthetic photos and a random VGG19: speed asks for no more
+    python benchmarks/training.py                   synthetic photos and a random VGG19, enough for speed
     python benchmarks/training.py --photos FOLDER --vgg19 FILE --json training.json
 
-Every row is this trainer with one thing changed, in a process of its own, and takes turns with the trainer as it is:
-some steps of the one, some of the other, --rounds times. So a row's ratio holds although other work may slow the
-machine down. "plain loop" is the training loop as the well-known repositories write it: fp32, NCHW, a DataLoader that
-decodes JPEG and augments with PIL, losses read every step; same networks and losses.
+Every row is this trainer with one change, in a separate process. It takes turns with the unchanged trainer: some steps
+of the one, then some of the other, --rounds times. So a row's ratio holds even if other work slows the machine down.
+"plain loop" is the training loop of the well-known repositories: fp32, NCHW, a DataLoader that decodes JPEG and
+augments with PIL, and losses that are read at every step. It has the same networks and losses.
 """
 
 import argparse
@@ -54,7 +54,7 @@ from srgan.training.run import expected_memory
 from srgan.training.trainer import PENALTY_EVERY, Trainer
 
 Step = Callable[[], float]
-"""Takes a training step and gives the seconds that it has waited for data."""
+"""Takes a training step and returns the seconds that it waited for data."""
 
 
 # The rows
@@ -67,16 +67,16 @@ def unfused() -> Iterator[None]:
 
 
 def unfolded() -> contextlib.AbstractContextManager:
-    """The generator's tail as it is written down, behind the last shuffle."""
+    """Within this context, the generator's tail runs in its plain form, after the last pixel shuffle."""
     return mock.patch.object(Generator, "to_image", lambda self, x: torch.tanh(self.tail(self.upsample(x))))
 
 
 def in_halves(trainer: Trainer) -> None:
-    """The discriminator takes originals and restored photos in two passes."""
+    """Makes the discriminator take originals and restored photos in two passes."""
     whole, batch = trainer.discriminator.forward, trainer.config.batch_size
 
     def forward(features: Features) -> Features:
-        count = len(next(iter(features.values()))) // batch  # 1 where it is the generator's turn
+        count = len(next(iter(features.values()))) // batch  # 1 in the generator's update
         parts = [whole({name: value.chunk(count)[part] for name, value in features.items()}) for part in range(count)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -89,7 +89,7 @@ def compiled(trainer: Trainer, **options: Any) -> None:
 
 
 class Decoded(Dataset):
-    """Photos that are decoded whenever they are needed."""
+    """Photos that are decoded at every access."""
 
     def __init__(self, photos: list[Path], side: int) -> None:
         self.photos, self.side = photos, side
@@ -114,7 +114,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "torch.compile": {"change": compiled},
     "torch.compile, CUDA graphs": {"change": lambda t: compiled(t, mode="reduce-overhead"), "cuda": True},
 }
-"""What is changed in each: settings, something patched around it, or the trainer once it is built."""
+"""The change in each row: settings, a patch around the whole row, or a change to the finished trainer."""
 
 
 def settings_of(options: argparse.Namespace, row: str) -> Config:
@@ -135,7 +135,7 @@ def build_trainer(options: argparse.Namespace, row: str, stage: str) -> Trainer:
 
 
 def trainer_step(options: argparse.Namespace, row: str, stage: str) -> Step:
-    """A step as `Trainer.train_epoch` takes it, with losses that nobody waits for."""
+    """Returns a step as `Trainer.train_epoch` takes it, without waiting for the losses."""
     trainer = build_trainer(options, row, stage)
     config = trainer.config
     if ROWS[row].get("decode"):
@@ -158,7 +158,7 @@ def trainer_step(options: argparse.Namespace, row: str, stage: str) -> Step:
 
 
 def whole(count: int, config: Config) -> int:
-    """Photos in whole batches."""
+    """Returns the largest number of photos up to `count` that fills whole batches."""
     return count // config.batch_size * config.batch_size
 
 
@@ -181,7 +181,7 @@ def endless_loader(photos: Dataset, options: argparse.Namespace) -> Iterator[Any
 
 
 class Augmented(Dataset):
-    """Low- and high-resolution pairs as PIL makes them, floats in [-1, 1]."""
+    """Low- and high-resolution pairs made with PIL, floats in [-1, 1]."""
 
     def __init__(self, photos: list[Path], side: int, jitter: float) -> None:
         self.photos, self.side = photos, side
@@ -251,7 +251,7 @@ def plain_step(options: argparse.Namespace, row: str, stage: str) -> Step:
 
 
 class Runner:
-    """A row in a process of its own, which takes steps when it is asked to."""
+    """A row in a separate process, which takes steps on request."""
 
     def __init__(self, options: argparse.Namespace, row: str, stage: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -264,7 +264,7 @@ class Runner:
         self.peak = math.nan
 
     def run(self, steps: int) -> None:
-        """Raises RuntimeError with the reason when the row cannot be run here."""
+        """Takes steps and records their times. Raises RuntimeError with the reason if the row cannot run here."""
         try:
             self.pipe.send(steps)
             answer = self.pipe.recv()
@@ -277,7 +277,7 @@ class Runner:
         self.waited.append(waited / steps)
 
     def forget(self) -> None:
-        """What was measured while it warmed up."""
+        """Discards what was measured during the warm-up."""
         self.seconds, self.waited = [], []
 
     def close(self) -> None:
@@ -304,7 +304,7 @@ def serve(pipe: Connection, options: argparse.Namespace, row: str, stage: str) -
 
 
 def timed(step: Step, steps: int) -> tuple[float, float, float]:
-    """(seconds, of them waiting for data, peak memory in GB)"""
+    """Returns the seconds of the steps, the seconds that they waited for data, and the peak memory in GB."""
     wait_for_device()
     start = time.perf_counter()
     waited = sum(step() for _ in range(steps))
@@ -318,7 +318,7 @@ def wait_for_device() -> None:
 
 
 def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]:
-    """The row's figures, and those of the trainer as it is in the same minutes."""
+    """Returns the row's figures and the unchanged trainer's figures from the same minutes."""
     runners = [Runner(options, name, stage) for name in dict.fromkeys(("as it is", row))]
     try:
         for runner in runners:
@@ -346,7 +346,7 @@ def compare(options: argparse.Namespace, row: str, stage: str) -> dict[str, Any]
 
 
 def expected_gb(options: argparse.Namespace, row: str) -> float:
-    """What `train.py --dry-run` says of the run's peak, which is in the detail stage."""
+    """Returns the peak memory that `train.py --dry-run` predicts. The peak is in the detail stage."""
     config = settings_of(options, row)
     dtype = choose_dtype(choose_device(config.device), config.precision)
     return expected_memory(config, str(dtype).removeprefix("torch."))
@@ -356,7 +356,7 @@ def expected_gb(options: argparse.Namespace, row: str) -> float:
 
 
 def matmul_rate(side: int = 8192, times: int = 50) -> float:
-    """FLOP/s of a large bf16 matrix product on the GPU."""
+    """Measures the FLOP/s of a large bf16 matrix product on the GPU."""
     left, right = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     rates = []
     for _ in range(5):
@@ -370,7 +370,7 @@ def matmul_rate(side: int = 8192, times: int = 50) -> float:
 
 
 def flops_per_photo(options: argparse.Namespace, stage: str) -> float:
-    """Of the networks' products in a step: without the zeros of the folded tail, and without Muon's own."""
+    """Returns the FLOPs of the networks in a step, without the zeros of the folded tail and without Muon's products."""
     with unfolded():
         trainer = build_trainer(options, "Adam instead of Muon", stage)
         count = 2
@@ -379,11 +379,11 @@ def flops_per_photo(options: argparse.Namespace, stage: str) -> float:
     return counter.get_total_flops() / count
 
 
-# Photos and weights that stand in
+# Synthetic photos and random weights
 
 
 def synthetic_photos(folder: Path, count: int) -> None:
-    """JPEGs of CelebA's size and about its number of bytes."""
+    """Writes JPEGs with CelebA's width and height and about as many bytes."""
     random = np.random.default_rng(0)
     for number in range(count):
         coarse = random.integers(0, 256, (28, 23, 3), dtype=np.uint8)
@@ -450,12 +450,12 @@ def main() -> None:
 
 
 TOLD = ("batch_size", "crop", "blocks", "channels", "workers", "threads", "rounds", "steps")
-"""Options that the figures depend on."""
+"""The options that affect the figures."""
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
-    load_crops(options.photos, options.crop)  # decoded once, before anything is timed
+    load_crops(options.photos, options.crop)  # decodes the photos once, before any timing
     report: dict[str, Any] = {
         "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
         "settings": {name: getattr(options, name) for name in TOLD},

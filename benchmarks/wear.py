@@ -1,10 +1,10 @@
-"""What the automatic choice between the clean and the worn model costs, from a checkout: python benchmarks/wear.py
---lpips FILE FOLDER...
+"""Measures what the automatic choice between the clean and the worn model costs. Run it in a checkout:
+python benchmarks/wear.py --lpips FILE FOLDER...
 
-Photos of each folder, spread evenly over it, are fitted into 256x256, reduced to a quarter in each way of
-`srgan.degradation.chain.KINDS`, and enlarged by both models that ship. A table says, for each way, how often the small
-copy is taken to be worn by its pixels alone, and what each model and the choice come to. The shares
-are given as their 5th to 95th percentile, and what a model comes to as mean PSNR-Y / LPIPS.
+Evenly spaced photos of each folder are fitted into 256x256, reduced to a quarter with each kind of wear in
+`srgan.degradation.chain.KINDS`, and enlarged by both models that ship. For each kind, a table shows how often the small
+copy is taken for worn by its pixels alone, and the mean PSNR-Y / LPIPS of each model and of the choice. The shares are
+given as their 5th to 95th percentile.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to
 from srgan.wear import Automatic, block_share, judge, worn_share
 
 EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
-"""Ways that are measured here alone."""
+"""Additional kinds of wear that are only measured here."""
 
 
 @torch.inference_mode()
 def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dict]:
-    """For each way of wearing the photo: the shares, and (PSNR-Y, LPIPS) of both models and of the automatic choice."""
+    """Returns for each kind of wear the shares, and (PSNR-Y, LPIPS) of both models and of the automatic choice."""
     high = normalize(to_tensor(fit(open_rgb(photo), side))).unsqueeze(0)
     rows = []
     for kind in KINDS:
