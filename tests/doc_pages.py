@@ -1,4 +1,4 @@
-"""The pages that people read, and the code blocks in them."""
+"""The documentation pages and their code blocks."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import NamedTuple
 from helpers import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-"""Whatever a user would type stands in these."""
+"""The pages with everything that a user types."""
 
 SERVER = "http://127.0.0.1:7860"
-"""Code that names it talks to a running page: tests/page/test_api.py runs it."""
+"""Code with this address calls a running page; tests/page/test_api.py runs it."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -32,6 +32,6 @@ def without_blocks(text: str) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """Targets of links and pictures inside the repository."""
+    """Returns the targets of links and pictures inside the repository."""
     targets = LINK.findall(without_blocks(page.read_text(encoding="utf-8")))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]

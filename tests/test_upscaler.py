@@ -125,7 +125,7 @@ def back_projecting(model: Model) -> Upscaler:
 
 @pytest.mark.parametrize("best", [False, True])
 def test_a_model_with_back_projection_corrects_its_result(model: Model, best: bool) -> None:
-    """In one tile and in many; a tile is read with all that this looks at."""
+    """The result is the same in one tile and in many, because a tile includes all pixels that the correction reads."""
     upscaler, picture = back_projecting(model), textured(4, 50, 37)
     plain = Upscaler(model, "", "cpu", "fp32").restore(normalize(as_tensor(picture)))
     low = normalize(as_tensor(picture))
@@ -143,7 +143,7 @@ def test_a_model_with_back_projection_corrects_its_result(model: Model, best: bo
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_tiles_of_the_shipped_model_leave_no_trace(precision: str) -> None:
-    """Its 16 blocks look 37 pixels around."""
+    """The network with 16 blocks sees 37 pixels in each direction."""
     upscaler = Upscaler.load(device="cpu", precision=precision)
     picture = textured(6, 110, 90)
     whole = pixels(upscaler.enlarge(picture))
@@ -152,7 +152,7 @@ def test_tiles_of_the_shipped_model_leave_no_trace(precision: str) -> None:
 
 
 def test_the_halo_is_no_smaller_than_what_the_network_sees(model: Model) -> None:
-    """Measured: the gradient of one output pixel reaches as far as the radius says, and not further."""
+    """The gradient of one output pixel reaches exactly as far as the radius says."""
     generator = network(model, "detail")
     for function, radius, channels in (
         (generator.to_features, generator.features_radius, 3),
@@ -163,7 +163,7 @@ def test_the_halo_is_no_smaller_than_what_the_network_sees(model: Model) -> None
         out = function(image)
         scale = out.shape[-1] // side
         middle = side // 2
-        # All pixels that come from the middle one: the outer of them look the furthest.
+        # All output pixels of the middle input pixel: the outer ones see the furthest.
         out[..., scale * middle : scale * (middle + 1), scale * middle : scale * (middle + 1)].sum().backward()
         rows = image.grad[0].abs().sum((0, 2)).nonzero().flatten()
         assert middle - int(rows.min()) == radius and int(rows.max()) - middle == radius
@@ -189,7 +189,7 @@ def test_no_tile_is_larger_than_it_may_be(upscaler: Upscaler, monkeypatch: pytes
 
 
 def with_memory_for(monkeypatch: pytest.MonkeyPatch, side: int, error: RuntimeError) -> list[int]:
-    """A device that fits windows up to a side, and the sides that it was asked for."""
+    """Makes the device run out of memory for windows above a side. Returns the list of all sides that are requested."""
     asked: list[int] = []
     original = Generator.to_features
 
@@ -217,7 +217,7 @@ def test_where_memory_runs_out_the_tiles_get_smaller(
     assert asked[0] == 150 and sum(side > 70 for side in asked) == 2  # 150, 75 and its halo; then 37 and its halo fits
     asked.clear()
     upscaler.enlarge(picture)
-    assert max(asked) <= 70  # what was learnt is kept
+    assert max(asked) <= 70  # the smaller size is remembered
 
 
 def test_tiles_grow_again_when_there_is_memory_again(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +228,12 @@ def test_tiles_grow_again_when_there_is_memory_again(upscaler: Upscaler, monkeyp
         upscaler.enlarge(picture)
     assert upscaler.tile == 37
     for _ in range(srgan.upscaler.GROWS_AFTER):
-        upscaler.enlarge(textured(3, 20, 20))  # fits anyway, and tells nothing
+        upscaler.enlarge(textured(3, 20, 20))  # fits in any case, and shows nothing
     sides = [upscaler.tile for _ in range(3 * srgan.upscaler.GROWS_AFTER) if upscaler.enlarge(picture)]
     assert sorted(set(sides)) == [37, 74, 148, 296] and sides.count(37) < srgan.upscaler.GROWS_AFTER
     upscaler.tile, upscaler._fitted = full - 1, srgan.upscaler.GROWS_AFTER
     upscaler.enlarge(textured(3, 20, 20))
-    assert upscaler.tile == full  # and not beyond
+    assert upscaler.tile == full  # but not above it
 
 
 def test_where_memory_stays_short_few_tiles_are_tried_in_vain(
@@ -277,8 +277,8 @@ for size in sizes:
 
 
 def test_a_large_result_takes_the_memory_of_a_tile_and_of_its_own_pixels(model_folder: Path) -> None:
-    """960x540 -> 3840x2160 has to stay under 1.5 GB above a process that stands ready. Most of that is the enlarging
-    part's, whose tiles are no larger than the first picture here; the rest grows with the tile and the pixels."""
+    """960x540 -> 3840x2160 must take less than 1.5 GB more than an idle process. Most of that is for the network, whose
+    tiles are no larger than the first picture here; the rest grows with the tile and the pixels."""
     done = run_python("-c", MEMORY, str(SHIPPED_MODEL), "fp32", "128x128", "128x192")
     assert done.returncode == 0, done.stderr
     first, second = map(int, done.stdout.split())
@@ -290,12 +290,12 @@ def test_the_picture_and_its_result_are_in_memory_once(model_folder: Path) -> No
     done = run_python("-c", MEMORY, str(model_folder), "fp32", "256x256", "256x2048")
     assert done.returncode == 0, done.stderr
     first, second = map(int, done.stdout.split())
-    assert second - first < 6 * 16 * 256 * 1792  # bytes: Pillow has four a pixel of the result
+    assert second - first < 6 * 16 * 256 * 1792  # bytes; Pillow takes four for each pixel of the result
 
 
 @pytest.mark.skipif(glibc() is None, reason="about glibc's memory")
 def test_layers_take_memory_that_is_there() -> None:
-    """Counted: pages that the system has to hand out for another picture, with and without keep_memory."""
+    """Counts the memory pages that the system provides for another picture, with and without keep_memory."""
     code = """
 import resource, sys
 from PIL import Image
@@ -318,7 +318,7 @@ print(pages)
 
 
 def by_torch(picture: Image.Image, width: int, height: int) -> np.ndarray:
-    """PyTorch's own antialiased bicubic."""
+    """Resizes with PyTorch's antialiased bicubic filter."""
     reduced = bicubic(normalize(as_tensor(picture)), height, width)
     return to_pixels(reduced)[0].permute(1, 2, 0).numpy().astype(float)
 
@@ -331,7 +331,7 @@ def test_the_network_enlarges_four_times_and_one_reduction_follows(upscaler: Ups
     upscaler.tile = tile
     found = upscaler.enlarge(picture, size=target)
     assert found.size == target.of(53, 31)
-    assert np.abs(pixels(found) - by_torch(large, *found.size)).max() <= 2  # it was not rounded in between
+    assert np.abs(pixels(found) - by_torch(large, *found.size)).max() <= 2  # without rounding in between
 
 
 def test_beyond_four_times_the_network_is_applied_twice(upscaler: Upscaler) -> None:
@@ -453,7 +453,7 @@ def test_a_tileable_result_is_the_middle_of_many_laid_side_by_side(
 @pytest.mark.parametrize("tile", [7, 512])
 @pytest.mark.parametrize("colour", [(0, 0, 255), (200, 30, 60), (255, 0, 255), (0, 255, 0)])
 def test_a_flat_picture_stays_as_it_is(tile: int, colour: tuple[int, int, int]) -> None:
-    """To the edges, whose surroundings the network takes for grey, and in one pixel. In bf16, which rounds."""
+    """Also at the edges, outside which the network sees grey, and for a single pixel; and in bf16, which rounds."""
     upscaler = Upscaler.load(device="cpu", precision="bf16")
     upscaler.tile = tile
     for size in ((20, 16), (1, 1)):
@@ -462,7 +462,7 @@ def test_a_flat_picture_stays_as_it_is(tile: int, colour: tuple[int, int, int]) 
 
 
 def test_only_flat_parts_are_kept_from_the_network(upscaler: Upscaler, model: Model) -> None:
-    """A plain half beside a textured one: further than the pixels that decide, each is what it would be alone."""
+    """In a picture with a flat and a textured half, each half is what it would be alone, except near the border."""
     picture = textured(4, 40, 24)
     picture.paste((0, 0, 255), (0, 0, 20, 24))
     with torch.no_grad():
@@ -542,7 +542,7 @@ def test_where_nothing_is_transparent_colours_are_those_of_rgb(upscaler: Upscale
 
 
 def disc(hidden: str) -> Image.Image:
-    """A teal disc with a soft edge, and another colour in every pixel that does not show."""
+    """Returns a teal disc with a soft edge. Fully transparent pixels have another colour."""
     alpha = Image.new("L", (96, 96))
     ImageDraw.Draw(alpha).ellipse((16, 16, 80, 80), fill=255)
     alpha = alpha.resize((24, 24), Image.Resampling.BOX)
@@ -560,7 +560,7 @@ def test_what_is_hidden_under_transparency_does_not_bleed(upscaler: Upscaler) ->
     flat = pixels(upscaler.enlarge(Image.new("RGB", (24, 24), "teal")))
     assert np.abs(black[..., :3] - flat)[shows].max() <= 1
     naive = pixels(upscaler.enlarge(disc("black").convert("RGB")))
-    assert np.abs(naive - flat)[shows].max() > 20  # there is something to see
+    assert np.abs(naive - flat)[shows].max() > 20  # the colour would show otherwise
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (5, 7)])
@@ -625,7 +625,7 @@ def test_a_device_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def with_an_apple_chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that says it has one, and does not."""
+    """Makes PyTorch report an Apple GPU that does not exist."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     working_device.cache_clear()
@@ -637,13 +637,13 @@ def with_an_apple_chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_chip_that_does_not_work_is_left_alone_and_that_is_said(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here there is none: whatever is sent to it fails."""
+    """This machine has no such chip, so everything that is sent to it fails."""
     upscaler = Upscaler(model)
     assert upscaler.device.type == "cpu" and "MPS" in upscaler.fallback and is_one_sentence(upscaler.fallback)
     working_device.cache_clear()
     monkeypatch.setattr(srgan.upscaler, "difference_from_cpu", lambda device: "")
     assert working_device("auto") == (torch.device("mps"), "")
-    assert choose_device("auto").type == "cpu"  # training takes CUDA or the CPU
+    assert choose_device("auto").type == "cpu"  # training uses only CUDA or the CPU
 
 
 @pytest.mark.usefixtures("with_an_apple_chip")

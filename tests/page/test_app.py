@@ -1,4 +1,4 @@
-"""app.py: its page over HTTP, and its command line."""
+"""app.py: the page over HTTP, and the command line."""
 
 import dataclasses
 import re
@@ -110,7 +110,7 @@ def test_the_model_is_an_argument_where_two_ship_and_calls_by_position_go_on_wor
         endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         for name, endpoint in endpoints.items():
             defaults = {row["parameter_name"]: row["parameter_default"] for row in endpoint["parameters"]}
-            last = [("small_copy", "web") if name == "/compare" else ("size", "")]  # came later
+            last = [("small_copy", "web") if name == "/compare" else ("size", "")]  # these parameters were added later
             assert list(defaults.items())[-2:] == [("made_for", "Auto"), *last]
         for options, expected in (({"made_for": "Any photo"}, upscaler), ({"made_for": "Clean faces"}, photos)):
             assert_same(client.predict(file, **options, api_name="/enlarge")[0], expected.enlarge(small))
@@ -209,7 +209,7 @@ def test_what_is_no_lpips_file_is_one_sentence_and_exit_code_2(
 def shipped(
     model_folder: Path, photos_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, Any] | None]:
-    """Runs app.py where two models ship, as far as the launch; gives what it would have served, or None."""
+    """Runs app.py with two shipped models up to the launch. Returns the page that it would have served, or None."""
     monkeypatch.setattr(srgan.page.offered_models, "SHIPPED_MODEL", model_folder)
     monkeypatch.setattr(srgan.page.offered_models, "CLEAN_MODEL", photos_folder)
     monkeypatch.delenv("SRGAN_MODEL", raising=False)
@@ -241,7 +241,7 @@ def test_two_models_are_offered_exactly_where_two_ship_and_none_is_named(
     monkeypatch.delenv("SRGAN_MODEL")
     monkeypatch.setattr(srgan.page.offered_models, "CLEAN_MODEL", tmp_path / "clean")
     assert choices(shipped()) == []
-    (tmp_path / "clean").mkdir()  # an unfinished folder is told of, not left out
+    (tmp_path / "clean").mkdir()  # an unfinished folder is reported, not ignored
     assert shipped() is None
 
 

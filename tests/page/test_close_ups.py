@@ -1,4 +1,4 @@
-"""The faces that the page shows: how many, and close up."""
+"""The close-ups of faces that the page shows: how many, and at what size."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def portrait(tmp_path: Path) -> Path:
-    """96x96, with one face."""
+    """Writes a 96x96 picture with one face."""
     return reduced("collins.png", tmp_path)
 
 
@@ -80,7 +80,7 @@ def test_a_picture_is_searched_once_however_often_detail_is_moved(
     [
         (Box(10, 20, 26, 36), (256, 256)),  # 64 pixels, four times
         (Box(10, 10, 25, 25), (300, 300)),  # 60, five times
-        (Box(-8, 4, 32, 44), (256, 320)),  # 128x160 of it are there, twice
+        (Box(-8, 4, 32, 44), (256, 320)),  # 128x160 of it lie in the picture, twice
         (Box(0, 0, 200, 200), (512, 512)),  # 800, reduced
     ],
 )
@@ -93,7 +93,7 @@ def test_a_close_up_shows_both_enlargements_of_the_same_place(face: Box, size: t
     for left, large in ((0, before), (width + GAP, after)):
         half = np.asarray(shown.crop((left, 0, left + width, height)))
         wanted = large.crop(there)
-        if width >= wanted.width:  # whole pixels, none made up
+        if width >= wanted.width:  # whole pixels, without interpolation
             times = width // wanted.width
             assert (half == np.asarray(wanted).repeat(times, 0).repeat(times, 1)).all()
         else:

@@ -1,4 +1,4 @@
-"""The check of what the page relies on inside Gradio, and what happens where Gradio differs."""
+"""The check of the internals of Gradio that the page relies on, and what happens if they differ."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_another_gradio_is_refused_with_the_release_to_install(
 
 
 def test_the_page_does_not_start_with_another_gradio() -> None:
-    """In one sentence, though it is found out while the program imports its modules."""
+    """The program says so in one sentence, although it finds out while it imports its modules."""
     code = (
         "from srgan.commands.console import prepare; prepare('app.py'); import gradio.blocks; "
         "del gradio.blocks.Blocks.preprocess_data; import srgan.commands.demo"

@@ -1,4 +1,4 @@
-"""srgan/page/handlers.py: what a request does, as functions."""
+"""srgan/page/handlers.py: the functions that answer requests."""
 
 import zipfile
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_lpips_is_among_the_figures_where_its_network_is_given(
 ) -> None:
     lpips = LPIPS.load(lpips_file)
     photo = make_picture(tmp_path / "photo.png", 178, 218)
-    for detail in (0.25, 1.0):  # the second time with what is kept of the first
+    for detail in (0.25, 1.0):  # the second call uses what the first one has kept
         found = handlers.compare(Models({"Faces": upscaler}, lpips), str(photo), detail)
         restored, bicubic, original, _, figures, _ = found
         for name, file in (("bicubic", bicubic), ("restored", restored)):
@@ -107,7 +107,7 @@ def test_the_small_copy_can_be_worn_and_all_is_made_from_that(
     assert "JPEG" in sentence
     assert handlers.compare_by_one(models, str(photo), 1.0, 512, kind)[5] == sentence
     with pytest.raises(UserError, match="jpeg75"):
-        handlers.compare(models, str(photo), small_copy="jpeg75")  # a kind for measuring alone
+        handlers.compare(models, str(photo), small_copy="jpeg75")  # a kind that is only for measuring
 
 
 def test_what_does_not_depend_on_the_model_is_done_once_for_a_photo(
@@ -276,7 +276,7 @@ def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apa
     files = [make_picture(tmp_path / "a.png", 8, 8), make_picture(tmp_path / "other" / "a.png", 9, 8), text(tmp_path)]
     *seen, (archive, results, sentence) = handlers.batch(models, list(map(str, files)), 0.5)
     assert sentence.startswith("2 of 3 pictures are 4 times as wide and high.\n\ntext.png: not a picture")
-    failed = sentence.split("\n\n")[-1]  # is named as soon as it has failed
+    failed = sentence.split("\n\n")[-1]  # a failed file is named at once
     assert [(shown, said) for _, shown, said in seen] == [
         (results[:1], "1 of 3 ▰▱▱"), (results, "2 of 3 ▰▰▱"), (results, f"3 of 3 ▰▰▰\n\n{failed}"),
     ]  # fmt: skip

@@ -60,7 +60,7 @@ calls_of: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()
 
 @contextmanager
 def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Iterator[Page]:
-    """The page with its first result; what it asks of others and complains about fails the test."""
+    """Yields the page with its first result. Requests to other servers and errors in the console fail the test."""
     opened = browser.new_page(viewport=viewport)
     opened.set_default_timeout(60_000)
     complaints: list[str] = []
@@ -85,7 +85,7 @@ def is_elsewhere(url: str, home: str) -> bool:
 
 
 def upload(page: Page, file: Path, label: str = "Your photo") -> None:
-    """As a visitor: clears a picture that is there and chooses a file instead."""
+    """Uploads a file as a visitor would: clears the current picture, if any, and chooses a file."""
     box = page.locator(".block").filter(has_text=label).filter(visible=True).first
     if (clear := box.get_by_label("Clear").or_(box.get_by_label("Remove Image"))).count():
         clear.first.click()
@@ -93,7 +93,7 @@ def upload(page: Page, file: Path, label: str = "Your photo") -> None:
 
 
 def reload(page: Page) -> None:
-    """Reloads once no answer is on its way: Gradio complains in the console of a stream that a reload breaks off."""
+    """Reloads once no answer is pending, because Gradio logs an error if a reload breaks off a stream."""
     while calls_of[page]:
         page.wait_for_timeout(50)
     page.reload()
@@ -127,7 +127,7 @@ def test_the_first_paint_shows_a_result(page: Page) -> None:
 
 
 def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
-    """It comes with the page, and what moves the slider first still has the example to work on."""
+    """The first result comes with the page, and the first move of the slider still restores the example."""
     calls: list[str] = []
     page.on("request", lambda asked: calls.append(asked.url) if "queue/join" in asked.url else None)
     page.reload()
@@ -141,7 +141,7 @@ def test_the_first_paint_asks_nothing_of_the_network(page: Page) -> None:
 
 
 def shown_parts(page: Page) -> list[list[float]]:
-    """Of each pane, which part of its picture is in its frame: left, top, width, in parts of the picture's width."""
+    """Returns for each pane the visible part of its picture: left, top and width in units of the picture's width."""
     return page.locator(".panes .frame").evaluate_all("""frames => frames.map(frame => {
         const box = frame.getBoundingClientRect(), image = frame.querySelector("img").getBoundingClientRect();
         return [(box.x - image.x) / image.width, (box.y - image.y) / image.width, box.width / image.width]
@@ -161,7 +161,7 @@ def test_the_panes_are_zoomed_and_moved_together(page: Page) -> None:
     expect(page.locator("#wipe .zoom output")).not_to_have_text("1.0x")
     (left, top, width), second, third = shown_parts(page)
     assert [left, top, width] == second == third
-    assert top == 0 and left == pytest.approx((1 - width) / 4, abs=0.003)  # what is under the mouse stays there
+    assert top == 0 and left == pytest.approx((1 - width) / 4, abs=0.003)  # the point under the mouse stays there
     page.mouse.down()
     page.mouse.move(box["x"], box["y"] - box["height"] / 4, steps=3)
     page.mouse.up()
@@ -176,7 +176,7 @@ def test_the_zoom_has_buttons_and_keys_shows_square_pixels_and_outlives_another_
     for _ in range(6):
         page.locator("#wipe").get_by_role("button", name="Zoom in").click()
     expect(page.locator("#wipe .zoom output")).to_have_text("8.0x")
-    for picture in page.locator("#wipe img").all():  # both sides of the line, and all below
+    for picture in page.locator("#wipe img").all():  # both sides of the line, and all pictures below
         expect(picture).to_have_css("image-rendering", "pixelated")
     before, source = shown_parts(page), restored.get_attribute("src")
     page.locator("#wipe").get_by_role("button", name="Zoom in").press("ArrowRight")
@@ -426,13 +426,13 @@ def test_a_large_photo_is_offered_what_can_be_done_with_it(page: Page, tmp_path:
     photo = make_picture(tmp_path / "photo.png", 1300, 1000, "obama.jpg")
     upload(page, photo)
     expect(page.get_by_text("The photo is 1300x1000")).to_be_visible()
-    page.get_by_role("tab", name="Enlarge").click()  # where it comes along
+    page.get_by_role("tab", name="Enlarge").click()  # the picture is carried over to this tab
     offers = page.locator("#way")
     expect(offers).to_contain_text("This photo is large already (1300x1000, 1.3 megapixels)")
     expect(page.locator("#enlarged img")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     page.get_by_role("slider", name="Detail").filter(visible=True).press("ArrowLeft")
-    offers.get_by_label("Restore the face in it").click()  # before the answer to the other Detail
+    offers.get_by_label("Restore the face in it").click()  # before the answer for the other Detail arrives
     expect(page.get_by_text("1 face was found and restored; everything else is as it was.")).to_be_visible()
     assert natural_sizes(page.locator("#enlarged .wipe img")) == [[1300, 1000]] * 2
     changed = np.asarray(download(page, "Download the result")) != np.asarray(images.open_rgb(photo))
@@ -455,7 +455,7 @@ def test_the_size_and_the_format_of_the_result_can_be_chosen(page: Page, tmp_pat
     for format, ending in (("JPEG", ".jpg"), ("WebP", ".webp")):
         page.locator("#save-as").get_by_label(format).check()
         with page.expect_download() as started:
-            page.wait_for_timeout(1500)  # until the button has the other file
+            page.wait_for_timeout(1500)  # until the button offers the other file
             page.get_by_role("button", name="Download the result").filter(visible=True).click()
         assert started.value.suggested_filename == f"tiny-50w{ending}"
         with Image.open(started.value.path()) as picture:
@@ -470,7 +470,7 @@ def test_the_size_and_the_format_of_the_result_can_be_chosen(page: Page, tmp_pat
 def touched_page(
     browser: Browser, server: Server
 ) -> Iterator[tuple[Page, Callable[[float, float, float, float], None]]]:
-    """The page on a phone, and a finger: it swipes from a point, by so many pixels to the right and down."""
+    """Yields the page on a phone, and a function that swipes from a point by so many pixels to the right and down."""
     with browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True) as context:
         page = context.new_page()
         page.goto(server.url)
@@ -555,7 +555,7 @@ def test_every_control_has_a_name_and_is_reached_by_keyboard_where_it_can_be_see
         places.append(place)
     assert all(place["seen"] and place["marked"] for place in places), places
     disabled = page.locator("button:disabled").filter(visible=True).count()
-    assert len(places) >= wanted - disabled  # nothing is passed over
+    assert len(places) >= wanted - disabled  # no control is skipped
     assert places[0]["y"] < places[-1]["y"] == max(place["y"] for place in places)
 
 
@@ -570,7 +570,7 @@ def test_reduced_motion_is_obeyed(page: Page) -> None:
         return moves || longest(transitionDuration) > 0.01 ? [node.outerHTML.slice(0, 80)] : [];
     })"""
     assert page.evaluate(slow) == []
-    assert page.evaluate("calm")  # for what scrolls
+    assert page.evaluate("calm")  # applies to scrolling
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
@@ -603,7 +603,7 @@ LOW_CONTRASTS = """() => {
     }
     return found;
 }"""
-"""Texts whose contrast with what lies behind them is below WCAG's AA."""
+"""Finds texts whose contrast with their background is below WCAG level AA."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -651,7 +651,7 @@ def test_faces_are_shown_before_and_after_and_where_none_is_it_is_said(page: Pag
     page.get_by_role("tab", name="Enlarge").click()
     shown = page.locator(".faces img")
     expect(page.get_by_text("1 face was found; before (bicubic) and after:")).to_be_visible()
-    expect(shown).to_have_count(1)  # of the example that is there at the start
+    expect(shown).to_have_count(1)  # the example that the page starts with
     [[width, height]] = natural_sizes(shown)
     place = shown.bounding_box()
     assert place and place["width"] / place["height"] == pytest.approx(2, abs=0.05)

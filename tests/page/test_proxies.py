@@ -1,5 +1,5 @@
-"""What becomes of the proxies in the environment. That the page starts with them is seen in every test
-of a running page: see DEAD_PROXIES in page_support.py."""
+"""How the program treats proxies in the environment. Every test of a running page also shows that the page starts
+with them: see DEAD_PROXIES in page_support.py."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from srgan.page import proxies
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the machine's own, and what a test sets is undone."""
+    """Hides the machine's own proxies, and undoes what a test sets."""
     monkeypatch.setattr(
         os, "environ", {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     )

@@ -1,4 +1,4 @@
-"""The page's files while they are swept, and when visitors save the same at once."""
+"""The page's files while old ones are deleted, and while several visitors save the same file at once."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there now was kept too long ago."""
+    """Makes all existing files old enough to be deleted."""
     later = time.time() + served_files.KEPT_SECONDS + 10
     monkeypatch.setattr(served_files.time, "time", lambda: later)
 
@@ -30,7 +30,7 @@ def test_a_file_that_has_just_been_swept_is_written_whole(folder: Path, monkeypa
     picture = textured(0, 8, 8)
     place = Path(served_files.save_png(picture, "mine"))
     place.unlink()
-    monkeypatch.setattr(Path, "exists", lambda _: True)  # as it was when it was asked
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # as if the file still existed
     assert served_files.save_png(picture, "mine") == str(place)
     assert place.stat().st_size and Image.open(place).tobytes() == picture.tobytes()
 
@@ -68,7 +68,7 @@ def test_a_folder_is_not_swept_just_when_it_is_to_be_filled(folder: Path, monkey
 def test_a_file_kept_anew_stays_where_only_its_modification_tells(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows' st_ctime is when a file was made."""
+    """On Windows, st_ctime is the time when a file was created."""
     place = folder / "a.png"
     place.touch()
     made = os.stat_result((*place.stat()[:8], time.time(), 0.0))

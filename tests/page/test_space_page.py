@@ -1,4 +1,4 @@
-"""The page as a Space has it; without a fresh virtual environment, which `make space-proof` adds."""
+"""The page as a Space runs it, but without a fresh virtual environment, which `make space-proof` adds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from space_page import check_answers, check_out, running_space
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """pytest's own are closed to other users."""
+    """Yields a temporary folder that other users can read, unlike pytest's."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -1,4 +1,4 @@
-"""The page under many visitors, with a full queue, with visitors who leave; and what it keeps of them."""
+"""The page with many visitors, with a full queue and with visitors who leave; and what it keeps of their files."""
 
 import os
 import re
@@ -27,7 +27,7 @@ CLIENTS, REQUESTS = 8, 3
 
 @pytest.fixture(scope="module")
 def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """While this file is there, the page's network waits."""
+    """Returns the path of a file. While the file exists, the page's network waits."""
     return tmp_path_factory.mktemp("hold") / "hold"
 
 
@@ -53,7 +53,7 @@ def call(server: Server, name: str, *arguments: Any) -> httpx.Response:
 
 
 def event(server: Server, name: str, *arguments: Any) -> str:
-    """The address of a call's outcome."""
+    """Starts a call and returns the address of its result."""
     return f"{server.url}/gradio_api/call/{name}/{call(server, name, *arguments).json()['event_id']}"
 
 
@@ -133,7 +133,7 @@ def pictures_in(folder: Path) -> set[str]:
 
 
 def half_files(folder: Path) -> list[Path]:
-    """What has come of uploads that are not done."""
+    """Returns the partial files of unfinished uploads."""
     return [path for path in folder.glob("*/*") if path.is_file()]
 
 
@@ -160,7 +160,7 @@ def test_what_visitors_send_and_get_is_deleted_on_a_schedule_and_at_the_end(
         until(lambda: pictures_in(files_of_page) == own)
         assert httpx.get(result).status_code in (403, 404)
         until(lambda: not half_files(files_of_page))
-        assert "event: complete" in httpx.get(event(server, "enlarge", None, 1)).text  # the example is still there
+        assert "event: complete" in httpx.get(event(server, "enlarge", None, 1)).text  # the example still exists
     assert not list(files_of_page.glob("srgan-page-*"))
 
 

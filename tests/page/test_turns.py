@@ -1,4 +1,4 @@
-"""srgan/page/turns.py: whose turn it is, and what nobody waits for any more."""
+"""srgan/page/turns.py: visitors take turns, and work that nobody waits for is dropped."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from srgan.page.turns import LARGE_PIXELS, MOST_LARGE, Left, time_left, working
 
 @pytest.fixture(autouse=True)
 def visitors(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
-    """Whether the visitor of the thread of that name is there; others are."""
+    """Maps a thread's name to whether its visitor still waits. Visitors that are not in it do wait."""
     there: dict[str, bool] = {}
 
     def somebody_waits() -> Callable[[], bool]:

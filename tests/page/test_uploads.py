@@ -1,4 +1,4 @@
-"""What the page takes of a file, shows and gives: one colour space everywhere, transparency, and what is not kept."""
+"""What the page reads from a file, shows and returns: one colour space, transparency, and what is not kept."""
 
 import zlib
 from collections.abc import Callable
@@ -28,7 +28,8 @@ def results_below_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def swapped_profile() -> bytes:
-    """An sRGB profile whose red and green are exchanged: what heeds it and what does not differ plainly."""
+    """Returns an sRGB profile with red and green swapped, so that a program that ignores it shows clearly different
+    colours."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = int.from_bytes(profile[128:132], "big")
     places = {bytes(profile[at : at + 4]): at + 4 for at in range(132, 132 + 12 * count, 12)}
@@ -38,7 +39,7 @@ def swapped_profile() -> bytes:
 
 
 def shown(file: str) -> np.ndarray:
-    """The pixels of a file that says nothing of its colours, which are sRGB then."""
+    """Returns the pixels of a file, which must have no colour profile, so that its colours are sRGB."""
     with Image.open(file) as picture:
         assert not {"icc_profile", "gamma"} & set(picture.info)
         return np.asarray(picture.convert("RGB")).astype(int)

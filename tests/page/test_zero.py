@@ -39,7 +39,7 @@ REPLACED = (
     *(f"spaces.zero.torch.patching.{name}" for name in ("cuda_aliases", "enter_mode")),
     "spaces.zero.wrappers.ThreadPoolExecutor",
 )
-"""What tests/zero_gpu.py replaces or relies on: insides of the package, of which it promises nothing."""
+"""What tests/zero_gpu.py replaces or relies on: internals of the package, which may change at any time."""
 
 
 def has(part: str) -> bool:
@@ -52,17 +52,17 @@ def has(part: str) -> bool:
 
 @dataclass
 class Scheduler:
-    """What the machine under a ZeroGPU Space answers to `spaces`."""
+    """A stand-in for the scheduler that a ZeroGPU Space calls through `spaces`."""
 
     url: str = ""
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def lent(self) -> list[int]:
-        """The seconds that calls have asked for."""
+        """Returns the seconds that calls have requested."""
         return [int(query["durationSeconds"]) for path, query in self.calls if path == "/schedule"]
 
     def visitors(self) -> set[str | None]:
-        """Whose time is spent."""
+        """Returns the visitors whose GPU time is spent."""
         return {query.get("token") for path, query in self.calls if path == "/schedule"}
 
     def released(self) -> int:
@@ -128,7 +128,7 @@ def test_pictures_are_restored_on_a_lent_gpu_with_the_weights_of_the_page(
     assert scheduler.visitors() == {"visitor"}
 
     client.predict(handle_file(photo), 0.5, made_for="Any photo", api_name="/compare")
-    assert len(scheduler.lent()) == 3  # what has been restored before is shown without a GPU
+    assert len(scheduler.lent()) == 3  # earlier results are shown without a GPU
 
     restored, _, _, low, *_ = client.predict(handle_file(photo), made_for="Clean faces", api_name="/compare")
     wanted = np.asarray(Upscaler.load(photos_folder, "cpu", "fp32").enlarge(images.open_rgb(low))).astype(int)
@@ -179,7 +179,7 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
             enlarged, milliseconds = upscaler.enlarge_timed(picture, 0.5)
             assert (enlarged.mode, enlarged.info, milliseconds >= 0) == (mode, wanted.info, True)
             assert enlarged.tobytes() == wanted.tobytes()
-            enlarged.paste("black", (0, 0, 9, 9))  # the next one gets its own
+            enlarged.paste("black", (0, 0, 9, 9))  # the next visitor gets an unchanged copy
     assert len(lent) == 3
     assert upscaler.enlarge_timed(picture, 0.5, TargetSize(scale=2))[0].size == (40, 32)
     assert len(lent) == 4
@@ -197,7 +197,7 @@ def test_results_are_kept_up_to_a_number_of_bytes_the_last_asked_for_longest(mod
     answer = zero.Answer("L", (400, 1), bytes(400), 7)
     for asked in (first, second):
         kept.keep(asked, answer)
-        kept.keep(asked, answer)  # two visitors who ask the same at once
+        kept.keep(asked, answer)  # two visitors with the same request at once
     assert kept.get(first) == answer == kept.get(second) and kept.get(third) is None
     kept.get(first)
     kept.keep(third, answer)

@@ -1,4 +1,4 @@
-"""Random changes of training photos: what they are, how large they get, and that they can be repeated."""
+"""Random changes of training photos: what they do, how large they are, and that they can be repeated."""
 
 import colorsys
 

@@ -1,4 +1,4 @@
-"""Settings: the recipes, the command line made from them, and how impossible ones are refused."""
+"""Settings: the recipes, the command line made from them, and how impossible settings are refused."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ FIELDS = dataclasses.fields(Config)
 
 
 def read(*arguments: str) -> Config:
-    """The settings behind a command line of train.py."""
+    """Returns the settings of a command line of train.py."""
     return make_config(parse(["--data", "photos", *arguments], settings_parser("train.py", "")))
 
 
@@ -52,7 +52,7 @@ def test_every_setting_arrives_from_the_command_line() -> None:
     assert set(values) == {field.name for field in FIELDS}, "a setting was added: give it a value here"
     arguments = [part for name, value in values.items() if value is not None for part in (flag(name), str(value))]
     assert dataclasses.asdict(read(*arguments)) == values
-    assert read("--data", "d.tar", "--photos-per-epoch", "9").photos_per_epoch == 9  # which a folder does not take
+    assert read("--data", "d.tar", "--photos-per-epoch", "9").photos_per_epoch == 9  # not allowed for a folder
 
 
 def test_windows_of_a_stream_are_refused() -> None:

@@ -41,7 +41,7 @@ def test_the_discriminator_hears_its_input_from_the_start() -> None:
     features = network.layers[:-1](torch.randn(8, 3, 64, 64))
     spread = features.std(dim=(0, 2, 3)).mean() / features.abs().mean()
     assert spread > 0.5  # between positions and images; biases alone, as torch draws them, would drown it
-    assert network(torch.randn(8, 3, 64, 64)).abs().mean() < 0.3  # and it does not judge yet
+    assert network(torch.randn(8, 3, 64, 64)).abs().mean() < 0.3  # an untrained network is undecided
 
 
 def test_discriminator_gives_logits_and_not_probabilities() -> None:
@@ -63,7 +63,7 @@ def test_patches_are_judged_by_cross_entropy() -> None:
     torch.testing.assert_close(loss, both)
     torch.testing.assert_close(torch.stack([d_real, d_fake]), torch.stack([real, fake]).sigmoid().mean((1, 2, 3, 4)))
     loss.backward()
-    assert restored.grad is None  # the discriminator's loss is none of the generator's business
+    assert restored.grad is None  # the discriminator's loss gives the generator no gradient
 
 
 # Features
@@ -71,7 +71,7 @@ def test_patches_are_judged_by_cross_entropy() -> None:
 
 @pytest.fixture(scope="module")
 def views() -> Views:
-    """Of two photos and something else, through a VGG19 of random weights."""
+    """Returns the views of two pairs of random images through a VGG19 with random weights."""
     torch.manual_seed(0)
     network = VGG19()
     for layer in network.features:
@@ -96,7 +96,7 @@ def test_relativistic_loss_is_the_cross_entropy_of_the_difference() -> None:
     ]
     torch.testing.assert_close(relativistic_loss(better, worse), (terms[0] + terms[1]) / 2)  # layers weigh the same
     shifted = {name: value + 3 for name, value in better.items()}
-    assert relativistic_loss(shifted, shifted).item() == pytest.approx(math.log(2))  # a difference alone counts
+    assert relativistic_loss(shifted, shifted).item() == pytest.approx(math.log(2))  # only the difference counts
 
 
 def test_features_are_judged_against_those_of_the_same_photo(
@@ -124,7 +124,7 @@ def test_the_same_photo_is_a_draw(views: Views) -> None:
 
 @pytest.mark.parametrize("name", FeatureDiscriminator.LAYERS)
 def test_steepness_of_a_plane_is_its_gradient(views: Views, name: str) -> None:
-    """A head that weighs channels by w moves by w . noise: in the mean square by |w|^2 times the noise's."""
+    """The output of a head with channel weights w changes by w . noise, with mean square |w|^2 times the noise's."""
     network = FeatureDiscriminator()
     for other, head in network.heads.items():
         network.heads[other] = plane = nn.Conv2d(head[0].in_channels, 1, 1)
@@ -155,4 +155,4 @@ def test_judging_features_is_learned(views: Views) -> None:
     assert d_real.item() > 0.9
     assert (
         network.generator_loss(*views).item() > 2 * network.generator_loss(*views[::-1]).item()
-    )  # the generator is told which way to go
+    )  # the generator gets a gradient

@@ -85,7 +85,7 @@ def test_caffe_weights_get_bgr_in_255_levels_less_the_mean() -> None:
 
 
 def stub(features: Callable[[Tensor], dict[str, Tensor]]) -> Callable[[Tensor, frozenset[str]], dict[str, Tensor]]:
-    """Stands in for a VGG19: known features of known images."""
+    """Returns a stand-in for VGG19 that gives known features for known images."""
     return lambda images, layers: {name: value for name, value in features(images).items() if name in layers}
 
 
@@ -138,12 +138,12 @@ def test_gradients_reach_the_restored_image_and_nothing_else(vgg19: VGG19, kind:
 
 
 def test_grid_loss_is_the_height_of_a_grid_on_any_texture() -> None:
-    stripes = torch.tensor([0.25, -0.25]).repeat(20)  # 40 pixels: a whole span, and 8 that are left out
+    stripes = torch.tensor([0.25, -0.25]).repeat(20)  # 40 pixels: a whole span, and 8 that are ignored
     original = torch.zeros(2, 3, 40, 40)
     assert grid_loss(original + stripes, original).item() == pytest.approx(0.25)
     assert grid_loss(original + stripes.view(40, 1), original).item() == pytest.approx(0.25)
     assert grid_loss(original + stripes + stripes.view(40, 1), original).item() == pytest.approx(0.5)
-    assert grid_loss(original + stripes.abs(), original).item() == 0  # a shift of brightness is none
+    assert grid_loss(original + stripes.abs(), original).item() == 0  # a shift of brightness is no grid
     assert grid_loss(original, original + stripes).item() == 0  # nor is a grid that the original has
     dot = torch.zeros(4, 4)
     dot[1, 2] = 1.6  # in one row and one column of four: there it stands out by 3/4, the others of the line by 1/4
@@ -152,7 +152,7 @@ def test_grid_loss_is_the_height_of_a_grid_on_any_texture() -> None:
 
 
 def test_grid_loss_sees_dots_along_folds() -> None:
-    """Of period 4 along a fold, while their sign changes with every column, by a period of 3."""
+    """The dots have period 4 along a fold, and their sign changes with every column by a period of 3."""
     along = torch.tensor([0.3, 0.1, -0.3, -0.1]).repeat(8).view(32, 1)
     across = torch.tensor([1.0, -1.0, 0.0]).repeat(11)[:32]
     original = torch.zeros(1, 3, 32, 32)
@@ -202,7 +202,7 @@ def test_adversarial_losses_at_known_logits() -> None:
     assert discriminator_loss(zero, zero).item() == pytest.approx(2 * 0.6931472)
     sure = torch.full((1, 1, 1, 1), 1000.0)
     assert discriminator_loss(sure, -sure).item() == 0  # right and sure
-    assert adversarial_loss(-sure).item() == pytest.approx(1000)  # finite however wrong
+    assert adversarial_loss(-sure).item() == pytest.approx(1000)  # finite, however wrong
 
 
 # Weights files
@@ -278,7 +278,7 @@ def test_without_weights_and_network_both_ways_out_are_named(tmp_path: Path, mon
 
 
 class Convolutions(TorchDispatchMode):
-    """Takes down in which arithmetic they are asked for."""
+    """Records the precision that each convolution requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -292,7 +292,7 @@ class Convolutions(TorchDispatchMode):
 
 @pytest.mark.parametrize(("device", "wanted"), [("cuda", torch.float64), ("cpu", torch.float32)])
 def test_the_ssim_loss_is_not_convolved_in_tf32(device: str, wanted: torch.dtype) -> None:
-    """A GPU takes that for float32 unless it is told not to; here tensors without content stand for its own."""
+    """A GPU uses TF32 for float32 unless told otherwise. Tensors without content stand in for the GPU's."""
     with FakeTensorMode(), Convolutions() as seen:
         restored, original = (torch.empty(2, 3, 32, 32, device=device) for _ in range(2))
         loss = ssim_loss(restored, original)

@@ -1,4 +1,4 @@
-"""Muon against a slow formulation, and which optimiser has which parameter."""
+"""Muon against a slow formulation, and which optimiser updates which parameter."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_orthogonalise_makes_all_directions_alike(shape: tuple[int, int]) -> Non
         values = torch.linalg.svdvals(after)
         assert values.max() < 1.3
         assert values.sort().values[len(values) // 8] > 0.5
-        # and keeps their sense: the nearest orthogonal matrix is U V of the decomposition
+        # and keeps their sign: the nearest orthogonal matrix is U V of the decomposition
         u, _, v = torch.linalg.svd(before, full_matrices=False)
         nearest = u @ v
         assert (after * nearest).sum() / after.norm() / nearest.norm() > 0.95
@@ -36,7 +36,7 @@ def test_orthogonalise_of_nothing_is_nothing() -> None:
 
 
 def slow_muon(kernel: torch.Tensor, gradients: list[torch.Tensor], lr: float, momentum: float) -> torch.Tensor:
-    """Muon with Nesterov momentum on one kernel, in float32 and by the published formula."""
+    """Applies Muon with Nesterov momentum to one kernel, in float32 and by the published formula."""
     kernel, average = kernel.clone(), torch.zeros_like(kernel)
     for gradient in gradients:
         average = momentum * average + (1 - momentum) * gradient

@@ -52,11 +52,11 @@ def test_limited_hours_run_the_learning_rate_out() -> None:
 def test_a_stage_that_takes_too_long_ends_early_with_its_rate_run_out(photos: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"epochs": 3, "fidelity_epochs": 3, "schedule": "one-cycle", "max_hours": 1.0}
     late = trainer(photos, tmp_path / "late", **settings)
-    late.state.used = 3600.0  # all of the hour is over
+    late.state.used = 3600.0  # the hour is used up
     rates = []
     late.set_rates, real = lambda: (real(), rates.append(late.rate_groups()[0]["lr"]))[0], late.set_rates
     late.fit()
-    assert late.stages == {"fidelity": 10, "detail": 10}  # an epoch each, of the three that were planned
+    assert late.stages == {"fidelity": 10, "detail": 10}  # one epoch each instead of the three planned
     assert rate_factor(late.state.total / late.stage_photos(), "one-cycle") == pytest.approx(0, abs=1e-6)
     in_time = trainer(photos, tmp_path / "in-time", **settings)
     in_time.fit()

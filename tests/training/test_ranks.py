@@ -1,4 +1,4 @@
-"""Several processes that train one model: the same weights as one, no photo twice, one voice, no one left behind."""
+"""Several processes train one model: the same weights as with one, no photo twice, one output, no process left over."""
 
 import signal
 import socket
@@ -30,7 +30,7 @@ BOTH_STAGES = (
     *TINY, "--batch-size", "3", "--held-out", "2", "--content", "mse", "--jitter", "0.05",
     "--fidelity-epochs", "1", "--epochs", "1", "--optimizer", "muon",
 )  # fmt: skip
-"""Steps of 3 photos and, at an epoch's end, of 1: uneven shares, and a rank that has none."""
+"""Steps of 3 photos and, at the end of an epoch, of 1: uneven shares, and a rank without a photo."""
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -44,7 +44,7 @@ def test_shares_are_even_and_take_every_photo_once(monkeypatch: pytest.MonkeyPat
         part = range(photos)[share.part]
         assert share.photos == photos and len(part) >= 1
         size = round(share.weight * photos)
-        assert size == len(part) or (size, len(part)) == (0, 1)  # there for the ride
+        assert size == len(part) or (size, len(part)) == (0, 1)  # takes part with weight 0
         sizes.append(size)
         if size:
             taken.update(part)
@@ -63,7 +63,7 @@ def test_no_photo_is_seen_twice_in_an_epoch(photos: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(ranks, "_place", Place())
         whole = list(crops.batches(0, 0, 0, 12, 5))[step]
         assert len(whole) == size
-        real = parts if size == 5 else parts[1:]  # of two photos the first rank has none, and goes along with another's
+        real = parts if size == 5 else parts[1:]  # of two photos the first rank has none, and takes another's
         assert torch.equal(torch.cat(real), whole)
 
 
@@ -113,18 +113,18 @@ def test_two_ranks_under_torchrun_give_the_weights_of_one(photos: Path, alone: P
         assert done.stdout.count(words) == 1, words
     found, wanted = (figures(folder) for folder in (out, alone))
     assert len(found) == 2
-    for row, other in zip(found, wanted, strict=True):  # the losses too are means over both ranks
+    for row, other in zip(found, wanted, strict=True):  # losses are means over both ranks, too
         assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
 def figures(run: Path) -> list[dict[str, float]]:
-    """What was validated, and the losses."""
+    """Returns the validation figures and the losses."""
     found = [row for row in rows(run) if row["kind"] == "validation"]
     return [{name: value for name, value in row.items() if isinstance(value, float)} for row in found]
 
 
 def begin(*command_lines: tuple[str | Path, ...]) -> list[subprocess.Popen[str]]:
-    """A rank for each command line, without torchrun, which would end the others itself where one is lost."""
+    """Starts a rank for each command line without torchrun, which would end the others itself if one is lost."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -140,7 +140,7 @@ def begin(*command_lines: tuple[str | Path, ...]) -> list[subprocess.Popen[str]]
 
 
 def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str, list[str]]:
-    """Exit codes, all that was printed, and the sentences that train.py ended with."""
+    """Returns the exit codes, the whole output, and the sentences with which train.py ended."""
     said = [process.communicate(timeout=200) for process in processes]
     assert -signal.SIGABRT not in [process.returncode for process in processes], said
     assert not any("Traceback" in complaints for _, complaints in said), said
@@ -185,7 +185,7 @@ def test_what_is_wrong_is_said_by_one_rank(photos: Path, tmp_path: Path, words: 
 
 
 def test_ranks_that_see_other_photos_are_refused(photos: Path, tmp_path: Path) -> None:
-    """As many, under another name: on another machine, say."""
+    """The ranks have equally many photos, but one has another name, as may happen on another machine."""
     other = make_photos(tmp_path / "photos")
     (other / "000.png").rename(other / "000a.png")
     out = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Rows of stats.jsonl, state.pt and metrics.json, as they are written and read."""
+"""Rows of stats.jsonl, state.pt and metrics.json are read as they were written."""
 
 from srgan.training.records import EpochRow, StatsRow
 

@@ -15,7 +15,7 @@ from srgan.training.gan_monitor import LONG, GanMonitor
 from srgan.training.run import Run
 
 ARGUMENTS = (*TINY, "--content", "mse", "--held-out", "2", "--fidelity-epochs", "1", "--epochs", "2", "--jitter", "0.1")
-"""Three epochs of three steps, which save after each step and after each epoch."""
+"""Three epochs of three steps. The run saves after each step and after each epoch."""
 
 
 def train_until(moment: str, number: int, photos: Path, out: Path, *more: str) -> fresh_process.Result:
@@ -56,7 +56,7 @@ def test_a_run_killed_at_any_moment_comes_to_the_same_weights(photos: Path, tmp_
 
 
 def test_a_disk_that_fills_up_in_the_middle_costs_nothing(photos: Path, tmp_path: Path) -> None:
-    """The state is larger in the detail stage, by what its optimisers keep: there it no longer fits."""
+    """In the detail stage the state of more optimisers is saved, so that the file no longer fits on the disk."""
     run = start(photos, tmp_path / "run", epochs=2)
     with pytest.raises(UserError) as caught:
         full_disk(run.train, 25_000_000)
@@ -82,7 +82,7 @@ def full_main_memory() -> None:
 
 
 def with_room_for(run: Run, photos: int, fill: Callable[[], object] = full_gpu) -> Run:
-    """Its detail stage has memory for so many photos a step."""
+    """Gives the run's detail stage memory for only so many photos per step."""
     step = run.trainer.detail_step
 
     def limited(low: torch.Tensor, *arguments: object) -> dict[str, torch.Tensor]:
@@ -149,7 +149,7 @@ def test_a_short_trouble_a_healthy_game_and_the_fidelity_stage_are_passed_over()
         means = WON if photos % LONG else HEALTHY
         assert monitor.judge(means, photos) is None
         assert monitor.judge({"pixel": 0.1}, photos) is None
-    # One that cannot tell the two apart but is not at a loss: half sure of all, and wrong.
+    # A discriminator that cannot tell the two apart but is not undecided: half sure of all, and wrong.
     wrong = {**GUESSES, "discriminator": 2.0}
     assert all(monitor.judge(wrong, photos) is None for photos in range(0, 3 * LONG, 500))
 
