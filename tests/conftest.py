@@ -1,4 +1,4 @@
-"""Fixtures that several tests share. Nothing here needs a network or anything beside the checkout."""
+"""Fixtures that several tests share. They need no network and nothing outside the checkout."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from srgan.models import Upsampling
 
 @pytest.fixture(scope="session", autouse=True)
 def photo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Decoded photos go to a temporary folder, never to the user's cache."""
+    """Puts decoded photos into a temporary folder, never into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("SRGAN_CACHE", str(folder))
@@ -23,14 +23,14 @@ def photo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dozen textured photos, 000.png to 011.png. Not to be changed: copy it."""
+    """Makes a folder of twelve textured photos, 000.png to 011.png. Do not change it; change a copy."""
     return make_photos(tmp_path_factory.mktemp("photos"))
 
 
 def tiny_model(
     kinds: tuple[str, ...] = ("detail", "fidelity"), seed: int = 1, upsampling: Upsampling = "stepwise"
 ) -> Model:
-    """Random weights that show every wrong turn, in the smallest network that has all parts."""
+    """Returns the smallest network with all parts, and with random weights, so that every mistake shows."""
     config = ModelConfig(channels=8, blocks=1, upsampling=upsampling, recipe="default")
     networks = {kind: randomise(config.network(), drawn) for drawn, kind in enumerate(kinds, start=seed)}
     return Model(config, {kind: network.state_dict() for kind, network in networks.items()}, {"photos": 3})
@@ -43,7 +43,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole model folder with both weight sets. Not to be changed: copy it."""
+    """Makes a complete model folder with both weight sets. Do not change it; change a copy."""
     folder = tmp_path_factory.mktemp("model") / "tiny-faces"
     save_model(folder, tiny_model(), "# tiny-faces\n")
     return folder
@@ -51,7 +51,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def one_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder without fidelity.safetensors, as the classic recipe leaves one."""
+    """Makes a model folder without fidelity.safetensors, as the classic recipe does."""
     folder = tmp_path_factory.mktemp("model") / "one-set"
     save_model(folder, tiny_model(("detail",)), "# one-set\n")
     return folder
@@ -59,7 +59,7 @@ def one_set_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of one weight set with other weights: the second model that a page offers."""
+    """Makes a model folder with one different weight set: the second model that a page offers."""
     folder = tmp_path_factory.mktemp("model") / "tiny-photos"
     save_model(folder, tiny_model(("detail",), seed=9), "# tiny-photos\n")
     return folder
@@ -67,7 +67,7 @@ def photos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vgg19_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """VGG19 weights drawn at random, in a file as `--vgg19` takes it."""
+    """Writes random VGG19 weights into a file that `--vgg19` accepts."""
     path = tmp_path_factory.mktemp("vgg19") / "vgg19.safetensors"
     save_file({name: value.to(torch.float16) for name, value in random_vgg19().state_dict().items()}, path)
     return path

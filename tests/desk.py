@@ -1,4 +1,4 @@
-"""A user at their desk, with a token and a Hub of their own; what every command of theirs must keep to."""
+"""A user with a home folder, a token and a Hub, and the rules that every command must keep."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ for model in sys.argv[2:]:
 
 
 class Desk:
-    """A user at their desk: a home of their own, a token, and the Hub."""
+    """A user with a separate home folder, a token and a Hub."""
 
     def __init__(self, hub: FakeHub, folder: Path) -> None:
         self.hub, self.folder = hub, folder
@@ -36,7 +36,7 @@ class Desk:
         }  # fmt: skip
 
     def run(self, *arguments: str | Path, **environment: str | None) -> Result:
-        """Every word that is printed is searched for the token, and a mistake of the user's gives no traceback."""
+        """Runs a command. Checks that its output has no token and no traceback."""
         settings = {**self.environment, **environment}
         result = run([str(a) for a in arguments], {k: v for k, v in settings.items() if v is not None}, self.folder)
         for token in (TOKEN, READ_ONLY, STRANGER):
@@ -45,7 +45,7 @@ class Desk:
         return result
 
     def check_token_unseen(self) -> None:
-        """In no file, no address and no request's body."""
+        """Checks that the token is in no file and in no request's address or body."""
         for request, body in self.hub.requests:
             assert TOKEN not in request and TOKEN.encode() not in body
         for path in self.folder.rglob("*"):
@@ -55,7 +55,7 @@ class Desk:
         return self.run("-m", "srgan", "push", folder, REPO, *options, **environment)
 
     def load(self, *models: str | Path, **environment: str | None) -> list[str]:
-        """For each model two lines, its name with the commit and its pixels, or one: "refused: ..."."""
+        """Loads models. Returns two lines for each, its name with the commit and its pixels, or one: "refused: ..."."""
         result = self.run("-c", SHOW, *models, **environment)
         assert result.code == 0, result.err
         return result.out.splitlines()

@@ -1,4 +1,4 @@
-"""train.py in a process that is killed, as by `kill -9`, at a moment that can be named."""
+"""Runs train.py in a process that is killed, as by `kill -9`, at a chosen moment."""
 
 import os
 import runpy
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def train_until(moment: str, number: int, arguments: list[str]) -> None:
-    """moment: one of MOMENTS; it dies when that comes for the `number`th time, and with 0 not at all."""
+    """Trains until the process dies. moment: one of MOMENTS; number: the occurrence at which it dies, 0 for never."""
     left = [number]
 
     def now() -> bool:
@@ -44,7 +44,7 @@ def before(owner: Any, name: str, now: Callable[[], bool]) -> None:
 
 
 def within_a_step(now: Callable[[], bool]) -> None:
-    before(Trainer, "update_ema", now)  # the networks have moved, their average has not
+    before(Trainer, "update_ema", now)  # the networks are updated, but not their average
 
 
 def within_validation(now: Callable[[], bool]) -> None:
@@ -55,7 +55,7 @@ def within_writing_the_state(now: Callable[[], bool]) -> None:
     original = Path.write_bytes
 
     def write(path: Path, data: memoryview) -> int:
-        if path.suffix == ".pt" and now():  # whose temporary name tells nothing else
+        if path.suffix == ".pt" and now():  # its temporary name shows only the ending
             original(path, data[: len(data) // 2])
             die()
         return original(path, data)

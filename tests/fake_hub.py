@@ -1,7 +1,7 @@
-"""A Hugging Face Hub on 127.0.0.1, as far as huggingface_hub asks for it. On demand it misbehaves.
+"""A Hugging Face Hub on 127.0.0.1 with the functions that huggingface_hub uses. It misbehaves on demand.
 
-Repositories with commits, branches and tags; both ways of uploading, without Xet; Spaces that build. Paths, payloads
-and headers follow the source of huggingface_hub 2.4.0; 1.16.4, the oldest that is allowed, works with it too.
+It has repositories with commits, branches and tags, both ways of uploading (without Xet), and Spaces that build.
+Paths, payloads and headers follow the source of huggingface_hub 2.4.0; the oldest allowed version, 1.16.4, works too.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ pinned: false
 
 Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
 """
-"""The README.md of a Space that nobody has filled yet."""
+"""The README.md of a new Space without files."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Blob:
 
     @property
     def oid(self) -> str:
-        """As preupload and ETag have it: SHA-256 of a large file, git's hash of another."""
+        """Returns the hash that preupload and ETag use: SHA-256 for a large file, git's hash for others."""
         return hashlib.sha256(self.data).hexdigest() if self.lfs else git_hash(self.data)
 
     def entry(self, path: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Repo:
     variables: dict[str, str] = field(default_factory=dict)
     hardware: str = "cpu-basic"
     stages: list[dict[str, Any]] = field(default_factory=list)
-    """of a Space: what it says of itself, one after the other; the last one stays"""
+    """for a Space: the states that it reports one after the other; the last one stays"""
     logs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class Repo:
         return commit
 
     def put(self, files: dict[str, bytes], branch: str = "main", lfs: bool = True) -> str:
-        """Somebody's commit: added files, and others as they were."""
+        """Makes another user's commit, which adds files and keeps the others."""
         blobs = {path: Blob(data, lfs and path.endswith(".safetensors")) for path, data in files.items()}
         return self.add({**self.trees[self.branches["main"]], **blobs}, "by hand", branch)
 
@@ -104,7 +104,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong with requests that match "METHOD /path": an answer, or what becomes of the true one."""
+    """A fault in requests that match "METHOD /path": a false answer, or damage to the true one."""
 
     match: str
     status: int = 0
@@ -122,10 +122,10 @@ class FakeHub:
         self.spaces: dict[str, Repo] = {}
         self.lfs: dict[str, bytes] = {}
         self.large_files = True
-        """whether .safetensors go the way of large files, or all files in the commit itself"""
+        """whether .safetensors are uploaded as large files; otherwise all files are in the commit itself"""
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, bytes]] = []
-        """"METHOD /path?query" and body of everything that was asked"""
+        """"METHOD /path?query" and body of every request"""
         self.url = ""
 
     def fail(self, match: str, status: int = 0, **options: Any) -> Fault:
@@ -133,7 +133,7 @@ class FakeHub:
         return self.faults[-1]
 
     def count(self) -> Counter[str]:
-        """Requests by their last word: "commit", "tag", ..."""
+        """Counts the requests by their last word: "commit", "tag", ..."""
         words = ("whoami", "create", "preupload", "batch", "commit", "tag", "branch", "resolve", "paths-info")
         return Counter(w for request, _ in self.requests for w in words if re.search(rf"[/-]{w}\b", request))
 
@@ -144,11 +144,11 @@ class FakeHub:
 
 
 class Cut(Exception):
-    """Raised after a part of an answer, it makes the server close the connection."""
+    """Raised after a part of an answer, to make the server close the connection."""
 
 
 class Misbehaving:
-    """ASGI: notes requests and applies the faults."""
+    """ASGI middleware that records requests and applies the faults."""
 
     def __init__(self, hub: FakeHub) -> None:
         self.hub, self.app = hub, build_app(hub)
@@ -206,7 +206,7 @@ def user_of(request: Request) -> tuple[str, str] | None:
 
 
 def metadata_errors(card: str, kind: str) -> list[str]:
-    """What the Hub says of a card's metadata, in its words as far as they are known."""
+    """Returns the Hub's errors in a card's metadata, in the Hub's own words as far as they are known."""
     match = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     try:
         data = yaml.safe_load(match[1]) if match else {}
@@ -267,7 +267,7 @@ def build_app(hub: FakeHub) -> FastAPI:
         if user != (name.split("/")[0], "write"):
             return refuse(403, f"You don't have the rights to create a model under the namespace {name}")
         url = f"{hub.url}/{'spaces/' if kind == 'spaces' else ''}{name}"
-        if name in repos(kind):  # the client takes the address from this refusal too
+        if name in repos(kind):  # the client reads the address from this refusal, too
             return JSONResponse({"error": "You already created this repo", "url": url}, 409)
         repo = repos(kind)[name] = Repo(private=body.get("visibility") == "private" or body.get("private") is True)
         repo.hardware = body.get("hardware") or repo.hardware

@@ -1,7 +1,7 @@
-"""Runs train.py, `python -m srgan` or a piece of code in a process of its own, with an environment of its own.
+"""Runs train.py, `python -m srgan` or a piece of code in a separate process with a separate environment.
 
-The process is forked from one that has PyTorch loaded already, and imports huggingface_hub, which reads its
-environment when it is imported, itself. Sleeping is cut short: the client waits between its tries.
+The process is forked from one that has PyTorch loaded already. It imports huggingface_hub itself, because that package
+reads the environment on import. Sleeps are shortened, because the client waits between its attempts.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ class Result:
 
 
 def run(arguments: list[str], environment: dict[str, str], folder: Path, timeout: float = 120) -> Result:
-    """arguments: as for python: ["train.py", ...], ["-m", "srgan", ...] or ["-c", code]."""
+    """Runs a command. arguments: those of python: ["train.py", ...], ["-m", "srgan", ...] or ["-c", code]."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "numpy", "torch", "torchvision", "matplotlib.figure", "PIL.Image"])
     outputs = [folder / f".output-{name}" for name in ("out", "err")]

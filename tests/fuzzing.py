@@ -1,4 +1,4 @@
-"""Damaged picture files by the thousand: each is read or refused in one sentence, and none crashes or hangs the reader.
+"""Reads thousands of damaged picture files. Each must be read or refused in one sentence, without a crash or a hang.
 
 python tests/fuzzing.py FILES [SEED]
 """
@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 NUMBERS = tuple(
     bytes.fromhex(number) for number in ("0000", "ffff", "7fff", "ff7f", "00000000", "ffffffff", "7fffffff", "00000001")
 )
-"""What lengths and sizes are set to."""
+"""Values to which lengths and sizes are set."""
 
 
 def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
@@ -33,7 +33,7 @@ def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
 
 
 def whole_files() -> list[bytes]:
-    """Small pictures of every format that people upload, in the ways that their decoders have."""
+    """Returns small pictures in all formats that people upload, and in the variants of each decoder."""
     colour = textured(0, 48, 40)
     more = {"save_all": True, "append_images": [textured(1, 48, 40), textured(2, 48, 40)]}
     clear = colour.copy()
@@ -56,7 +56,7 @@ def whole_files() -> list[bytes]:
 
 
 def damaged(file: bytes, others: list[bytes], draw: random.Random) -> bytes:
-    """One to four mutations; half of them near the beginning, where the headers are."""
+    """Applies one to four mutations, half of them near the beginning, where the headers are."""
     for _ in range(draw.choice((1, 1, 2, 4))):
         at = draw.randrange(min(len(file), draw.choice((64, 400, len(file)))))
         until = min(at + draw.choice((1, 2, 4, 40, 400)), len(file))
@@ -75,7 +75,7 @@ def damaged(file: bytes, others: list[bytes], draw: random.Random) -> bytes:
 
 
 def with_checksums(file: bytes) -> bytes:
-    """A PNG whose chunks have the checksums that belong to them, as otherwise nothing behind these is reached."""
+    """Returns a PNG with correct checksums, because a wrong one stops the reader before the rest."""
     if not file.startswith(PNG):
         return file
     parts, at = [PNG], len(PNG)
@@ -88,7 +88,7 @@ def with_checksums(file: bytes) -> bytes:
 
 
 def main(count: int, seed: int = 0) -> None:
-    """Ends with an exception at the first file that is neither read nor refused as it should be."""
+    """Reads `count` damaged files. Raises an exception at the first one that is neither read nor properly refused."""
     files, draw = whole_files(), random.Random(seed)
     outcomes: Counter[str] = Counter()
     slowest = 0.0

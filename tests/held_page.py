@@ -1,4 +1,4 @@
-"""app.py, but its network waits while the file HOLD is there, and files stay KEPT seconds."""
+"""Runs app.py with a network that waits while the file HOLD exists, and keeps files for KEPT seconds."""
 
 import os
 import sys

@@ -29,27 +29,27 @@ from srgan.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-"""Photos and weights that may lie beside the checkout; tests that need them are skipped without."""
+"""Photos and weights that may lie beside the checkout. Without them, the tests that need them are skipped."""
 
 TINY = (
     "--crop", "32", "--channels", "8", "--blocks", "1", "--batch-size", "4", "--precision", "fp32", "--device", "cpu",
     "--optimizer", "adam", "--crop-at", "centre",
 )  # fmt: skip
-"""Settings of a run that takes a moment. Muon takes most of a step where the discriminator is all that is large."""
+"""Settings of a very short run, without Muon, which would take most of a step if only the discriminator is large."""
 
 SMALL: dict[str, Any] = {
     "crop": 32, "channels": 8, "blocks": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "content": "mse",
     "held_out": 2, "epochs": 1, "fidelity_epochs": 1, "optimizer": "adam",
     "crop_at": "centre",
 }  # fmt: skip
-"""TINY as Config takes it, for runs inside this process."""
+"""TINY as arguments for Config, for runs inside this process."""
 
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-"""Environment in which no download comes through, whatever the network."""
+"""An environment in which every download fails, whatever the network."""
 
 
 def textured(seed: int, width: int = 96, height: int = 80, low: int = 0, high: int = 255) -> Image.Image:
-    """A picture with structure at every scale and in every colour: smooth noise of several sizes, summed."""
+    """Returns a picture with structure at every scale and in every colour: a sum of smooth noise of several sizes."""
     random = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for cell in (32, 16, 8, 4, 2, 1):
@@ -70,7 +70,7 @@ def make_photos(folder: Path, count: int = 12) -> Path:
 
 
 def make_pairs(folder: Path, count: int = 2) -> Path:
-    """A test set as Set5 lies on the disk: 62x45 pictures, and copies of 15x11 that no bicubic makes."""
+    """Writes a test set with the folders of Set5: 62x45 pictures, and 15x11 copies that are not bicubic."""
     for name in ("HR", "LR_bicubic_X4"):
         (folder / name).mkdir(parents=True)
     for number in range(1, count + 1):
@@ -82,12 +82,12 @@ def make_pairs(folder: Path, count: int = 2) -> Path:
 
 
 def as_tensor(picture: Image.Image) -> Tensor:
-    """uint8 [1, 3, H, W], written without the library's own conversion."""
+    """Returns uint8 [1, 3, H, W] without the library's own conversion."""
     return torch.from_numpy(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).copy()).unsqueeze(0)
 
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Every parameter drawn anew, so that nothing holds by grace of the initial values."""
+    """Draws every parameter at random, so that no test passes only because of the initial values."""
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in network.parameters():
@@ -103,7 +103,7 @@ def random_generator(seed: int, channels: int = 8, blocks: int = 1) -> Generator
 
 
 def random_vgg19(seed: int = 0) -> VGG19:
-    """A VGG19 whose signals keep their size through its depth, as those of a trained one do."""
+    """Returns a random VGG19 whose signals keep their size through all layers, as in a trained one."""
     network = VGG19()
     random = torch.Generator().manual_seed(seed)
     for layer in network.features:
@@ -114,7 +114,7 @@ def random_vgg19(seed: int = 0) -> VGG19:
 
 
 def random_lpips_file(path: Path, seed: int = 0) -> Path:
-    """Weights in the layout of an LPIPS v0.1 Alex file."""
+    """Writes random weights in the layout of an LPIPS v0.1 Alex file."""
     random = torch.Generator().manual_seed(seed)
     shapes = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
     weights: dict[str, Tensor] = {}
@@ -128,11 +128,12 @@ def random_lpips_file(path: Path, seed: int = 0) -> Path:
 
 
 class Killed(Exception):
-    """Stands for a kill of the process within a run's `on_epoch_end`."""
+    """Stands in for a kill of the process within a run's `on_epoch_end`."""
 
 
 def killed_after(epochs: int) -> Callable[[int], None]:
-    """An `on_epoch_end` that raises Killed at its call of that number: what it follows is written, and not saved."""
+    """Returns an `on_epoch_end` that raises Killed at the call of this number, after the epoch's files are written and
+    before the state is saved."""
     calls = itertools.count(1)
 
     def on_epoch_end(_: int) -> None:
@@ -143,17 +144,17 @@ def killed_after(epochs: int) -> Callable[[int], None]:
 
 
 def is_one_sentence(text: str) -> bool:
-    """What a user is told of a mistake: a single line that ends as a sentence does."""
+    """Returns whether a message is a single line that ends like a sentence."""
     return "\n" not in text.strip() and text.strip().endswith((".", ")")) and "Traceback" not in text
 
 
 def says(text: str, *words: str) -> bool:
-    """Whether a user is told in one sentence that has these words."""
+    """Returns whether a message is one sentence with these words."""
     return is_one_sentence(text) and all(word in text for word in words)
 
 
 def full_disk(action: Callable[[], object], size: int) -> None:
-    """Calls it where no file can grow beyond a size, as on a full disk."""
+    """Calls `action` while no file can grow beyond `size` bytes, as on a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -172,7 +173,7 @@ def train_command(*arguments: str | Path) -> list[str]:
 
 
 def train(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """`python train.py` to its end."""
+    """Runs `python train.py` to its end."""
     return run_python(str(ROOT / "train.py"), *map(str, arguments), **extra)
 
 
@@ -196,7 +197,7 @@ def trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
 
 
 def start(photos: Path, folder: Path, resume: bool = False, tensorboard: bool = False, **settings: Any) -> Run:
-    """A run as a process would have it; its folder is let go of, so that the next process can be played in this one."""
+    """Returns a run as a process starts it. Its folder is unlocked, so that this process can also play the next one."""
     config = Config(**{**SMALL, "data": str(photos), "out": str(folder), **settings})
     run = Run(config, *load_crops(photos, config.crop).split(config.held_out), resume, tensorboard)
     run.lock.release()
@@ -204,7 +205,7 @@ def start(photos: Path, folder: Path, resume: bool = False, tensorboard: bool = 
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """The rows of a run's stats.jsonl; a half-written last one is left out."""
+    """Returns the rows of a run's stats.jsonl without a half-written last one."""
     path = run / "stats.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
@@ -212,7 +213,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Runs an ASGI application in a thread and gives its address."""
+    """Runs an ASGI application in a thread and yields its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

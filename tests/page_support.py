@@ -1,4 +1,4 @@
-"""The page as a process of its own, and pictures to feed it."""
+"""Runs the page in a separate process, and makes pictures for it."""
 
 import os
 import signal
@@ -22,18 +22,19 @@ DEAD_PROXIES = (
     {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"},
     {"all_proxy": "socks://127.0.0.1:9"},
 )
-"""That no page may use for itself: the first in `running_app`, the second in `running_shipped`."""
+"""Proxies that a page must not use for its own requests: the first for `running_app`, the second for
+`running_shipped`."""
 
 
 @dataclass(frozen=True)
 class Server:
     url: str
     errors: Path
-    """what it wrote to stderr"""
+    """its output on stderr"""
 
 
 def running_app(model: Path, folder: Path, program: str = "app.py", **settings: str) -> AbstractContextManager[Server]:
-    """`python app.py --model MODEL` on a free port, its files below `folder`, with settings in the environment."""
+    """Runs `python app.py --model MODEL` on a free port, with files below `folder` and settings in the environment."""
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio")}
     command = [sys.executable, str(ROOT / program), "--model", str(model)]
     return serving(command, os.environ | DEAD_PROXIES[0] | places | settings, folder)
@@ -51,7 +52,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def running_shipped(
     faces: Path, photos: Path, folder: Path, program: str = "app.py", **settings: str
 ) -> AbstractContextManager[Server]:
-    """`python app.py` where these two model folders are those that ship."""
+    """Runs `python app.py` with these two model folders as the shipped ones."""
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_TEMP_DIR": str(folder / "gradio"), "SRGAN_MODEL": ""}
     command = [sys.executable, "-c", AS_SHIPPED, program, str(faces), str(photos)]
     return serving(command, os.environ | DEAD_PROXIES[1] | places | settings, folder, cwd=ROOT)
@@ -59,7 +60,7 @@ def running_shipped(
 
 @contextmanager
 def serving(command: list[str], environment: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Server]:
-    """A command that serves the page, on a free port, until it is no longer needed."""
+    """Runs a command that serves the page on a free port, and ends it at the end of the context."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -76,12 +77,12 @@ def serving(command: list[str], environment: Mapping[str, str], folder: Path, **
             raise RuntimeError(f"app.py did not start: {errors.read_text()}")
         yield Server(f"http://127.0.0.1:{port}", errors)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # with the processes that it has started
+        os.killpg(process.pid, signal.SIGTERM)  # and the processes that it has started
         process.communicate()
 
 
 def make_picture(path: Path, width: int, height: int, example: str = "cat.png") -> Path:
-    """A photo of that size; the file name's ending chooses the format."""
+    """Writes a photo of this size. The file name's ending chooses the format."""
     with Image.open(ROOT / "examples" / example) as photo:
         photo.convert("RGB").resize((width, height)).save(path)
     return path
@@ -94,6 +95,6 @@ def assert_same(file: str | IO[bytes], picture: Image.Image) -> None:
 
 
 def upload(server: Server, picture: Path) -> dict[str, Any]:
-    """Sends a file. Gives what stands for it in a call by HTTP."""
+    """Uploads a file. Returns the value that represents it in a call over HTTP."""
     answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": (picture.name, picture.read_bytes())})
     return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}

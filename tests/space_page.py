@@ -1,4 +1,4 @@
-"""The page as a Space has it: the uploaded files alone and read-only, a user without rights, no network.
+"""Runs the page as in a Space: only the uploaded files, read-only, as a user without rights, without a network.
 
 python tests/space_page.py                    # in a fresh virtual environment, with no network at all: minutes
 python tests/space_page.py --python PYTHON    # with the packages that are there
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from srgan.publish.space import for_a_space, local_files
 
 A_SPACE_ADDS = ("gradio[oauth,mcp]=={version}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces")
-"""What the Hub installs beside requirements.txt."""
+"""Packages that the Hub installs in addition to requirements.txt."""
 
 WITHOUT_NETWORK = """
 import os
@@ -43,11 +43,11 @@ def here(function):
     return guarded
 socket.getaddrinfo, socket.socket.connect, socket.socket.connect_ex = map(here, (resolve, connect, connect_ex))
 """
-"""A sitecustomize.py, for where the network cannot be taken from a process."""
+"""A sitecustomize.py that blocks the network if the system cannot take it from a process."""
 
 
 def check_out(folder: Path, hardware: str = "") -> Path:
-    """What `python -m srgan space` uploads, read-only."""
+    """Writes the files that `python -m srgan space` uploads, read-only, and returns their folder."""
     files = for_a_space(local_files(), "https://huggingface.co/spaces/alice/page", hardware=hardware)
     for name, content in files.items():
         path = folder / "page" / name
@@ -59,12 +59,12 @@ def check_out(folder: Path, hardware: str = "") -> Path:
 
 
 def without_rights(python: str, page: Path) -> list[str]:
-    """What to put before a command so that a user without rights runs it: nothing for a user who has none."""
+    """Returns the prefix that runs a command as a user without rights; [] if this user has none."""
     if os.getuid() != 0:
         return []
     prefixes = (
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
-        ["unshare", "--user", "--map-user=1000", "--map-group=1000"],  # where Python lies in a home of root's
+        ["unshare", "--user", "--map-user=1000", "--map-group=1000"],  # if Python lies in root's home
     )
     check = [python, "-c", f"import os, PIL; assert os.getuid() and not os.access('{page}', os.W_OK)"]
     for prefix in prefixes:
@@ -78,7 +78,7 @@ def without_rights(python: str, page: Path) -> list[str]:
 
 @contextmanager
 def running_space(page: Path, folder: Path, python: str = sys.executable) -> Iterator[Server]:
-    """`python app.py` in a checkout, with a Space's environment and nothing of this process's."""
+    """Runs `python app.py` in a checkout with a Space's environment, without this process's environment."""
     for name in ("hf", "gradio", "block", "home"):
         (folder / name).mkdir()
     for name in ("hf", "gradio"):
@@ -98,7 +98,7 @@ def running_space(page: Path, folder: Path, python: str = sys.executable) -> Ite
 
 
 def check_answers(server: Server, folder: Path) -> str:
-    """GET / and both functions. Gives what it said of itself; raises AssertionError where an answer is not right."""
+    """Checks GET / and both functions. Returns its model and device. Raises AssertionError for a wrong answer."""
     answer = httpx.get(server.url, timeout=60)
     assert answer.status_code == 200 and "Faces from a few pixels" in answer.text
     client = Client(server.url, verbose=False, download_files=folder)
@@ -119,7 +119,7 @@ def check_answers(server: Server, folder: Path) -> str:
 
 
 def leave_the_network() -> None:
-    """This process and its children have a network of 127.0.0.1 alone. Linux; raises OSError where forbidden."""
+    """Restricts this process and its children to 127.0.0.1. Only for Linux; raises OSError if it is forbidden."""
     new_user, new_network = 0x10000000, 0x40000000
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(new_network | (new_user if os.getuid() else 0)):

@@ -1,4 +1,4 @@
-"""Faces: found, framed as the training crops frame theirs, and drawn into an enlargement without a seam."""
+"""Faces are found, framed like the faces in the training crops, and drawn into an enlargement without a seam."""
 
 import sys
 import tracemalloc
@@ -27,7 +27,7 @@ def everywhere(model: Model) -> Upscaler:
 
 @pytest.fixture
 def on_faces(model: Model) -> Upscaler:
-    """Draws another picture than `everywhere` does."""
+    """Returns an upscaler whose pictures differ from those of `everywhere`."""
     weights = {"detail": model.weights["fidelity"], "fidelity": model.weights["detail"]}
     return Upscaler(Model(model.config, weights, {}), device="cpu", precision="fp32")
 
@@ -39,7 +39,7 @@ def small(name: str, side: int) -> Image.Image:
 
 
 EYES = {"obama.jpg": (0.549, 0.188), "biden.jpg": (0.610, 0.152), "collins.png": (0.436, 0.197)}
-"""Where they are in the photo, of its width and height, as read off it."""
+"""Positions of the eyes as fractions of the photo's width and height, read off the photo."""
 
 
 @pytest.mark.parametrize("side", [96, 128, 500])
@@ -94,8 +94,8 @@ def test_many_threads_find_what_one_finds() -> None:
 
 
 def test_the_frame_is_that_of_the_training_crops() -> None:
-    """Of CelebA's aligned 178x218 photos, the middle 128x128: eyes at 69 and 108 across, 111 down; the face about
-    112 high. What is found in the photo at an eighth of its size must lie where that crop lies.
+    """The training crop is the middle 128x128 of CelebA's aligned 178x218 photos, with the eyes at x = 69 and 108 and
+    y = 111, and a face about 112 high. The frame found in the photo at an eighth of its size must match that crop.
     """
     photos = sorted((SHARED / "data" / "img_align_celeba").glob("*.jpg"))[-100:]
     if not photos:
@@ -149,7 +149,8 @@ def test_beyond_a_face_nothing_changes_inside_it_is_the_other_models_and_no_edge
 
 
 def share_of_the_other(face: Box, fade: int, size: tuple[int, int]) -> np.ndarray:
-    """1 in the face, 0 from `fade` pixels beyond it, smoothstep between; pixel by pixel."""
+    """Returns the other model's share, computed pixel by pixel: 1 in the face, 0 from `fade` pixels outside it, and
+    smoothstep between."""
 
     def along(low: int, high: int, length: int) -> list[float]:
         shares = []

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever threads, drives and systems do; and names that no two files share."""
+"""Files are complete or absent, whatever threads, drives and systems do, and no two files share a name."""
 
 import ast
 import errno
@@ -25,7 +25,7 @@ def test_threads_may_write_one_file_at_once(tmp_path: Path) -> None:
         def fill(partial: Path) -> None:
             partials.add(partial)
             partial.write_bytes(bytes([number]) * 1000)
-            together.wait(timeout=60)  # all have written, none has renamed
+            together.wait(timeout=60)  # all have written, but none has renamed its file
             assert partial.read_bytes() == bytes([number]) * 1000
 
         write_whole(path, fill)
@@ -51,13 +51,13 @@ def test_files_have_the_usual_mode(tmp_path: Path) -> None:
 def test_what_a_kill_has_left_is_removed(tmp_path: Path) -> None:
     seen: list[Path] = []
     write_whole(tmp_path / "below" / "state.pt", lambda path: (seen.append(path), path.touch()))
-    seen[0].touch()  # as a process leaves it that is killed while it writes
+    seen[0].touch()  # as left by a process that is killed while it writes
     remove_partial(tmp_path)
     assert [path.name for path in (tmp_path / "below").iterdir()] == ["state.pt"]
 
 
 def refuse_read_only(descriptor: int) -> None:
-    """Windows' rule: its fsync takes only what is open for writing."""
+    """Applies the rule of Windows, whose fsync only accepts a file that is open for writing."""
     fcntl = pytest.importorskip("fcntl")
     if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise OSError(errno.EBADF, "Bad file descriptor")
@@ -94,7 +94,7 @@ def test_a_disk_that_fails_to_sync_keeps_what_was_there(
 def test_the_disk_says_whether_two_names_are_one_file(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    (tmp_path / "linked").symlink_to(folder)  # as a disk that takes `photos` and `PHOTOS` for one name
+    (tmp_path / "linked").symlink_to(folder)  # like a disk on which `photos` and `PHOTOS` are one name
     assert is_same(folder, tmp_path / "linked") and not is_same(folder, tmp_path) and not is_same(folder, folder / "x")
     assert lies_in(folder / "not" / "there", tmp_path / "linked") and lies_in(folder, folder)
     assert not lies_in(folder, folder / "below") and not lies_in(tmp_path, folder)
@@ -131,7 +131,7 @@ def test_no_two_results_are_one_file_on_any_disk(names: list[str], wanted: list[
 
 
 def unnamed_encodings(path: Path) -> list[str]:
-    """Calls that read or write text in the encoding of the system, which on Windows is not UTF-8."""
+    """Finds calls that read or write text in the system's encoding, which is not UTF-8 on Windows."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):

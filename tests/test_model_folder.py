@@ -1,4 +1,4 @@
-"""The model folder: what is saved comes back, and nothing else is taken for a model."""
+"""The model folder: a saved model is loaded unchanged, and nothing else is accepted as a model."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from srgan.upscaler import Upscaler
 
 @pytest.fixture
 def folder(model_folder: Path, tmp_path: Path) -> Path:
-    """A model folder that a test may spoil."""
+    """Returns a model folder that a test may damage."""
     return shutil.copytree(model_folder, tmp_path / "faces")
 
 
@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_the_model_that_was_there(folder: Path) -> None:
 
 
 def test_a_model_that_is_loaded_does_not_hold_its_files(model_folder: Path) -> None:
-    """Windows replaces no file that is mapped: a run could not finish while the page shows its model."""
+    """Windows cannot replace a mapped file, so a run could not finish while the page uses its model."""
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("needs Linux's list of what is mapped")

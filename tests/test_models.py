@@ -1,4 +1,4 @@
-"""The generator: shapes, sizes, ranges, and that the fast way of computing it is the plain one."""
+"""The generator: shapes, sizes and ranges, and the fast computation equals the plain one."""
 
 from typing import get_args
 
@@ -38,7 +38,7 @@ def test_generator_stays_inside_the_value_range(upsampling: Upsampling) -> None:
     network = randomise(Generator(8, 1, upsampling))
     restored = network(torch.randn(1, 3, 16, 16))
     assert restored.abs().max() < 1
-    assert restored.std() > 0.05  # and is not just about zero
+    assert restored.std() > 0.05  # and is not close to zero everywhere
     assert network(100 * torch.randn(1, 3, 16, 16)).abs().max() <= 1
 
 
@@ -80,7 +80,7 @@ def test_training_starts_without_a_checkerboard(factor: int) -> None:
 
 
 def reach(output: torch.Tensor, source: torch.Tensor, centre: int) -> int:
-    """How far from the centre, in rows or columns, the farthest input lies that changes the output."""
+    """Returns the distance, in rows or columns, from the centre to the farthest input that changes the output."""
     (gradient,) = torch.autograd.grad(output.sum(), source)
     rows, columns = gradient[0].abs().sum(0).nonzero(as_tuple=True)
     return int(torch.maximum((rows - centre).abs(), (columns - centre).abs()).max())

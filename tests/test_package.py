@@ -1,4 +1,4 @@
-"""The wheel: what `pip install .` gives, outside the checkout."""
+"""The wheel: what `pip install .` installs, outside the checkout."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from srgan.publish.space import FILES
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from what git tracks, as from a git address, with the setuptools that is installed: there is no network."""
+    """Builds the wheel from the tracked files, as from a git address, with the installed setuptools and no network."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
@@ -33,7 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel in it, and its dependencies from the one that runs the tests."""
+    """Makes a new environment with the wheel, which takes the dependencies from the tests' environment."""
     place = tmp_path_factory.mktemp("installed")
     venv.create(place / "venv", with_pip=False, symlinks=os.name != "nt")
     scripts = place / "venv" / ("Scripts" if os.name == "nt" else "bin")

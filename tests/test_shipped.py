@@ -1,4 +1,4 @@
-"""The models that ship, on the free pictures: each beats bicubic, and its weights are those that were measured."""
+"""The shipped models on the free pictures: each beats bicubic, and its weights are the ones that were measured."""
 
 import hashlib
 import math
@@ -20,17 +20,17 @@ from srgan.upscaler import Upscaler
 MODELS = sorted(path.parent for path in ROOT.glob("weights/*/config.json"))
 PICTURES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".png", ".jpg"))
 KINDS = {"photos": "web"}
-"""How the small copies are worn that a model is for; clean, where it is not named."""
+"""The kind of wear for which a model was trained; clean for a model that is not listed."""
 
 PSNR_MARGIN = 0.5
-"""dB by which each model's detail 0 must beat bicubic on average; the least that was measured is 0.97."""
+"""dB by which each model at detail 0 must beat bicubic on average. The smallest measured value is 0.97."""
 
 ENERGY_MARGIN = 1.5
-"""So many times nearer than bicubic, by logarithms, detail 1 must come to the originals' energy of gradients."""
+"""Factor by which detail 1 must be closer than bicubic to the originals' gradient energy, in logarithms."""
 
 
 def pairs(kind: str) -> list[tuple[Tensor, Tensor]]:
-    """(small copy, original) of each picture, as the network takes them."""
+    """Returns (small copy, original) of each picture, as floats in [-1, 1]."""
     squares = [normalize(to_tensor(upper_square(open_rgb(path), 256)))[None] for path in PICTURES]
     return [copies_alike(kind, square) for square in squares]
 
@@ -41,7 +41,7 @@ def energy(image: Tensor) -> float:
 
 
 def distance(images: list[Tensor], originals: list[Tensor]) -> float:
-    """How far the energy of the images' gradients is from the originals', as a mean of logarithms."""
+    """Returns the mean absolute logarithm of the ratio between the images' and the originals' gradient energy."""
     ratios = zip(images, originals, strict=True)
     return fmean(abs(math.log(energy(image) / energy(original))) for image, original in ratios)
 

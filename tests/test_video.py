@@ -1,4 +1,4 @@
-"""Videos: every frame, its time, sound, colours and what way is up; stopped work goes on."""
+"""Videos keep every frame, its time, sound, colours and orientation. Interrupted work is resumed."""
 
 import struct
 import sys
@@ -24,7 +24,8 @@ SIZE = (32, 24)
 
 
 def clip(path: Path, colorspace: int = 1, full: bool = False) -> list[int]:
-    """A stripe that moves over a flat colour, at a rate that varies, with a tone. Gives the frames' times."""
+    """Writes a video of a stripe that moves over a flat colour, with a variable frame rate and a tone. Returns the
+    frames' times."""
     times, at = [], 0
     with av.open(str(path), "w") as file:
         moving = file.add_stream("libx264", rate=25, options={"crf": "4", "preset": "ultrafast"})
@@ -109,7 +110,7 @@ def test_frames_times_sound_and_colours_are_kept(tmp_path: Path, colorspace: int
 
 
 def test_a_turned_video_is_upright(tmp_path: Path) -> None:
-    """Turned by the matrix in MP4's track header, as phones do it."""
+    """The video is turned by the matrix in MP4's track header, as phones do."""
     clip(tmp_path / "in.mp4")
     data = bytearray((tmp_path / "in.mp4").read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # of the first track; ISO/IEC 14496-12, 8.3.2

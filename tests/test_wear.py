@@ -1,4 +1,4 @@
-"""How worn pictures look, by their files and by their pixels, and which model that leads to."""
+"""How worn a picture is by its file and by its pixels, and which model is chosen for it."""
 
 import io
 from pathlib import Path
@@ -34,7 +34,7 @@ def models() -> Automatic:
 
 
 def copy(name: str, kind: str, side: int = 384) -> Image.Image:
-    """An example's small copy, a quarter of `side` at its long side."""
+    """Returns an example's small copy, whose long side is a quarter of `side`."""
     photo = open_rgb(ROOT / "examples" / name)
     photo.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
     photo = photo.crop((0, 0, photo.width // 4 * 4, photo.height // 4 * 4))
@@ -63,7 +63,7 @@ def test_tables_that_libjpeg_does_not_make_have_the_nearest_quality() -> None:
 
 
 def test_only_the_picture_as_it_was_read_has_a_quality(tmp_path: Path) -> None:
-    """A large JPEG that is reduced is clean."""
+    """A large JPEG is clean after it has been reduced."""
     picture = as_jpeg(copy("cat.png", "clean"), quality=40)
     assert jpeg_quality(picture.resize((9, 9))) is None
     assert jpeg_quality(standard(picture).resize((9, 9))) is None
@@ -97,7 +97,7 @@ def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> Non
     assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * NOISY_DETAIL))
     blocky = as_jpeg(small, quality=68)
     assert np.array_equal(models.enlarge(blocky, 0.5), models.worn.enlarge(blocky, 0.5))
-    assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved well, after it was worn
+    assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved at high quality after it was worn
     assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
 
 

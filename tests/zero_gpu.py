@@ -1,7 +1,7 @@
-"""app.py as on a ZeroGPU Space, on a machine without a GPU: python tests/zero_gpu.py --model MODEL
+"""Runs app.py as on a ZeroGPU Space, on a machine without a GPU: python tests/zero_gpu.py --model MODEL
 
-It runs under the real `spaces` package. Replaced is only what takes a GPU: in the process of a lent call, instead of
-CUDA, the package's own emulation goes on, which computes on the CPU; and weights are put aside in memory, not on disk.
+It uses the real `spaces` package and replaces only what needs a GPU. In the process of a lent call, the package's own
+emulation, which computes on the CPU, stays on instead of CUDA. Weights are put aside in memory instead of on disk.
 """
 
 import runpy
@@ -20,7 +20,7 @@ weights = []
 
 
 def put_aside() -> int:
-    """At launch: from then on, using a weight without a GPU is an error."""
+    """Puts the weights aside at launch. From then on, using a weight without a GPU is an error."""
     weights.extend(patching.cuda_aliases.items())
     for emulated, _ in weights:
         patching.cuda_aliases[emulated] = None

@@ -1,4 +1,4 @@
-"""python -m srgan upscale | evaluate: what is written, what is said, and the exit codes."""
+"""python -m srgan upscale | evaluate: the files, the messages and the exit codes."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from srgan.upscaler import Upscaler
 
 
 def run(*arguments: str | Path) -> int:
-    """main() with its exit code, whichever way it leaves."""
+    """Runs main() and returns its exit code, also if it raises SystemExit."""
     try:
         return main([str(argument) for argument in arguments])
     except SystemExit as stop:
@@ -92,7 +92,7 @@ def test_pictures_of_one_stem_do_not_overwrite_each_other(tmp_path: Path, settin
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """What is said of a wrong use, which is one sentence and exit code 2."""
+    """Returns the message for a wrong command, after checking that it is one sentence with exit code 2."""
     assert run(*arguments) == 2
     said = capsys.readouterr()
     assert is_one_sentence(said.err), said.err
@@ -194,7 +194,7 @@ def test_evaluate_prints_and_writes_its_figures(
 
 def test_evaluate_measures_the_last_photos_alone(tmp_path: Path, large_photos: Path, settings: tuple[str, ...]) -> None:
     path = tmp_path / "figures.json"
-    for last in (1, 4):  # all of them is a number as good as any
+    for last in (1, 4):  # the number of all photos is allowed, too
         assert run("evaluate", "--data", large_photos, "--detail", "1", "--last", last, "--json", path, *settings) == 0
         assert json.loads(path.read_text())["photos"] == last
 
@@ -275,7 +275,7 @@ def test_evaluate_saves_every_image_under_a_name_of_its_own(tmp_path: Path, sett
 
 
 def test_python_m_srgan_is_the_command(tmp_path: Path, model_folder: Path, settings: tuple[str, ...]) -> None:
-    """On a terminal, too, that does not have the letters of its folders."""
+    """This also works on a terminal that cannot show the letters of the folders."""
     source, out = tmp_path / "写真", tmp_path / "結果"
     source.mkdir()
     textured(0, 8, 8).save(source / "small.png")
@@ -299,7 +299,7 @@ def test_doctor_tells_what_a_report_of_a_problem_needs(tmp_path: Path) -> None:
     assert "CPU, float32" in done.stdout and re.search(r"128x128 pixels in \d+ ms with 1 threads", done.stdout)
     assert "celeba-faces" in found["models"] and str(tmp_path / "c") in done.stdout
     assert str(Path.home()) not in done.stdout.replace(str(tmp_path), "")
-    assert Path(found["program"]).expanduser() == Path(sys.executable)  # not the interpreter that it may link to
+    assert Path(found["program"]).expanduser() == Path(sys.executable)  # not the target, if it is a link
 
 
 def test_nothing_is_written_over_or_among_the_originals(photos: Path, model_folder: Path, tmp_path: Path) -> None:

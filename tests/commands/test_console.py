@@ -1,4 +1,4 @@
-"""What the programs print cannot end them, and where a package is missing they say in a sentence what to do."""
+"""No output ends the programs, and if a package is missing they say in a sentence what to do."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ print("all is done 写真", file=sys.stderr)
 
 
 def bare_python(*arguments: str) -> list[str]:
-    """Python without any package, which starts in a moment."""
+    """Returns a command for Python without any package, which starts fast."""
     return [sys.executable, "-S", *arguments]
 
 

@@ -1,4 +1,4 @@
-"""python -m srgan export: the ONNX file does what the network does, whatever the size."""
+"""python -m srgan export: the ONNX file gives the network's result at any size."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def test_the_file_gives_what_the_network_gives_at_any_size(exported: Path, model
     upscaler = Upscaler.load(model_folder, "cpu", "fp32")
     for count, width, height in ((1, 32, 32), (1, 21, 37), (3, 16, 12), (1, 2, 1)):
         pixels = torch.cat([as_tensor(textured(seed, width, height)) for seed in range(count)])
-        pixels[..., : width // 2] = 77  # flat, which the program keeps
+        pixels[..., : width // 2] = 77  # a flat part, which the program keeps
         (high,) = session.run(["high"], {"low": pixels.numpy().astype(np.float32) / 255})
         wanted = to_pixels(upscaler.restore(normalize(pixels), 0.7)).numpy().astype(int)
         assert high.shape == (count, 3, 4 * height, 4 * width)
@@ -54,7 +54,7 @@ def test_the_file_says_what_it_is_and_nothing_of_this_machine(exported: Path) ->
     onnx.checker.check_model(model)
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about == {"model": "tiny-faces", "detail": "0.7", "scale": "4", "value_range": "RGB in [0, 1]"}
-    assert [path.name for path in exported.parent.iterdir()] == ["tiny.onnx"]  # all weights are in it
+    assert [path.name for path in exported.parent.iterdir()] == ["tiny.onnx"]  # the file contains all weights
     written = exported.read_bytes()
     assert str(ROOT).encode() not in written and b"site-packages" not in written
 

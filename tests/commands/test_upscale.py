@@ -1,4 +1,4 @@
-"""python -m srgan upscale on folders and odd pictures: what is done, skipped, reported and written."""
+"""python -m srgan upscale on folders and odd pictures: which are enlarged, skipped, reported and written."""
 
 import io
 import signal
@@ -33,7 +33,7 @@ def settings(model_folder: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three good pictures and a broken one."""
+    """Makes a folder with three good pictures and a broken one."""
     source = tmp_path / "in"
     (source / "below").mkdir(parents=True)
     for number, name in enumerate(("a.png", "below/b.jpg", "c.png")):
@@ -92,7 +92,7 @@ def test_what_is_said_fits_the_number_of_pictures(
         path.write_text("not a picture")
     assert run(broken[0], *settings) == 1
     said = capsys.readouterr()
-    assert said.out == "" and said.err.count("broken.png") == 1  # the error says all
+    assert said.out == "" and said.err.count("broken.png") == 1  # the error says everything
     assert run(*broken, tmp_path / "new" / "", *settings) == 1
     said = capsys.readouterr()
     assert said.out == "None of the 2 pictures was enlarged.\n" and all(path.name in said.err for path in broken)
@@ -108,7 +108,7 @@ def test_every_picture_has_a_result_of_its_own_on_any_disk(
     for number, (name, format) in enumerate((("a.bmp", "BMP"), ("a.jpg", "JPEG"), ("a.jpg.png", "PNG"))):
         textured(number, 8, 5 + number).save(tmp_path / "in" / name, format)
     (tmp_path / "in" / "A.PNG").write_bytes((tmp_path / "in" / "a.jpg.png").read_bytes())
-    count = len(list((tmp_path / "in").iterdir()))  # A.PNG may be none of its own here
+    count = len(list((tmp_path / "in").iterdir()))  # A.PNG may be the same file here
     assert run(tmp_path / "in", tmp_path / "out", *settings) == 0
     assert f"{count} of {count} pictures" in capsys.readouterr().out
     assert len({name.casefold() for name in files(tmp_path / "out")}) == count
@@ -119,7 +119,7 @@ def test_originals_are_not_written_over_where_two_names_are_one_file(
 ) -> None:
     (tmp_path / "in").mkdir()
     textured(0, 8, 8).save(tmp_path / "in" / "a.png")
-    (tmp_path / "IN").symlink_to(tmp_path / "in")  # as on a disk that takes both for one name
+    (tmp_path / "IN").symlink_to(tmp_path / "in")  # as on a disk on which both are one name
     (tmp_path / "A.png").hardlink_to(tmp_path / "in" / "a.png")
     before = files(tmp_path)
     assert run(tmp_path / "in", tmp_path / "IN", "--overwrite", *settings) == 2
@@ -129,7 +129,7 @@ def test_originals_are_not_written_over_where_two_names_are_one_file(
 
 @pytest.fixture
 def cut_short(tmp_path: Path) -> Path:
-    """A whole picture, one of which the lower part is missing, and what is no picture at all."""
+    """Makes a complete picture, one without its lower part, and a file that is no picture."""
     source = tmp_path / "in"
     source.mkdir()
     textured(0, 64, 64).save(source / "whole.jpg", quality=95)
@@ -244,7 +244,7 @@ def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
             alone.release()
 
     def wait(*arguments: Any) -> list[str]:
-        """The first result is written when the network has begun with the next picture, and not before."""
+        """Delays the first result until the network has begun the next picture."""
         beside.append(second.wait(60))
         return save(*arguments)
 
@@ -262,7 +262,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, sett
     command = [sys.executable, "-m", "srgan", "upscale", tmp_path / "in", out, "--jobs", "2", *settings]
     process = subprocess.Popen(
         command, env=environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background process ignores it
     )  # fmt: skip
     while process.poll() is None and not list(out.glob("*.png")):
         time.sleep(0.02)
@@ -282,7 +282,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, sett
 def test_torchrun_splits_a_folder_and_all_of_it_is_done(
     folder: Path, tmp_path: Path, settings: list[str], model_folder: Path
 ) -> None:
-    """The first process, which has a broken picture, is done before the second, and does not have it stopped."""
+    """The first process, which has a broken picture, ends before the second and does not stop it."""
     for number in range(6):
         textured(number, 60, 60).save(folder / f"d{number}.png")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "srgan", "upscale"]
@@ -423,7 +423,7 @@ def test_faces_are_drawn_at_any_size(tmp_path: Path, settings: list[str], model_
     assert not np.array_equal(np.asarray(plain), np.asarray(wanted))
 
 
-# What is said ahead
+# Messages before the work
 
 
 def test_before_long_work_its_size_and_time_are_said(
@@ -442,7 +442,7 @@ def test_before_long_work_its_size_and_time_are_said(
 
 @pytest.fixture
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Answers what is asked there."""
+    """Returns a function that simulates a terminal and a user who types this text."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -473,13 +473,13 @@ def test_whoever_sits_at_a_terminal_is_asked_before_a_very_large_result(
     assert run(small, large, "--yes", *settings) == 0
     monkeypatch.undo()
     large.unlink()
-    assert run(small, large, *settings) == 0 and large.exists()  # no terminal, nobody to ask
+    assert run(small, large, *settings) == 0 and large.exists()  # without a terminal, nobody can be asked
 
 
 def test_a_second_picture_that_looks_like_the_result_is_not_lost_without_a_question(
     tmp_path: Path, settings: list[str], at_a_terminal: Callable[[str], None]
 ) -> None:
-    """`srgan upscale *.jpg` where two pictures fit."""
+    """The user types `srgan upscale *.jpg`, and two pictures match."""
     for name in ("a.png", "b.png"):
         textured(0, 12, 9).save(tmp_path / name)
     before = files(tmp_path)
@@ -562,7 +562,7 @@ def test_several_pictures_without_a_folder_get_their_results_beside_them(
         assert run(*names, *settings) == 0
         assert files(folder).keys() == {*before, "a-x4.png", "below/b-x4.png", "c-x4.png"}
     capsys.readouterr()
-    assert run(folder / "*.png", *settings) == 0  # its own results fit the pattern too
+    assert run(folder / "*.png", *settings) == 0  # its own results match the pattern, too
     said = capsys.readouterr()
     assert said.out.startswith("2 results existed already") and "a-x4.png is the result" in said.err
     assert run(folder, *settings) == 1
@@ -614,7 +614,7 @@ def test_quality_is_what_is_asked_for(tmp_path: Path, settings: list[str], endin
 
 
 def moving(path: Path, transparent: bool = False, **options: Any) -> list[Image.Image]:
-    """Three frames of a disc that moves over a texture, or over nothing."""
+    """Writes an animation of three frames, in which a disc moves over a texture or over transparency."""
     frames = []
     for number in range(3):
         frame = Image.new("RGBA", (24, 18)) if transparent else textured(1, 24, 18).convert("RGBA")
@@ -667,7 +667,7 @@ def test_all_frames_of_an_animation_are_enlarged_with_their_timing_and_repetitio
 def test_what_a_frame_leaves_clear_stays_clear_and_what_plays_once_plays_once(
     tmp_path: Path, settings: list[str], target: str
 ) -> None:
-    """As it does not where a frame is drawn over the one before it."""
+    """It would not stay clear if a frame were drawn over the one before it."""
     moving(tmp_path / "in.gif", transparent=True, duration=100, disposal=2)
     result = tmp_path / f"out.{target}"
     assert run(tmp_path / "in.gif", result, *settings) == 0

@@ -1,4 +1,4 @@
-"""How small copies are worn: each step against Pillow or its statistics, and the presets."""
+"""How small copies are worn: each step against Pillow or against its statistics, and the presets."""
 
 import dataclasses
 import io
@@ -23,7 +23,7 @@ def no_noise(high: torch.Tensor) -> torch.Tensor:
 
 
 def copy(high: torch.Tensor, normal: torch.Tensor | None = None, **amounts: float) -> torch.Tensor:
-    """The small copies after these amounts alone."""
+    """Returns the small copies, worn by these amounts only."""
     plain = fixed("clean", len(high), CPU)
     given = {name: torch.full_like(getattr(plain, name), value) for name, value in amounts.items()}
     return small_copy(high, plain._replace(**given), no_noise(high) if normal is None else normal)[0]
@@ -108,7 +108,7 @@ def test_noise_has_its_strength_colour_and_growth_with_light() -> None:
 
     assert deviation(0.0) == pytest.approx(5, rel=0.1) and deviation(-0.75) == pytest.approx(5, rel=0.1)
     assert deviation(0.0, shot=True) == pytest.approx(5, rel=0.1)
-    assert deviation(-0.75, shot=True) == pytest.approx(2.5, rel=0.1)  # the root of a quarter of the light
+    assert deviation(-0.75, shot=True) == pytest.approx(2.5, rel=0.1)  # the square root of a quarter of the light
     assert deviation(0.5, shot=True) == pytest.approx(5 * 1.5**0.5, rel=0.1)
     grey = copy(level[0.0], noise, noise=5.0, grey_noise=True)
     assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2]) and grey.std() > 0.02

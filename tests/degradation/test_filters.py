@@ -13,7 +13,7 @@ SIDE = 48
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_filter_is_pillows_in_both_directions(name: str) -> None:
-    """A batch of several sizes: each image has its own, and what lies beyond it in the matrix is 0."""
+    """Each image of a batch has its own size, and the matrix is 0 beyond it."""
     picture, sizes = textured(1, SIDE, SIDE), (7, 12, 29, 48, 61)
     matrices = resize_matrices(
         torch.full((len(sizes),), NAMES.index(name)), torch.full((len(sizes),), SIDE), torch.tensor(sizes), 64, 50

@@ -16,7 +16,7 @@ def per_image(*values: float) -> torch.Tensor:
 
 
 def photo(width: int, height: int) -> torch.Tensor:
-    """uint8 [3, H, W] with smooth colours and edges, as JPEG is made for."""
+    """Returns uint8 [3, H, W] with smooth colours and edges, for which JPEG is made."""
     return to_tensor(textured(0, width * 4, height * 4).resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -31,5 +31,5 @@ def test_jpeg_is_libjpegs(size: tuple[int, int], quality: int, halved: bool) -> 
     found = to_pixels(jpeg(normalize(pixels[None]), per_image(quality), per_image(halved).bool()))[0].float()
     damage = (wanted - pixels.float()).abs().mean()
     assert damage > 1, "this quality must cost something for the test to say anything"
-    # Not to the last bit: libjpeg's transform has integers, and a coefficient at a border may fall to either side.
+    # Not exactly: libjpeg's transform uses integers, and a coefficient halfway between two levels may round either way.
     assert (found - wanted).abs().mean() < max(0.5, damage / 3)

@@ -1,8 +1,8 @@
-"""Every command and every piece of Python that a page tells its reader to type, typed: offline, on small stand-ins.
+"""Runs every command and every piece of Python that the pages tell a reader to type, offline and on small stand-ins.
 
 Commands run in order, block by block, in a folder that holds what the pages name (small.png, PHOTOS, runs/mine, ...),
 with a Hub of its own. train.py gets a small network and few photos; torchrun's script runs in one process; the page is
-built but not served; benchmarks only read their arguments. A command that nobody here knows how to run fails.
+built but not served; benchmarks only read their arguments. A command that is unknown here fails.
 """
 
 import re
@@ -32,10 +32,10 @@ SMALL = {
     "--held-out": "2", "--content": "mse", "--device": "cpu", "--precision": "fp32", "--optimizer": "adam",
     "--workers": "0", "--photos-per-epoch": "8", "--push-every": "1", "--checkpoint-every": "1",
 }  # fmt: skip
-"""What a run is trained with instead of what is given. Where no epochs are given, it is one of the detail stage."""
+"""Settings that replace those of a training command. If it has no --epochs, it trains one epoch of the detail stage."""
 
 SMALL_SIZES = {"--width": "30", "--height": "30", "--megapixels": "0.001", "--fit": "40x40"}
-"""What pictures are enlarged to instead of what is given."""
+"""Sizes of enlarged pictures that replace those in a command."""
 
 ONLY_WHERE_GIVEN = {"--photos-per-epoch", "--push-every", "--checkpoint-every"}
 
@@ -68,7 +68,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def typed(language: str) -> list[tuple[Path, int, Block]]:
-    """The blocks in that language, but those for a running page."""
+    """Returns the blocks in this language except those for a running page."""
     return [
         (page, number, block)
         for page in PAGES
@@ -78,14 +78,14 @@ def typed(language: str) -> list[tuple[Path, int, Block]]:
 
 
 def name_of(value: object) -> str | None:
-    """For pytest: a page by its path, a block by its number alone."""
+    """Returns the test id of a page, which is its path, or "" for a block, which is numbered already."""
     if isinstance(value, Path):
         return value.relative_to(ROOT).as_posix()
     return "" if isinstance(value, Block) else None
 
 
 def lines_of(block: str) -> list[list[str]]:
-    """The words of each command, without comments, and with names and numbers of what is here."""
+    """Returns the words of each command, without comments, and with the names and numbers of the stand-ins."""
     found = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
     names = (("USER/", "alice/"), ("0999}", "0001}"), ("=HOST", "=127.0.0.1"), ("=K", "=0"), ("500", "2"))
     for before, after in names:
@@ -95,7 +95,7 @@ def lines_of(block: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory: pytest.TempPathFactory, vgg19_file: Path, lpips_file: Path) -> Path:
-    """What the pages' commands name. Not to be changed: copied for each block."""
+    """Makes the files that the pages' commands name. Do not change them; each block gets a copy."""
     folder = tmp_path_factory.mktemp("things")
     for name, size in (("small.png", (9, 7)), ("small.jpg", (9, 7)), ("texture.png", (9, 7)), ("photo.png", (64, 48))):
         textured(1, *size).save(folder / name)
@@ -167,7 +167,7 @@ def run_python(desk: Desk, arguments: list[str]) -> None:
 
 
 def run_srgan(desk: Desk, arguments: list[str]) -> None:
-    """With sizes that the small stand-ins can come to."""
+    """Runs a command of srgan with sizes that suit the small stand-ins."""
     sized = [number for number, word in enumerate(arguments) if word in SMALL_SIZES]
     for number in sized:
         arguments[number + 1] = SMALL_SIZES[arguments[number]]
@@ -185,13 +185,13 @@ def run_srgan(desk: Desk, arguments: list[str]) -> None:
 
 
 def train(desk: Desk, arguments: list[str]) -> None:
-    """With a small network, in a folder where no earlier line's run stands in the way."""
+    """Trains a small network, after the run of an earlier line has been removed."""
     if any(word.startswith("hf://") for word in arguments):  # from the Hub: tests/photos/test_streams.py streams some
         succeed(desk, "-c", PARSED, str(ROOT / "train.py"), *arguments)
         return
     arguments = [word.replace("weights/celeba-faces", "runs/mine") for word in arguments]  # which is as small
     small, left_out = dict(SMALL), set(ONLY_WHERE_GIVEN)
-    if "--resume" in arguments:  # what was saved holds
+    if "--resume" in arguments:  # the saved settings apply
         left_out |= small.keys()
     else:
         usual = {"--epochs": "1", "--fidelity-epochs": "0"}
@@ -213,7 +213,7 @@ def run_torchrun(desk: Desk, arguments: list[str]) -> None:
 
 
 def run_pip(desk: Desk, arguments: list[str]) -> None:
-    """Each package is one that the program asks for, by its requirements or in its own words."""
+    """Checks that the program asks for each package, in its requirements or in a message."""
     sources = [*ROOT.glob("requirements*.txt"), *ROOT.glob("srgan/**/*.py"), *ROOT.glob("benchmarks/*.py")]
     asked = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     for word in arguments[1:]:
@@ -232,7 +232,7 @@ def run_hf(desk: Desk, arguments: list[str]) -> None:
 
 
 def not_run(desk: Desk, arguments: list[str]) -> None:
-    """What sets up a machine, or needs a network."""
+    """Skips a command that sets up a machine or needs a network."""
 
 
 PROGRAMS: dict[str, Callable[[Desk, list[str]], object]] = {
@@ -242,7 +242,7 @@ PROGRAMS: dict[str, Callable[[Desk, list[str]], object]] = {
 
 
 def succeed(desk: Desk, *arguments: str) -> str:
-    """What it prints."""
+    """Runs a command, which must succeed, and returns its output."""
     result = desk.run(*arguments)
     assert result.code == 0, f"{shlex.join(arguments)}\n{result.out}\n{result.err}"
     return result.out
@@ -260,14 +260,14 @@ def test_commands(page: Path, number: int, block: Block, desk: Desk) -> None:
 
 @pytest.mark.parametrize("page", sorted({page for page, _, _ in typed("python")}), ids=name_of)
 def test_python(page: Path, desk: Desk) -> None:
-    """All of a page's Python in one process: later blocks may use what earlier ones have defined."""
+    """All Python blocks of a page run in one process, because later blocks may use names from earlier ones."""
     code = "\n".join(block.text for at, _, block in typed("python") if at == page)
     succeed(desk, "-c", code.replace("USER/", "alice/"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_code_stands_in_blocks_that_say_their_language(page: Path) -> None:
-    """Code in any other form would be run by no test."""
+    """No test would run code in any other form."""
     languages = {block.language for block in blocks(page)}
     assert languages <= {"sh", "python", "js", "text"}
     indented = re.findall(r"(?:\A|\n)\n( {4}\S.*)", without_blocks(page.read_text(encoding="utf-8")))
@@ -277,7 +277,7 @@ def test_code_stands_in_blocks_that_say_their_language(page: Path) -> None:
 
 
 def test_every_benchmark_finds_what_it_imports() -> None:
-    """Nobody runs them often, so a name that has moved would be missed."""
+    """The benchmarks run rarely, so a moved name would go unnoticed."""
     code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     names = [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     done = subprocess.run(

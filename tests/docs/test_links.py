@@ -1,4 +1,4 @@
-"""Links between the pages: each leads to a file of the repository, and to a heading that is there."""
+"""Every link between the pages leads to a file of the repository and to an existing heading."""
 
 import re
 import subprocess
@@ -15,8 +15,8 @@ LINKING = [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md")), *sorted(ROOT.glo
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """Of its headings, as GitHub and the Hub make them: lower case, no punctuation, hyphens for spaces, repetitions
-    numbered."""
+    """Returns the anchors of a page's headings as GitHub and the Hub make them: lower case, no punctuation, hyphens for
+    spaces, repetitions numbered."""
     made: list[str] = []
     for heading in re.findall(r"^#{1,6} +(.+?)\s*$", without_blocks(page.read_text(encoding="utf-8")), re.MULTILINE):
         text = re.sub(r"\[([^]]*)]\([^)]*\)", r"\1", heading)  # a link's own text
@@ -27,7 +27,7 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def tracked() -> set[Path] | None:
-    """What git knows; None outside a clone."""
+    """Returns the files that git tracks; None outside a clone."""
     found = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
     )

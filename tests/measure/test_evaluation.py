@@ -1,4 +1,4 @@
-"""Figures over a folder of photos, against the same computed photo by photo from Pillow's pictures."""
+"""Figures over a folder of photos, compared with figures computed photo by photo from Pillow's pictures."""
 
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def test_copies_are_worn_alike_each_time_also_ready_ones(crops: Crops) -> None:
     assert torch.equal(seen[-1], seen[0])
     other = torch.zeros_like(ready)
     evaluate({"it": restore}, [Pairs(crops.names, high, other)], None, CPU, degrade="jpeg75")
-    assert seen[-1].max() < -0.9  # through JPEG, the copy that was given
+    assert seen[-1].max() < -0.9  # the given copy, after JPEG compression
 
 
 def test_old_photos_are_measured_against_grey_originals(crops: Crops) -> None:

@@ -17,13 +17,13 @@ from srgan.pictures.images import normalize
 
 
 def cut_luma(picture: torch.Tensor) -> np.ndarray:
-    """MATLAB's rgb2ycbcr, first channel, of one uint8 [3, H, W], without 4 pixels at each border."""
+    """Returns the first channel of MATLAB's rgb2ycbcr for one uint8 [3, H, W], without 4 pixels at each border."""
     red, green, blue = picture.numpy().astype(np.float64) / 255
     return (16 + 65.481 * red + 128.553 * green + 24.966 * blue)[4:-4, 4:-4]
 
 
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two photos, each with a disturbed copy: one noisy, one blurred."""
+    """Returns two photos and their degraded copies, one noisy and one blurred."""
     original = torch.cat([as_tensor(textured(seed, 60, 44)) for seed in (0, 1)])
     noise = torch.randn(3, 44, 60, generator=torch.Generator().manual_seed(0)) * 12
     noisy = (original[0] + noise).clamp(0, 255).byte()
@@ -75,7 +75,7 @@ def test_ssim_is_scikit_images() -> None:
             cut_luma(a), cut_luma(b), data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         for a, b in zip(restored, original, strict=True)
-    ]  # scikit-image's mean leaves out the 5 pixels at the border at which the window is not whole, as ours does
+    ]  # like ours, scikit-image's mean excludes the 5 pixels at the border where the window is cut
     assert ssim_y(restored, original).tolist() == pytest.approx(wanted, abs=1e-6)
 
 
@@ -94,7 +94,7 @@ HEADS = [f"lin{number}.model.1.weight" for number in range(5)]
 
 
 def authors_lpips(path: Path) -> authors.LPIPS:
-    """The authors' own package; its heads come with it, and the AlexNet below them from the file."""
+    """Returns the authors' own network. Its heads come with their package, and its AlexNet comes from the file."""
     reference = authors.LPIPS(net="alex", pnet_rand=True, verbose=False)
     weights = load_file(path)
     slices = [getattr(reference.net, f"slice{number}") for number in range(1, 6)]
@@ -104,7 +104,7 @@ def authors_lpips(path: Path) -> authors.LPIPS:
     return reference
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")  # the package names its weights as torchvision once did
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")  # the package uses torchvision's old weights argument
 def test_lpips_is_the_authors(tmp_path: Path, lpips_file: Path) -> None:
     heads = authors_lpips(lpips_file).state_dict()
     save_file(load_file(lpips_file) | {name: heads[name] for name in HEADS}, tmp_path / "authors.safetensors")

@@ -1,4 +1,4 @@
-"""Which pictures a folder is measured with, and which low-resolution copies go with them."""
+"""Which pictures of a folder are measured, and which low-resolution copies belong to them."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_a_folder_without_pairs_gives_middle_squares_or_all(photos: Path) -> Non
 
 @pytest.mark.parametrize(("name", "decibels"), [("Set5", 28.42), ("Set14", 26.10)])
 def test_bicubic_reaches_its_published_figure(name: str, decibels: float) -> None:
-    """Within 0.02 dB: the figures are published for MATLAB, which mirrors at borders and rounds the luma."""
+    """PSNR agrees within 0.02 dB. The figures are from MATLAB, which mirrors at borders and rounds the luma."""
     if not (SHARED / "data" / name).is_dir():
         pytest.skip(f"{name} is not beside the checkout")
     pictures = open_pictures(SHARED / "data" / name, 128)

@@ -1,4 +1,4 @@
-"""benchmarks/quality.py: the table of peers, its curve and sheet, and what of them goes into a model card."""
+"""benchmarks/quality.py: the table of peers, its curve and sheet, and the parts that go into a model card."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ import quality
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model folder as a run leaves it, with a card that names another way to load it."""
+    """Makes a model folder like a run's, with a card that names another way to load it."""
     photos = {"train": 9, "held_out": 3, "seen": {"fidelity": 18, "detail": 9}}
     training = facts(Config(data="photos", crop=64), photos, {"fidelity": 3600, "detail": 1800}, versions())
     metrics = {"photos": 3, "figures": {"bicubic": {"psnr_y": 25.0}, "detail 1": {"psnr_y": 27.0}}}
@@ -118,7 +118,7 @@ def test_sections_go_into_a_card_and_what_its_owner_wrote_stays(folder: Path) ->
     place.write_text(place.read_text().replace("## Training\n", "## Training\n\nOn a wet Monday.\n"))
     before = place.read_text()
     add_to_card(folder)
-    assert place.read_text() == before  # nothing lies there
+    assert place.read_text() == before  # the folder has no such files
     (folder / "failures.md").write_text("Glasses melt.\n")
     add_to_card(folder)
     (folder / "failures.md").write_text("Glasses melt into the cheek.\n")
@@ -167,8 +167,8 @@ def test_a_peer_refuses_a_file_of_something_else(wrong: bytes, tmp_path: Path) -
 def test_peers_from_files_take_and_give_the_range_of_all_others(
     name: str, network: type[nn.Module], file: str, weights: int, tmp_path: Path
 ) -> None:
-    """With all weights 0 but the last bias, which is the value of mid-grey in the range that the network was trained
-    in: 0 to 255 for RLFN, 0 to 1 for SMFANet+."""
+    """All weights are 0 except the last bias, which is mid-grey in the network's training range: 0 to 255 for RLFN, 0
+    to 1 for SMFANet+."""
     state = {key: torch.zeros_like(value) for key, value in network().state_dict().items()}
     last = "upsampler.0.bias" if name == "RLFN x4" else "to_img.0.bias"
     state[last] += 127.5 if name == "RLFN x4" else 0.5
@@ -185,7 +185,7 @@ def test_peers_from_files_take_and_give_the_range_of_all_others(
 )
 @pytest.mark.parametrize(("name", "psnr"), [("RLFN x4", 32.10), ("SMFANet+ x4", 32.51)])
 def test_peers_reach_their_figure_on_set5(name: str, psnr: float) -> None:
-    """SMFANet+: as its authors publish. RLFN: as the code of the challenge gives with this file."""
+    """The figure of SMFANet+ is its authors'; the figure of RLFN is what the challenge's code gives with this file."""
     systems = {name: peers.PEERS[name](SHARED / "models/peers").restore}
     rows = evaluate(systems, WholePictures(SHARED / "data/Set5"), None, torch.device("cpu"))
     assert means(rows)[name]["psnr_y"] == pytest.approx(psnr, abs=0.005)

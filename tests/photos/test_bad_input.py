@@ -1,4 +1,4 @@
-"""Folders that people have: one sentence for each, and whatever is good in them is used and counted."""
+"""Folders with mistakes: each gets one sentence, and all usable photos are used and counted."""
 
 from pathlib import Path
 

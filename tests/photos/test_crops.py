@@ -1,4 +1,4 @@
-"""Folders of photos: what is found, what is left out and why, the cache, the split and the order."""
+"""Folders of photos: which are found, which are left out and why; the cache, the split and the order."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from srgan.pictures.formats import endings
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Good photos of every kind, and four that cannot be used."""
+    """Makes good photos of every kind, and four that cannot be used."""
     folder = tmp_path / "mixed"
     (folder / "deep" / "er").mkdir(parents=True)
     textured(0).save(folder / "a.png")
@@ -154,7 +154,7 @@ def test_what_is_left_out_of_a_zip_is_named_by_kind(tmp_path: Path, capfd: pytes
 
 
 def zipped(folder: Path, path: Path) -> Path:
-    """The folder's files as CelebA's zip has them: below a folder of the zip's name, with its directory entries."""
+    """Zips the folder's files like CelebA's zip: below a folder with the zip's name, and with directory entries."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
             archive.write(file, f"{path.stem}/{file.relative_to(folder)}")
@@ -276,7 +276,7 @@ def test_two_runs_at_once_both_find_the_cache_whole(photos: Path, tmp_path: Path
 
 
 def entries(cache: Path) -> list[Path]:
-    """What it holds, beside the files that are locked while an entry is written."""
+    """Returns the entries of the cache, without the files that are locked while an entry is written."""
     return sorted(path for path in cache.iterdir() if path.suffix != ".lock")
 
 
@@ -289,7 +289,7 @@ def test_a_cache_that_was_damaged_is_written_anew(
     before = load_crops(photos, 32).pixels.copy()
     (entry,) = entries(tmp_path)
     data = (entry / file).read_bytes()
-    (entry / file).unlink()  # another file in its place: what is still mapped keeps its bytes
+    (entry / file).unlink()  # a new file in its place, because mapped files keep their bytes
     if damage != "missing":
         (entry / file).write_bytes(data[: len(data) // 2] if damage == "cut" else b"{}")
     for _ in range(2):
@@ -309,7 +309,7 @@ def test_whole_photos_are_decoded_once_for_windows_of_every_size(mixed: Path, mo
 
 def test_the_cache_drops_what_was_longest_unused(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRGAN_CACHE", str(tmp_path))
-    (tmp_path / "holiday").mkdir()  # not of this program's making
+    (tmp_path / "holiday").mkdir()  # not made by this program
     unfinished = tmp_path / ("0" * 24)
     unfinished.mkdir()
     places = {}
@@ -319,15 +319,15 @@ def test_the_cache_drops_what_was_longest_unused(photos: Path, tmp_path: Path, m
         (places[side],) = set(entries(tmp_path)) - before
         os.utime(places[side] / "index.json", times=(1e9 - age, 1e9 - age))
     assert not unfinished.exists()
-    load_crops(photos, 32)  # used once more: now 36 is the oldest
+    load_crops(photos, 32)  # used again, so that 36 is now the oldest
     room = sum(file.stat().st_size for side in (32, 40) for file in places[side].iterdir())
     monkeypatch.setenv("SRGAN_CACHE_GB", str((room + 12 * 3 * 44 * 44 + 2000) / 1e9))
     load_crops(photos, 44)
     assert [side for side, place in places.items() if place.exists()] == [32, 40]
     monkeypatch.setenv("SRGAN_CACHE_GB", "1e-9")
     load_crops(photos, 48)
-    assert len(entries(tmp_path)) == 2 and (tmp_path / "holiday").exists()  # what is in use stays, whatever it takes
-    assert crops.batch([11]).shape == (1, 3, 40, 40)  # also in a run that has it open
+    assert len(entries(tmp_path)) == 2 and (tmp_path / "holiday").exists()  # entries in use stay, whatever their size
+    assert crops.batch([11]).shape == (1, 3, 40, 40)  # also for a run that has it open
 
 
 @pytest.mark.parametrize("given", ["much", "0", "-1", "nan"])

@@ -1,4 +1,5 @@
-"""Faces cut out of photos: where the eyes come to lie, what is left out and why, and what `--crop-at auto` takes."""
+"""Faces cut out of photos: the position of the eyes, which faces are left out and why, and what `--crop-at auto`
+chooses."""
 
 import io
 import random
@@ -27,14 +28,14 @@ PHONE = (3024, 4032)
 
 
 class Portrait(NamedTuple):
-    """A picture of one face, and where its eyes are."""
+    """A picture of one face, and the positions of its eyes."""
 
     picture: Image.Image
     eyes: tuple[complex, complex]
 
 
 def portrait(path: Path) -> Portrait | None:
-    """The face of a picture, where there is one with room around it."""
+    """Returns the face of a picture if it has one with room around it."""
     picture = Image.open(path).convert("RGB")
     faces = faces_in(picture)
     if len(faces) != 1:
@@ -57,7 +58,7 @@ class Composite(NamedTuple):
 
 
 def composite(portraits: list[Portrait], seed: int, size: tuple[int, int] = PHONE, count: int = 3) -> Composite:
-    """A photo of that size with portraits at random places and in random sizes, none over another."""
+    """Makes a photo of this size with portraits at random places and in random sizes, without overlap."""
     drawn = random.Random(seed)
     photo = textured(seed, size[0] // 16, size[1] // 16, 60, 200).resize(size, Image.Resampling.BICUBIC)
     eyes, taken = [], list[tuple[int, int, int, int]]()
@@ -78,7 +79,8 @@ def composite(portraits: list[Portrait], seed: int, size: tuple[int, int] = PHON
 
 
 def misplaced(crop: np.ndarray) -> float:
-    """How far the eyes of a crop lie from EYES, of its side: the detector's view of it, 1 where it finds no face."""
+    """Returns the distance of a crop's eyes from EYES as a fraction of its side, as the detector sees it; 1 if it finds
+    no face."""
     picture = Image.fromarray(np.ascontiguousarray(crop.transpose(1, 2, 0)))
     found = [eyes_of(face) for face in faces_in(picture)]
     wanted = [eye * picture.width for eye in EYES]
@@ -87,7 +89,7 @@ def misplaced(crop: np.ndarray) -> float:
 
 
 def save_composites(portraits: list[Portrait], folder: Path, number: int) -> int:
-    """Writes so many; gives the number of faces in them."""
+    """Writes this number of composites. Returns the number of faces in them."""
     folder.mkdir()
     faces = 0
     for seed in range(number):
@@ -140,7 +142,7 @@ def test_several_faces_of_a_photo_come_from_left_to_right_with_names_of_their_ow
 
 
 def face_of(side: int, around: int = 400) -> Image.Image:
-    """A photo whose one face has a frame of that many pixels."""
+    """Returns a photo of one face with a frame of `side` pixels."""
     one = of_the_examples()[0]
     factor = side * abs(EYES[1] - EYES[0]) / abs(one.eyes[1] - one.eyes[0])
     small = one.picture.resize([round(extent * factor) for extent in one.picture.size], Image.Resampling.BICUBIC)
@@ -150,7 +152,7 @@ def face_of(side: int, around: int = 400) -> Image.Image:
 
 
 def cut_off(photo: Image.Image) -> Image.Image:
-    """From a little left of the first eye on."""
+    """Cuts the photo off a little to the left of the first eye."""
     first, second = eyes_of(faces_in(photo)[0])
     return photo.crop((round(first.real - 0.3 * abs(second - first)), 0, *photo.size))
 
@@ -198,7 +200,7 @@ def test_a_smaller_crop_is_named_that_takes_faces_which_are_too_small(tmp_path: 
 def test_a_photo_turned_by_exif_and_a_grey_one_give_the_same_face(tmp_path: Path) -> None:
     photo = face_of(200)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned right by a quarter
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a-turned.png", exif=exif)
     photo.convert("L").save(tmp_path / "b-grey.png")
     photo.save(tmp_path / "c-plain.png")
@@ -229,11 +231,11 @@ def test_a_zip_and_shards_give_the_faces_of_the_folder(tmp_path: Path) -> None:
     for found in (zipped, streamed):
         assert np.array_equal(found.pixels, wanted.pixels) and found.tally == wanted.tally
     assert wanted.tally.left_out == {"too small": 1, "cannot be read": 1}
-    assert len(faces_of_stream(str(tmp_path / "photos.tar"), 128, 2)) == 2  # no more than are wanted
+    assert len(faces_of_stream(str(tmp_path / "photos.tar"), 128, 2)) == 2  # no more than requested
 
 
 def test_a_stream_may_end_within_a_photo_of_several_faces(tmp_path: Path) -> None:
-    """The faces beyond those that are wanted are not held out either."""
+    """Faces beyond the requested number are not held out either."""
     first, one, other = (portrait.picture for portrait in of_the_examples())
     pair = Image.new("RGB", (one.width + other.width, max(one.height, other.height)))
     pair.paste(one, (0, 0))

@@ -1,4 +1,4 @@
-"""What is held out: the last photos by name, and never a near-duplicate of what is trained on."""
+"""The last photos by name are held out, but never a near-duplicate of a training photo."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from srgan.photos.windows import load_windows
 
 
 def burst(seed: int, count: int) -> list[Image.Image]:
-    """A scene that moves by a pixel from photo to photo."""
+    """Returns photos of a scene that moves by one pixel from photo to photo."""
     scene = textured(seed, 110, 90)
     return [scene.crop((shift, 0, shift + 96, 80)) for shift in range(count)]
 

@@ -1,4 +1,4 @@
-"""Streams: what they read, in which order, that a resumed run reads the same, and that memory stays flat."""
+"""Streams: what they read and in which order. A resumed run reads the same, and memory does not grow."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ from srgan.training.run import Run, plan
 
 
 def make_shards(folder: Path, photos: Path, count: int) -> str:
-    """The photos dealt out to tars in WebDataset form, each with a caption beside it; the pattern that names them."""
+    """Deals the photos out to WebDataset tars, each with a caption. Returns the pattern of their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(photos.iterdir())
     for number in range(count):
@@ -46,7 +46,7 @@ def make_shards(folder: Path, photos: Path, count: int) -> str:
 
 @pytest.fixture(scope="module")
 def shards(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The dozen photos in three shards of four. Not to be changed."""
+    """Returns the twelve photos in three shards of four. Do not change them."""
     return make_shards(tmp_path_factory.mktemp("shards"), photos, 3)
 
 
@@ -56,7 +56,7 @@ def stream(data: str, epoch: int = 10, held_out: int = 2, workers: int = 0) -> S
 
 
 def which(batches: Any, photos: Path) -> list[int]:
-    """The numbers of the photos in a stream's batches."""
+    """Returns the numbers of the photos in a stream's batches."""
     known = {crop.tobytes(): number for number, crop in enumerate(load_crops(photos, 32).pixels)}
     return [known[crop.numpy().tobytes()] for batch in batches for crop in batch]
 
@@ -67,7 +67,7 @@ def test_ranks_read_photos_of_their_own(shards: str, photos: Path, monkeypatch: 
         monkeypatch.setattr(ranks, "_place", Place(rank, 3))
         batches = list(stream(shards, epoch=6).batches(0, 0, 0, 6, 4))
         assert [len(batch) for batch in batches] == [1 if rank < 2 else 2, 1]
-        seen += which(batches if rank else batches[:1], photos)  # of the last two photos rank 0 has none: it goes along
+        seen += which(batches if rank else batches[:1], photos)  # rank 0 has none of the last two photos
     assert len(seen) == len(set(seen))
 
 
@@ -115,7 +115,7 @@ def test_the_first_photos_are_held_out(shards: str, photos: Path) -> None:
 def test_a_copy_of_a_held_out_photo_is_not_trained_on(photos: Path, tmp_path: Path) -> None:
     copies = shutil.copytree(photos, tmp_path / "photos")
     shutil.copy(copies / "000.png", copies / "011.png")
-    shutil.copy(copies / "000.png", copies / "001.png")  # nor held out twice
+    shutil.copy(copies / "000.png", copies / "001.png")  # and is not held out twice
     pattern = make_shards(tmp_path / "shards", copies, 3)
     one = stream(pattern)
     assert which(
@@ -135,7 +135,7 @@ def test_an_epoch_sees_every_photo_once_and_each_epoch_its_own_order(shards: str
 
 @pytest.mark.parametrize("workers", [2, 3, 5])
 def test_workers_see_every_photo_between_them(shards: str, photos: Path, workers: int) -> None:
-    """With more and with fewer shards than workers. A worker whose share is small begins it again."""
+    """This holds for more and for fewer shards than workers. A worker with a small share starts it again."""
     seen = which(stream(shards, workers=workers).batches(0, 0, 0, 80, 1), photos)
     assert set(seen) == set(range(2, 12))
 
@@ -178,7 +178,7 @@ def test_a_rank_goes_on_where_it_was_left(shards: str, monkeypatch: pytest.Monke
 
 
 def test_workers_may_be_started_anew_instead_of_forked(shards: str) -> None:
-    """As Windows and macOS start them: all that a worker needs reaches it in a pickle."""
+    """On Windows and macOS, workers are started anew and get everything they need in a pickle."""
     deal = Deal(stream(shards), (0, 0), 3, 20)
     plain, sent = (list(one) for one in (deal, pickle.loads(pickle.dumps(deal))))
     assert sum(len(pixels) for pixels, _ in plain) == 17
@@ -248,7 +248,7 @@ def test_shards_may_lie_behind_a_url(shards: str, photos: Path) -> None:
 
 @pytest.fixture(scope="module", params=["parquet", "imagefolder"])
 def hub_dataset(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The dozen photos as a data set repository of either common form."""
+    """Returns the twelve photos as a data set repository in either common form."""
     folder = tmp_path_factory.mktemp("dataset")
     if request.param == "imagefolder":
         shutil.copytree(photos, folder / "train")
@@ -314,14 +314,14 @@ def run(data: str, folder: Path, resume: bool = False, batch_size: int = 4) -> R
         save_minutes=0,
     )  # fmt: skip
     one = Run(config, *open_stream(config), resume)
-    one.lock.release()  # so that the next process can be played in this one
+    one.lock.release()  # so that this process can also play the next one
     return one
 
 
 def test_a_stopped_run_on_a_stream_goes_on_to_the_same_weights(shards: str, tmp_path: Path) -> None:
     whole = run(shards, tmp_path / "whole")
     assert whole.train()
-    for steps in (3, 12):  # of six an epoch: within the first, and at the end of the last
+    for steps in (3, 12):  # six per epoch: within the first and at the end of the last
         first = run(shards, tmp_path / str(steps))
         take, left = first.trainer.step, itertools.count(steps - 1, -1)
 
@@ -344,7 +344,7 @@ def test_a_run_whose_photos_are_dealt_out_anew_says_so(
     first = run(shards, tmp_path)
     first.trainer.stop_requested = True
     assert not first.train()
-    run(shards, tmp_path, resume=True, batch_size=3)  # alone, that is exact
+    run(shards, tmp_path, resume=True, batch_size=3)  # with a single rank, resuming is exact
     assert "used twice" not in capsys.readouterr().out
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     torch.save({**state, "ranks": 2}, tmp_path / "state.pt")
@@ -370,7 +370,7 @@ def test_a_plan_and_a_card_say_that_photos_were_streamed(shards: str, tmp_path: 
 
 
 def test_a_signal_to_all_processes_saves_and_ends_the_run(shards: str, tmp_path: Path) -> None:
-    """As Ctrl-C in a terminal and a service manager send it: to the workers as well."""
+    """Ctrl-C in a terminal and a service manager send the signal to the workers, too."""
     arguments = (
         "--data", shards, "--out", tmp_path / "run", *TINY, "--content", "mse", "--held-out", "2", "--epochs", "1",
         "--photos-per-epoch", "99999", "--workers", "2", "--save-minutes", "0",

@@ -1,4 +1,4 @@
-"""Whole photos in windows at random places: what an epoch holds, that it repeats, and the way through train.py."""
+"""Windows at random places of whole photos: the content of an epoch, its repetition, and the use in train.py."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from srgan.photos.windows import Windows, load_windows
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Photos with room for 1, 6 and 2 windows of 32 px, one that is too small, and one that is none."""
+    """Makes photos with room for 1, 6 and 2 windows of 32 px, one that is too small, and a file that is no photo."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for name, size in (("a", (32, 33)), ("b", (100, 70)), ("c", (40, 95)), ("small", (31, 90))):
@@ -37,7 +37,7 @@ def test_an_epoch_has_as_many_windows_of_a_photo_as_fit(folder: Path) -> None:
 
 
 def which(window: torch.Tensor, folder: Path) -> str:
-    """The photo that holds these pixels somewhere."""
+    """Returns the name of the photo that contains these pixels."""
     for name in ("a.png", "b.png", "c.png"):
         photo = as_tensor(Image.open(folder / name))[0]
         places = photo.unfold(1, 32, 1).unfold(2, 32, 1)  # [3, rows, columns, 32, 32]

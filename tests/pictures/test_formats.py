@@ -1,4 +1,4 @@
-"""Picture files of every kind: what is kept of them, what is said of the rest, and what is written."""
+"""Picture files of every kind: how they are read, refused and written."""
 
 import re
 import struct
@@ -31,7 +31,7 @@ def profile(space: str = "sRGB") -> bytes:
 
 
 def grey_profile(gamma: float = 2.2) -> bytes:
-    """Pillow makes none of these: a white point and a curve (ICC.1:2022, 7.2, 8.3.4 and 10.6)."""
+    """Builds a grey profile, which Pillow cannot: a white point and a curve (ICC.1:2022, 7.2, 8.3.4 and 10.6)."""
     white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)
     curve = struct.pack(">4s4xIH2x", b"curv", 1, round(256 * gamma))
     tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
@@ -41,7 +41,7 @@ def grey_profile(gamma: float = 2.2) -> bytes:
 
 
 def wide_profile() -> bytes:
-    """The sRGB profile with red and green swapped: no colour but grey means what it would without."""
+    """Returns the sRGB profile with red and green swapped, which changes most colours but not grey."""
     return profile().replace(b"rXYZ", b"tXYZ").replace(b"gXYZ", b"rXYZ").replace(b"tXYZ", b"gXYZ")
 
 
@@ -165,7 +165,7 @@ def test_damaged_files_are_read_or_refused_in_one_sentence_and_nothing_crashes()
 
 
 def test_a_program_is_no_picture(tmp_path: Path) -> None:
-    """Pillow would give EPS to Ghostscript to run, under whatever name it came."""
+    """Pillow would let Ghostscript run an EPS file, whatever its name."""
     textured(0, 8, 8).save(tmp_path / "program.eps")
     (tmp_path / "program.eps").rename(tmp_path / "photo.png")
     with pytest.raises(UserError, match=r"photo\.png: not a picture that Pillow can read\.$"):
@@ -173,7 +173,7 @@ def test_a_program_is_no_picture(tmp_path: Path) -> None:
 
 
 def png_with(picture: Image.Image, path: Path, name: bytes, content: bytes) -> Path:
-    """A PNG with one more chunk behind its header."""
+    """Writes a PNG with an additional chunk after its header."""
     picture.save(path)
     whole = path.read_bytes()
     chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -193,7 +193,7 @@ def test_strangers_files_are_opened_as_common_formats_only(tmp_path: Path) -> No
 
 
 def test_a_heic_photo_is_refused_by_the_package_that_reads_it(tmp_path: Path) -> None:
-    """Also under another ending, which phones' programs give it."""
+    """This also holds for a file with another ending, which some phones' programs give it."""
     if "HEIF" in readable():
         pytest.skip("pillow-heif is installed")
     (tmp_path / "photo.jpg").write_bytes(struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1"))
@@ -204,7 +204,7 @@ def test_a_heic_photo_is_refused_by_the_package_that_reads_it(tmp_path: Path) ->
 
 
 def test_heic_is_read_where_its_package_is_installed(tmp_path: Path) -> None:
-    """A stand-in for pillow-heif: it registers as that does, and shows a PPM under the name."""
+    """A stand-in for pillow-heif registers as the package does, and reads a PPM under this name."""
     (tmp_path / "pillow_heif.py").write_text(
         "from PIL import Image\nfrom PIL.PpmImagePlugin import PpmImageFile\n"
         "def register_heif_opener():\n"
@@ -227,7 +227,7 @@ print(".heic" in endings(), open_picture(sys.argv[1] + "/photo.heic", formats=CO
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "I;16"])
 def test_levels_that_follow_a_gamma_become_those_of_srgb(tmp_path: Path, mode: str) -> None:
-    """Linear 0.2140 is sRGB's 0.5. A gamma that is near sRGB's changes nothing, nor does one beside PNG's sRGB."""
+    """Linear 0.2140 is 0.5 in sRGB. A gamma near sRGB's changes nothing, nor does one beside PNG's sRGB chunk."""
     level = round(0.2140 * (65535 if mode == "I;16" else 255))
     picture = Image.new("I;16", (4, 4), level) if mode == "I;16" else Image.new("L", (4, 4), level).convert(mode)
     if mode.endswith("A"):
@@ -272,7 +272,7 @@ def test_tags_of_avif_and_jpeg_that_are_not_honoured_are_said(tmp_path: Path) ->
     (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(note) + 2) + note + jpeg[2:])
     assert "gain map" in "".join(open_picture(tmp_path / "a.jpg")[1])
     exif = Image.Exif()
-    exif[0x8769] = {0xA005: {1: "R03"}}  # the camera's settings, and in them how to exchange files
+    exif[0x8769] = {0xA005: {1: "R03"}}  # the camera's settings with the interoperability index
     assert "Adobe RGB" in "".join(saved(textured(0, 16, 16), tmp_path / "b.jpg", exif=exif)[1])
     assert saved(textured(0, 16, 16), tmp_path / "c.jpg", exif=exif, icc_profile=profile())[1] == []
     more = [textured(1, 16, 16)]
@@ -281,7 +281,7 @@ def test_tags_of_avif_and_jpeg_that_are_not_honoured_are_said(tmp_path: Path) ->
 
 
 def tiff(levels: np.ndarray, bits: int, photometric: int) -> bytes:
-    """Greys of 16 bits, or packed to 12, as no writer here makes them."""
+    """Builds a TIFF with grey levels of 16 bits, or packed to 12, which no library here writes."""
     if bits == 12:
         pairs = levels.reshape(-1, 2).astype(int)
         packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
@@ -509,7 +509,7 @@ for use in (lambda: open_picture(folder / "in.{ending}"), write):
 
 @pytest.mark.parametrize("name", ["photo.CR2", "photo.nef", "photo.dng"])
 def test_a_raw_file_is_no_picture_yet(tmp_path: Path, name: str) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / name, "TIFF")  # what many of them look like: a preview
+    Image.new("RGB", (8, 8)).save(tmp_path / name, "TIFF")  # many such files contain a preview like this
     with pytest.raises(UserError, match="raw file") as caught:
         open_picture(tmp_path / name)
     assert is_one_sentence(str(caught.value))

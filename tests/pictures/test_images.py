@@ -1,4 +1,4 @@
-"""Reading files, the value ranges, and the bicubic, against Pillow and MATLAB."""
+"""Reading files, value ranges, and bicubic resampling, against Pillow and MATLAB."""
 
 import struct
 import zlib
@@ -52,11 +52,11 @@ def test_pictures_and_tensors_keep_rows_columns_and_channels_apart() -> None:
     assert np.array_equal(np.asarray(to_picture(tensor)), np.asarray(picture))
 
 
-# The bicubic
+# Bicubic resampling
 
 
 def off_by(first: torch.Tensor, second: torch.Tensor) -> int:
-    """Grey levels between the two most different pixels."""
+    """Returns the largest difference of two pixels in grey levels."""
     return int((first.int() - second.int()).abs().max())
 
 
@@ -122,8 +122,8 @@ def test_a_constant_picture_stays_what_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 def test_reducing_is_matlabs(name: str) -> None:
-    """At most one grey level off. MATLAB mirrors a picture at its border and Pillow does not: the two pixels there are
-    compared after mirroring."""
+    """The result differs by at most one grey level. MATLAB mirrors a picture at its border and Pillow does not, so the
+    two pixels there are compared after mirroring."""
     folder = SHARED / "data" / name
     if not folder.is_dir():
         pytest.skip(f"{name} is not beside the checkout")
@@ -234,7 +234,7 @@ def test_truncated_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and then holds nothing."""
+    """Returns a PNG that has a header with this size and no content."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -1,4 +1,4 @@
-"""What is kept of a file's metadata, and in which formats."""
+"""Which metadata of a file are kept, and in which formats."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ IPTC = (
 
 
 def photo(path: Path) -> Path:
-    """A JPEG that lies on its side, with everything that a camera and a program for photos write."""
+    """Writes a JPEG that lies on its side, with all metadata that a camera and a photo program write."""
     exif = Image.Exif()
     exif.update({**OF_PICTURE, 0x0112: 6, 0x013C: "studio-pc", 0x4746: 4})
     exif.get_ifd(EXIF_IFD).update({**OF_EXIF, 0x927C: b"maker's own", 0xA002: 9, 0xA003: 12, 0xA431: "0815"})
@@ -56,7 +56,7 @@ def photo(path: Path) -> Path:
 
 
 def plain(value: object) -> object:
-    """As it compares: fractions as floats."""
+    """Returns a value that can be compared: fractions become floats."""
     if isinstance(value, tuple):
         return tuple(map(plain, value))
     return float(value) if isinstance(value, IFDRational) else value

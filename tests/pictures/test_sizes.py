@@ -1,4 +1,4 @@
-"""What size a result is to have."""
+"""The size that a result is to have."""
 
 import pytest
 from helpers import is_one_sentence

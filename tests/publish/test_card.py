@@ -1,4 +1,4 @@
-"""The model card's parts; tests/test_hub.py has whole ones, and runs the code in them from the Hub."""
+"""Parts of the model card. test_hub.py tests whole cards and runs the code in them."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def run_code(card: str) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a picture to enlarge."""
+    """Changes to a temporary working folder with a picture to enlarge."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 7)).save("small.png")
     return tmp_path
@@ -65,7 +65,7 @@ def test_licence_and_terms_change_and_nothing_else_does() -> None:
 
 
 def test_figures_that_are_not_finite_stay_out_of_the_metadata() -> None:
-    """The Hub would refuse them, after the training."""
+    """The Hub would refuse the card after the training."""
     figures = {"detail 1": {"psnr_y": float("inf"), "ssim_y": 1.0}}
     data = card_data("faces", "photos", {}, {"photos": 3, "figures": figures})
     assert [result.metric_type for result in data.eval_results or []] == ["ssim"]

@@ -1,4 +1,4 @@
-"""Push and pull, by the real client over real HTTP against tests/fake_hub.py."""
+"""Push and pull with the real client over real HTTP against tests/fake_hub.py."""
 
 import io
 import json
@@ -51,7 +51,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """train.py --push on a Hub that takes commits but no tags; nobody else writes to its folder."""
+    """Runs train.py --push on a Hub that accepts commits but no tags. No test may write to its folder."""
     with at_a_desk(tmp_path_factory.mktemp("home")) as desk:
         desk.hub.fail("POST .*/tag/", 500)
         folder, options = (
@@ -66,7 +66,7 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def finished(trained: Trained) -> Path:
-    """A run folder; nobody writes there."""
+    """Returns a finished run folder. No test may write there."""
     return trained.folder
 
 
@@ -87,7 +87,7 @@ def test_what_is_pushed_comes_back_the_same(desk: Desk, finished: Path, large_fi
     repo = desk.hub.models[REPO]
     commit = repo.branches["main"]
     assert f"Published: {desk.hub.url}/{REPO} (commit {commit[:7]})" in result.out
-    assert list(repo.messages.values()).count("run: detail stage, epoch 2") == 1  # one commit has it all
+    assert list(repo.messages.values()).count("run: detail stage, epoch 2") == 1  # one commit has all files
     local = {path.relative_to(finished / "model").as_posix() for path in (finished / "model").rglob("*.*")}
     assert set(repo.files()) == local | {".gitattributes"}
     assert bool(desk.hub.lfs) == large_files
@@ -103,7 +103,7 @@ def test_train_push_that_fails_costs_nothing_and_is_completed_later(trained: Tra
     repo = hub.models["alice/srgan-my-photos"]
     assert repo.private
     assert "will be published as alice/srgan-my-photos" in result.out
-    # During the training: a failure is told, the training goes on. After it: exit code 1, and what to do.
+    # During the training, a failure is reported and the training continues. After it, exit code 1 and advice.
     assert "Not published; training continues: alice/srgan-my-photos: the Hub has a problem (HTTP 500)" in result.out
     assert result.code == 1
     said, _, command = result.err.strip().rpartition(" Publish it later with: ")
@@ -204,7 +204,7 @@ def history(repo: Repo) -> tuple[int, dict[str, str], dict[str, str]]:
 
 @pytest.fixture
 def model(finished: Path, tmp_path: Path) -> Path:
-    """A model folder without checkpoints."""
+    """Returns a model folder without checkpoints."""
     return Path(shutil.copytree(finished / "model", tmp_path / "model"))
 
 
@@ -268,7 +268,7 @@ def test_a_failed_push_is_completed_by_the_next(desk: Desk, model: Path, case: s
 
 
 def test_licence_and_terms_are_changed_by_hand(desk: Desk, finished: Path) -> None:
-    """A licence that the Hub does not know is said before anything is made there or written here."""
+    """An unknown licence is refused before anything is created on the Hub or written locally."""
     run = Path(shutil.copytree(finished, desk.folder / "run"))
     before = {path: path.read_bytes() for path in run.rglob("*.*")}
     refused = desk.push(run, "--license", "my-own", "--terms", "free")
@@ -303,7 +303,7 @@ def test_what_an_earlier_model_has_left_is_deleted_and_what_its_owner_added_stay
     ours = {path.relative_to(run / "model").as_posix() for path in (run / "model").rglob("*.*")} - {"samples/0.png"}
     assert repo.files().keys() == ours | mine.keys() | {".gitattributes"}
     for tag, files in (("epoch-1", repo.files("epoch-1")), ("epoch-2", repo.files("epoch-2"))):
-        assert repo.tags[tag] != tagged[tag] and "fidelity.safetensors" not in files  # its weights are other ones now
+        assert repo.tags[tag] != tagged[tag] and "fidelity.safetensors" not in files  # its weights have changed
     blends = "from srgan import Upscaler; print([Upscaler.load(name).can_blend for name in sys.argv[2:]])"
     assert desk.run("-c", f"import sys; {blends}", REPO, f"{REPO}@epoch-1").out == "[False, False]\n"
     for revision in ("main", "epoch-1"):
@@ -322,7 +322,7 @@ def test_pictures_that_an_edited_card_shows_stay(desk: Desk, model: Path) -> Non
 
 
 def test_only_the_samples_that_the_card_shows_are_pushed(desk: Desk, model: Path) -> None:
-    """A picture that was taken out of the showcase may still lie there."""
+    """A picture that the card no longer shows may still be in the folder."""
     (model / "samples" / "my child.png").write_bytes(b"private")
     assert desk.push(model).code == 0
     assert "samples/0.png" in desk.hub.models[REPO].files()
@@ -333,7 +333,7 @@ def test_only_the_samples_that_the_card_shows_are_pushed(desk: Desk, model: Path
 
 
 def run_code(desk: Desk, card: str) -> None:
-    """What the card says under "Use" does what it says."""
+    """Runs the code under "Use" in the card and checks its results."""
     code = card.split("```python\n")[1].split("```")[0]
     Image.new("RGB", (9, 7)).save(desk.folder / "small.png")
     result = desk.run("-c", code)
@@ -433,7 +433,7 @@ def test_the_tag_of_an_earlier_run_is_moved_and_said(desk: Desk, model: Path) ->
 
 
 def is_the_same(desk: Desk, folder: Path) -> bool:
-    """Whether what is pulled gives the same picture as a folder."""
+    """Returns whether the pulled model gives the same picture as the model in a folder."""
     _, pulled, _, local = desk.load(REPO, folder)
     return pulled == local
 
@@ -555,7 +555,7 @@ for name in (sys.argv[2], srgan.upscaler.SHIPPED_MODEL):
 
 @dataclass
 class Claim(Blob):
-    """A file that is said to be larger than it is."""
+    """A file that the Hub lists as larger than it is."""
 
     size: int = 0
 
@@ -624,7 +624,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def answers(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What is said of each hostile repository; all of them are tried by one process, which lives through it."""
+    """Yields the answer for each hostile repository. One process loads all of them and must survive."""
     with at_a_desk(tmp_path_factory.mktemp("hostile")) as desk:
         names = {case: f"mallory/{case.replace(' ', '-')}" for case in HOSTILE}
         for case, name in names.items():

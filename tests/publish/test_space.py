@@ -1,4 +1,4 @@
-"""`python -m srgan space` against tests/fake_hub.py, from a repository made up for it."""
+"""`python -m srgan space` against tests/fake_hub.py, from a made-up repository."""
 
 import re
 import subprocess
@@ -79,9 +79,9 @@ def test_a_space_is_made_with_exactly_what_it_needs(desk: Desk, repository: Path
 
     commit = space.branches["main"]
     assert desk.run("-c", PROGRAM, repository, SPACE, "--model", "alice/faces@epoch-2").code == 0
-    assert space.branches["main"] == commit  # its hardware is known without being told
+    assert space.branches["main"] == commit  # its hardware is known without the option
 
-    # Again: what has changed is changed, what has gone goes, what its owner added stays, and nothing is made twice.
+    # Again: changed files are updated, removed files are deleted, the owner's files stay, and nothing is made twice.
     mine = {"NOTES.md": b"mine", "weights/mine/config.json": b"mine"}
     space.put({**mine, "examples/my-child.jpg": b"of an earlier version"})
     (repository / "srgan" / "models.py").write_text("x = 2")
@@ -122,7 +122,7 @@ def test_a_space_is_replaced_on_demand(desk: Desk, repository: Path) -> None:
     result = desk.run("-c", PROGRAM, repository, SPACE, "--replace")
     assert result.code == 0 and "To be deleted in the Space: chess/board.py\n" in result.out, result.err
     assert set(space.files()) == set(NEEDED) | {".gitattributes"}
-    assert desk.run("-c", PROGRAM, repository, SPACE).code == 0  # it carries our mark now
+    assert desk.run("-c", PROGRAM, repository, SPACE).code == 0  # it has this program's tag now
 
 
 def test_a_space_that_nobody_has_filled_is_taken(desk: Desk, repository: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_models_folder_goes_up_where_it_is_named(desk: Desk, repository: Path,
 
 
 def test_the_list_of_files_is_whole() -> None:
-    """A new file of the program is named in srgan/publish/space.py too, or its page lacks it."""
+    """A new file of the program must also be listed in srgan/publish/space.py, or the Space lacks it."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if not tracked:
         pytest.skip("this is no clone")
@@ -258,7 +258,7 @@ VALID = {
     "thumbnail": lambda value: value.removeprefix("https://hub/spaces/a/b/resolve/main/") in pictures(),
     "models": ["u/m"].__eq__,
 }
-"""Of a Space's metadata, as the Hub's reference of it has them; whether a value will do."""
+"""The fields of a Space's metadata in the Hub's reference, each with a function that checks its value."""
 
 
 def version_is_allowed(package: str, version: str) -> bool:
@@ -271,7 +271,7 @@ def pictures() -> list[str]:
 
 
 def test_this_repository_is_a_space() -> None:
-    """Its README.md says all that the Hub wants to know of one, and nothing that the Hub does not know."""
+    """Its README.md has all metadata that the Hub requires, and none that the Hub does not know."""
     text = for_a_space(local_files(), "https://hub/spaces/a/b", "u/m@epoch-2")["README.md"].decode()
     data = RepoCard(text).data.to_dict()
     assert {name for name, valid in VALID.items() if name not in data or not valid(data[name])} == set()
@@ -285,7 +285,7 @@ def test_a_space_gets_the_face_detector_with_its_licence() -> None:
 
 
 def test_zero_gpu_gets_the_versions_that_it_takes() -> None:
-    """All of them are allowed by requirements.txt, too."""
+    """requirements.txt allows all of them, too."""
     lines = for_a_space(local_files(), "", hardware="zero-a10g")["requirements.txt"].decode().splitlines()
     assert [line for line in lines if "==" in line] == ["torch==2.11.0", "torchvision==0.26.0"]
     assert len(lines) == len((ROOT / "requirements.txt").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""report.html and TensorBoard: what they show of a run, and that the page needs nothing beside it."""
+"""report.html and TensorBoard: what they show of a run. The page needs no other file."""
 
 import base64
 import sys
@@ -26,7 +26,7 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 class Page(HTMLParser):
-    """The pictures, the words and whatever else a page would load."""
+    """Collects a page's pictures, its words and everything else that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_tensorboard_has_every_row_once_though_the_run_was_stopped(photos: Path,
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     first = start(photos, tmp_path / "run", tensorboard=True, **SETTINGS)
-    after_epoch = killed_after(2)  # the first of the detail stage is shown then and not yet saved
+    after_epoch = killed_after(2)  # its first detail epoch is shown but not yet saved
     with pytest.raises(Killed):
         first.train(after_epoch)
     first.board.writer.close()

@@ -1,4 +1,4 @@
-"""Pictures of a run: what is in the sheet, the curves and the comparison."""
+"""Pictures of a run: the contents of the sheet, the curves and the comparison."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Training: the steps one by one, and whole runs of train.py with their files, their stops and their resumes."""
+"""Training: single steps, and whole runs of train.py with their files, stops and resumes."""
 
 import dataclasses
 import gc
@@ -189,7 +189,7 @@ def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -
     l1 = F.l1_loss(restored, high).item()
     grid = grid_loss(restored, high).item()
     assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.5 * l1 + 2 * grid, rel=1e-4)
-    assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # on both networks as they were before
+    assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # from both networks before the step
     assert found["d_real"] == pytest.approx(real.sigmoid().mean().item(), rel=1e-4)
     assert found["d_fake"] == pytest.approx(fake.sigmoid().mean().item(), rel=1e-4)
 
@@ -234,7 +234,7 @@ def test_the_penalty_holds_the_discriminator_back(photos: Path, tmp_path: Path, 
         one = detail_trainer(photos, tmp_path / str(weight), penalty_weight=weight, **settings)
         pixels = one.train.batch(range(4))
         for _ in range(10):
-            one.step(pixels)  # the position stays, so that each of them has it
+            one.step(pixels)  # the position stays the same for each step
         high = normalize(pixels)
         views = one.content.views(one.restore(reduce(high)), high)
         found[weight] = one.discriminator.approximate_r1(*views, seeded(5)).item()
@@ -261,20 +261,20 @@ def test_a_run_that_judges_features_goes_on_exactly(photos: Path, tmp_path: Path
 
 
 def test_the_fidelity_stage_weighs_structure_beside_pixels(photos: Path, tmp_path: Path) -> None:
-    """The update follows the gradient of both."""
+    """The update follows the gradient of both losses."""
     one = trainer(photos, tmp_path, ssim_weight=0.5)
     low, high = torch.rand(2, 3, 8, 8) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
     restored = one.generator(low)
     pixel, structure = F.l1_loss(restored, high), 1 - structural_similarity(luma_of(restored), luma_of(high)).mean()
     wanted = torch.autograd.grad(pixel + 0.5 * structure, list(one.generator.parameters()))
     found = one.fidelity_step(low, high)
-    assert found["pixel"].item() == pytest.approx(pixel.item(), rel=1e-5)  # what is logged is L1 alone
+    assert found["pixel"].item() == pytest.approx(pixel.item(), rel=1e-5)  # only L1 is logged
     for value, gradient in zip(one.generator.parameters(), wanted, strict=True):
         torch.testing.assert_close(value.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
 def luma_of(images: torch.Tensor) -> torch.Tensor:
-    """0 to 255, by the three weights of BT.601 in MATLAB's form."""
+    """Returns the luma in 0 to 255 by the weights of BT.601 as in MATLAB."""
     red, green, blue = ((images + 1) / 2).unbind(1)
     return (16 + 65.481 * red + 128.553 * green + 24.966 * blue)[:, None]
 
@@ -314,7 +314,7 @@ def test_a_step_never_waits_for_the_gpu(photos: Path, tmp_path: Path, vgg19_file
     )  # fmt: skip
     one.start_stage(stage)
     batches = one.train.batches(0, 0, 0, 8, 4)
-    one.step(next(batches))  # the first one sets up what the others use
+    one.step(next(batches))  # the first step allocates what the others reuse
     torch.cuda.set_sync_debug_mode("error")
     try:
         one.step(next(batches))
@@ -340,7 +340,7 @@ def test_in_its_head_start_the_discriminator_learns_alone_and_faster(
         )
         rate = one.optimizers["discriminator"][0].param_groups[0]["lr"]
         assert rate == pytest.approx(HEAD_START_RATE * 1e-4 if alone else 1e-4)
-    one.stages["detail"], one.state.total = 12, 4  # of a short stage, it is a third at most
+    one.stages["detail"], one.state.total = 12, 4  # at most a third of a short stage
     assert not one.in_head_start()
 
 
@@ -489,17 +489,17 @@ def test_small_photos_are_worn_and_a_rank_wears_its_part_alike(photos: Path, tmp
             torch.testing.assert_close(half, whole[2:])
     clean, old = seen["clean", "all"], seen["old", "all"]
     assert (clean[0] != old[0]).flatten(1).any(1).all()
-    grey = (old[1][:, 0] == old[1][:, 1]).flatten(1).all(1)  # what is to be restored is grey where the copy is
+    grey = (old[1][:, 0] == old[1][:, 1]).flatten(1).all(1)  # the target is grey if the copy is
     assert torch.equal(old[1][~grey], clean[1][~grey])
 
 
-# Saving and going on, inside this process
+# Saving and resuming inside this process
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_path: Path) -> None:
     whole = trainer(photos, tmp_path / "whole", jitter=0.05, degrade="any", epochs=2)
     whole.fit()
-    for stop_after in (1, 3, 5):  # steps, of three an epoch: within and at the end of one, and in the second stage
+    for stop_after in (1, 3, 5):  # steps, three per epoch: within and at the end of an epoch, and in the second stage
         folder = tmp_path / f"stopped-{stop_after}"
         first = start(photos, folder, jitter=0.05, degrade="any", epochs=2)
         stop_at(first.trainer, stop_after)
@@ -521,7 +521,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(photos: Path, tmp_
 
 
 def stop_at(one: Trainer, steps: int) -> None:
-    """Asks it to stop while it takes a step, as a signal would."""
+    """Asks the trainer to stop during a step, as a signal would."""
     step, left = one.step, [steps]
 
     def counted(*arguments: Any) -> dict[str, torch.Tensor]:
@@ -535,7 +535,7 @@ def stop_at(one: Trainer, steps: int) -> None:
 def test_a_run_killed_between_validation_and_saving_has_its_figures_once(photos: Path, tmp_path: Path) -> None:
     first = start(photos, tmp_path / "run")
     stop_at(first.trainer, 3)
-    assert first.train() is False  # all photos of the epoch are seen and saved, its end is not
+    assert first.train() is False  # all photos of the epoch are seen and saved, but not its end
     with (first.folder / "stats.jsonl").open("a") as file:
         file.write('{"kind": "validation", "stage": "fidelity", "epoch": 1, "photos": 10, "psnr_y": 1.0}\n')
     second = start(photos, first.folder, resume=True)
@@ -561,7 +561,7 @@ def test_more_epochs_are_trained_on_resume_as_if_they_had_been_asked_for_at_once
 def test_more_epochs_are_refused_where_the_learning_rate_would_jump(photos: Path, tmp_path: Path) -> None:
     for schedule, steps, fits in (("one-cycle", 1, True), ("one-cycle", 5, False), ("warm-up", 5, True)):
         run = start(photos, tmp_path / f"{schedule}-{steps}", schedule=schedule, epochs=1)
-        stop_at(run.trainer, steps)  # in the first stage, or within the second
+        stop_at(run.trainer, steps)  # in the first or the second stage
         assert run.train() is False
         before = (run.folder / "settings.json").read_bytes()
         if fits:
@@ -590,7 +590,7 @@ def test_a_request_to_stop_during_the_last_validation_is_heard(
 
 @pytest.fixture
 def stopped(photos: Path, tmp_path: Path) -> Path:
-    """The folder of a run that was stopped after its first step."""
+    """Returns the folder of a run that was stopped after its first step."""
     run = start(photos, tmp_path / "run")
     run.trainer.stop_requested = True
     assert run.train() is False
@@ -617,7 +617,7 @@ def test_a_broken_state_is_one_sentence(photos: Path, stopped: Path, damage: Cal
 
 
 def test_a_run_does_not_go_on_with_other_photos(photos: Path, stopped: Path, tmp_path: Path) -> None:
-    """Else those that were held out would be trained on: they are the last by name."""
+    """Otherwise the held-out photos, which are the last by name, would be used for training."""
     more = shutil.copytree(photos, tmp_path / "more")
     textured(50).save(more / "012.png")
     with pytest.raises(UserError) as caught:
@@ -627,7 +627,7 @@ def test_a_run_does_not_go_on_with_other_photos(photos: Path, stopped: Path, tmp
 
 def test_a_run_that_was_killed_before_it_saved_can_be_started_again(photos: Path, tmp_path: Path) -> None:
     first = start(photos, tmp_path / "run")
-    with (tmp_path / "run" / "stats.jsonl").open("a") as file:  # as far as it came
+    with (tmp_path / "run" / "stats.jsonl").open("a") as file:  # a row of the unsaved epoch
         file.write('{"kind": "validation", "stage": "fidelity", "epoch": 1, "photos": 10, "psnr_y": 1.0}\n')
     assert first.folder.exists()
     second = start(photos, tmp_path / "run")
@@ -648,7 +648,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_last_state(photos: Path, stop
 
 def test_a_full_disk_under_the_statistics_is_one_sentence(photos: Path, tmp_path: Path) -> None:
     run = start(photos, tmp_path / "run")
-    (run.folder / "stats.jsonl").write_text("{}\n" * 20_000)  # more than the progress bar writes into pytest's file
+    (run.folder / "stats.jsonl").write_text("{}\n" * 20_000)  # more than the progress bar prints
     with pytest.raises(UserError) as caught:
         full_disk(run.train, 60_000)
     assert is_one_sentence(str(caught.value))
@@ -728,7 +728,7 @@ TWO_STAGES = (
 
 @pytest.fixture(scope="module")
 def two_stages(photos: Path, lpips_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of both stages from its beginning to its end, and what it printed."""
+    """Trains a run of both stages from beginning to end. Returns its folder and its output."""
     out = tmp_path_factory.mktemp("two") / "run"
     showcase = tmp_path_factory.mktemp("showcase")
     textured(77, 300, 200).save(showcase / "portrait.png")
@@ -739,7 +739,7 @@ def two_stages(photos: Path, lpips_file: Path, tmp_path_factory: pytest.TempPath
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.splitlines() if "EncodingWarning" in line and "site-packages" not in line]
     ours = [line for line in warned if line.startswith(str(ROOT))]
-    assert ours == []  # no file is written in an encoding that depends on the system
+    assert ours == []  # no file's encoding depends on the system
     return out, done.stdout
 
 
@@ -858,7 +858,7 @@ def test_the_classic_recipe_is_a_gan_alone(classic: Path) -> None:
     upscaler = Upscaler.load(classic / "model", "cpu", "fp32")
     assert not upscaler.can_blend
     state = torch.load(classic / "state.pt", weights_only=True)
-    for name, value in load_file(classic / "model" / "model.safetensors").items():  # no average: the generator itself
+    for name, value in load_file(classic / "model" / "model.safetensors").items():  # the generator itself, no average
         assert torch.equal(value, state["networks"]["generator"][name])
     assert state["optimizers"]["generator"][0]["param_groups"][0]["lr"] == 1e-4
 
@@ -885,7 +885,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
     )
     process = begin(*arguments)
     wait_for(lambda: len(rows(out)) >= 1, process)
-    for resume in (False, True):  # the same command once more, and beside the living process
+    for resume in (False, True):  # the same command again, and --resume, while the process lives
         with pytest.raises(UserError, match="another process") as caught:
             start(photos, out, resume)
         assert is_one_sentence(str(caught.value)) and str(out) in str(caught.value)
@@ -899,7 +899,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(photos: Path, tmp_path: Path) -> Non
 
 
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """train.py inside this process, which ends it as the shell would see it."""
+    """Runs train.py inside this process and returns its exit code."""
     from srgan.commands import train as program
 
     monkeypatch.setattr("sys.argv", ["train.py", *map(str, arguments)])
@@ -921,7 +921,7 @@ def test_a_finished_run_is_left_as_it_is_and_says_how_to_go_on(
     assert "--resume --epochs" in said and f"--init {out}" in said
     assert contents(out) == before
     monkeypatch.setattr("srgan.commands.train.photos", lambda config: pytest.fail("it goes on"))
-    (out / "model" / "config.json").unlink()  # not whole: it is written again
+    (out / "model" / "config.json").unlink()  # an incomplete folder is written again
     with pytest.raises(pytest.fail.Exception, match="goes on"):
         main(monkeypatch, "--data", photos, "--out", out, "--resume")
 
@@ -941,7 +941,7 @@ def test_ctrl_c_while_the_model_folder_is_written_says_how_to_complete_it(
                 signal.signal(each, handler)
         last = capsys.readouterr().err.strip().splitlines()[-1]
         assert is_one_sentence(last) and "--resume" in last and "model folder" in last
-        gc.collect()  # a process that ends lets go of its folder
+        gc.collect()  # frees the folder, as the end of a process does
 
 
 def test_a_dry_run_prints_the_plan_and_writes_the_first_crops_alone(photos: Path, tmp_path: Path) -> None:
