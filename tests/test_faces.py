@@ -137,7 +137,7 @@ def test_beyond_a_face_nothing_changes_inside_it_is_the_other_models_and_no_edge
     beyond[area.top : area.bottom, area.left : area.right] = False
     assert (pixels(drawn)[beyond] == pixels(ours)[beyond]).all()
 
-    # The share of the other model, where the two differ enough to tell: smooth in both directions.
+    # The share of the other model is smooth in both directions; it is measured where the two models differ enough.
     difference = pixels(theirs) - pixels(ours)
     told = np.abs(difference) > 40 * level
     assert told[area.top : area.bottom, area.left : area.right].any()

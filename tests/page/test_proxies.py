@@ -36,7 +36,7 @@ def test_a_proxy_that_cannot_be_used_is_left_out_with_a_sentence(
     [note] = proxies.settle()
     assert re.search(f"{name.lower()}.*left out.*{reason}", note) and "secret" not in note
     assert set(proxies.getproxies()) == {"no"}
-    httpx.Client().close()  # what Gradio does when it is imported
+    httpx.Client().close()  # as Gradio does on import
 
 
 def test_socks_means_socks5_where_it_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

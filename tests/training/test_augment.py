@@ -58,14 +58,14 @@ def test_hue_and_saturation_are_those_of_hsv() -> None:
 
 
 def test_contrast_and_brightness_stay_in_their_ranges_and_reach_them() -> None:
-    # Grey has no hue and no saturation: what is left of the two levels is contrast (their distance) and brightness.
+    # Grey has no hue and no saturation, so only contrast (the distance of the two levels) and brightness change.
     grey = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(2000, 3, 1, 2)
     dark, light = colour_jitter(grey, 0.05, draws(2000))[:, 0, 0].unbind(-1)
     contrast, brightness = (light - dark) / 0.2, (light + dark) / 2 - 0.5
     for amounts, middle in ((contrast, 1.0), (brightness, 0.0)):
         assert middle - 0.05 - 1e-5 <= amounts.min() < middle - 0.049
         assert middle + 0.049 < amounts.max() <= middle + 0.05 + 1e-5
-        assert len(amounts.unique()) > 1900  # each photo has its own
+        assert len(amounts.unique()) > 1900  # each photo has a different amount
 
 
 def test_hue_and_saturation_stay_in_their_ranges_and_reach_them() -> None:

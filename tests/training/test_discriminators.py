@@ -40,7 +40,7 @@ def test_the_discriminator_hears_its_input_from_the_start() -> None:
     network = PatchDiscriminator()
     features = network.layers[:-1](torch.randn(8, 3, 64, 64))
     spread = features.std(dim=(0, 2, 3)).mean() / features.abs().mean()
-    assert spread > 0.5  # between positions and images; biases alone, as torch draws them, would drown it
+    assert spread > 0.5  # across positions and images; torch's random biases would hide it
     assert network(torch.randn(8, 3, 64, 64)).abs().mean() < 0.3  # an untrained network is undecided
 
 

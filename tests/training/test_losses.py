@@ -110,7 +110,7 @@ def test_perceptual_is_the_weighted_mean_over_depths_of_the_relative_l1() -> Non
     restored, original = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1), torch.tensor([2.0, -2.0]).view(1, 2, 1, 1)
     found = loss(restored, original)
     assert found.item() == pytest.approx((0.1 * 1.5 + 0.1 * 0.5 + 1.5 + 1.5 + 1.5) / 3.2)
-    # A second photo, which is right, halves the mean and leaves the first one's scale alone.
+    # A second photo without error halves the mean and does not change the first one's scale.
     pair = torch.cat([restored, 9 * original]), torch.cat([original, 9 * original])
     assert loss(*pair).item() == pytest.approx(found.item() / 2)
 

@@ -109,7 +109,7 @@ def test_average_forgets_half_in_its_half_life(photos: Path, tmp_path: Path) -> 
 
 def test_average_is_short_at_the_beginning_and_absent_on_request(photos: Path, tmp_path: Path) -> None:
     one = trainer(photos, tmp_path, ema_half_life=1000)
-    for total, left in ((0, 0.0), (40, 0.5), (80, 0.5**0.5)):  # the half-life is a tenth of what has been seen
+    for total, left in ((0, 0.0), (40, 0.5), (80, 0.5**0.5)):  # the half-life is a tenth of the photos seen
         one.state.total = total
         fill(one.generator_ema, 1)
         fill(one.generator, 0)
