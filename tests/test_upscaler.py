@@ -453,7 +453,7 @@ def test_a_tileable_result_is_the_middle_of_many_laid_side_by_side(
 @pytest.mark.parametrize("tile", [7, 512])
 @pytest.mark.parametrize("colour", [(0, 0, 255), (200, 30, 60), (255, 0, 255), (0, 255, 0)])
 def test_a_flat_picture_stays_as_it_is(tile: int, colour: tuple[int, int, int]) -> None:
-    """This holds at the edges, too, beyond which the network sees grey, for a single pixel, and in bf16, which rounds."""
+    """This holds for a single pixel, in bf16, which rounds, and at the edges, beyond which the network sees grey."""
     upscaler = Upscaler.load(device="cpu", precision="bf16")
     upscaler.tile = tile
     for size in ((20, 16), (1, 1)):
