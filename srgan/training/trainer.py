@@ -481,8 +481,8 @@ class Trainer:
             self.origin = state["origin"]
             if state["fidelity"] is not None:
                 self.fidelity = {name: value.to(self.device) for name, value in state["fidelity"].items()}
-            if state.get("start") is not None:
-                self.start_weights = [value.to(self.device) for value in state["start"] or []]
+            if (start := state.get("start")) is not None:  # states saved before `keep_start` existed have none
+                self.start_weights = [value.to(self.device) for value in start]
         except UserError:
             raise
         except FileNotFoundError:
