@@ -20,6 +20,7 @@ from srgan.models import SCALE
 from srgan.pictures.boxes import Box
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import flat
+from srgan.pictures.large import let_go
 from srgan.pictures.resampling import Grid
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import Upscaler, Watch, tell_part, unwatched
@@ -144,16 +145,30 @@ def draw_faces(
     best: bool = False,
     watch: Watch = unwatched,
 ) -> Image.Image:
-    """Enlarges a picture, to at most 4 times its size, with its faces enlarged by `upscaler`.
+    """Returns a copy of a picture's enlargement, of at most 4 times its size, with its faces enlarged by `upscaler`.
 
     Inside a face's box every pixel comes from `upscaler`. Over FADE of its side around the box, it fades into the other
     enlargement. best, watch: as for `Upscaler.enlarge`.
     """
-    picture, drawn = as_standard(picture), enlarged.copy()
+    drawn = enlarged.copy()
+    draw_faces_into(drawn, upscaler, picture, faces, detail, best, watch)
+    return drawn
+
+
+def draw_faces_into(
+    drawn: Image.Image,
+    upscaler: Upscaler,
+    picture: Image.Image,
+    faces: Sequence[Box],
+    detail: float = 1.0,
+    best: bool = False,
+    watch: Watch = unwatched,
+) -> None:
+    """Does the same to the enlargement itself, without a copy."""
+    picture = as_standard(picture)
     for number, face in enumerate(faces):
         tell = partial(tell_part, watch, number / len(faces), 1 / len(faces))
         draw_face(drawn, upscaler, picture, face, detail, best, tell)
-    return drawn
 
 
 def draw_face(
@@ -177,6 +192,7 @@ def draw_face(
         there = colours.astype(np.float32)
         colours[...] = np.rint(there + weight * (theirs - there))
         drawn.paste(Image.fromarray(mixed), place[:2])
+        let_go(drawn)
 
 
 def fade_weights(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The Upscaler, with which the page, the command line, evaluation and tests enlarge pictures."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from srgan.pictures.images import (
     to_network,
     where_flat,
 )
+from srgan.pictures.large import blank, let_go
 from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.shipped import WEIGHTS
@@ -66,9 +67,9 @@ Watch = Callable[[float], object]
 """Called with the share of the work that is done, from 0 to 1, several times a second, in the thread that works. An
 exception that it raises ends the work."""
 
-Touch = Callable[[Image.Image, Image.Image], Image.Image]
+Touch = Callable[[Image.Image, Image.Image], object]
 """Changes the result of the network's first application, given that result and the picture that the network saw,
-both opaque. The work continues with what it returns."""
+both opaque."""
 
 
 def unwatched(share: float) -> None:
@@ -132,6 +133,7 @@ class Upscaler:
         touch: Touch | None = None,
         best: bool = False,
         tileable: bool = False,
+        scratch: Path | None = None,
     ) -> Image.Image:
         """Enlarges a picture 4 times or to another size. The result is upright, with colour profile and DPI in `info`.
 
@@ -148,36 +150,45 @@ class Upscaler:
 
         watch: see `Watch`. best: average the results for the picture and its mirror image, which takes twice the time.
         tileable: continue the picture beyond each edge with its opposite edge, so that copies of the result can be laid
-        side by side.
+        side by side. scratch: a folder for the pixels of large results, so that they take no memory (see
+        `large.blank`).
 
-        Raises UserError if detail is not between 0 and 1, or if the result is more than 16 times as wide and high.
+        Raises UserError if detail is not between 0 and 1, if the result is more than 16 times as wide and high, or if
+        the disk of `scratch` is full.
         """
         picture = as_standard(picture)
         steps = size.steps(*picture.size)
         colour = opaque(picture) if picture.mode.endswith("A") else picture
         large = resized(colour, steps.reduced, tileable=tileable)
+        modes = [colour.mode] * (len(steps.passes) - 1) + [picture.mode]
+        made = [blank(mode, passed, scratch) for mode, passed in zip(modes, steps.passes, strict=True)]
         done, whole = 0, sum(steps.work)
-        for number, (passed, work) in enumerate(zip(steps.passes, steps.work, strict=True)):
-            small, large = large, Image.new(colour.mode, passed)
+        for number, work in enumerate(steps.work):
+            small, large = large, made.pop(0)
             self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole), best, tileable)
             if touch and number == 0:
-                large = touch(large, small)
+                touch(large, small)
             done += work
         if colour is not picture:
-            large.putalpha(resized(picture.getchannel("A"), steps.size, tileable=tileable))
+            for place, alpha in resized_parts(picture.getchannel("A"), steps.size, tileable=tileable):
+                part = large.crop(place)
+                part.putalpha(alpha)
+                large.paste(part, place[:2])
+                let_go(large)
         large.info = dict(picture.info)
         return large
 
     def _draw(
         self, large: Image.Image, small: Image.Image, detail: float, watch: Watch, best: bool, tileable: bool
     ) -> None:
-        """Fills `large` with the enlargement of `small`."""
+        """Fills `large`, which may also have alpha, with the enlargement of `small`."""
         grid, generator = Grid.between(small.size, large.size, SCALE), self.generator(self.check_detail(detail))
         sees = generator.features_radius + generator.image_radius + self.back_radius + grid.reach
         source = SourcePicture.of(small, sees if tileable else 0)
 
         def write(place: Box, image: Tensor) -> None:
-            large.paste(from_network(image[0], large.mode), (place.left, place.top))
+            large.paste(from_network(image[0], small.mode), (place.left, place.top))
+            let_go(large, small)
 
         area, deep = Box(0, 0, *small.size), small.mode == "I;16"
         self._run(area, source.whole, grid, source.read, write, detail, deep, watch, best)
@@ -438,7 +449,17 @@ def resized(
     """Resizes L, RGB or I;16 by the one bicubic, in tiles. A picture that already has the size is returned itself."""
     if picture.size == size:
         return picture
-    result, grid = Image.new(picture.mode, size), Grid.between(picture.size, size)
+    result = Image.new(picture.mode, size)
+    for place, part in resized_parts(picture, size, tile, tileable):
+        result.paste(part, place[:2])
+    return result
+
+
+def resized_parts(
+    picture: Image.Image, size: tuple[int, int], tile: int = TILE["cpu"], tileable: bool = False
+) -> Iterator[tuple[Box, Image.Image]]:
+    """Yields `resized` in parts, each with its place in the result."""
+    grid = Grid.between(picture.size, size)
     source = SourcePicture.of(picture, grid.reach if tileable else 0)
     channels = 3 if picture.mode == "RGB" else 1
     for part in Box(0, 0, *picture.size).parts(tile):
@@ -446,8 +467,7 @@ def resized(
         if place.width and place.height:
             window = source.read(seen)[:, :channels]
             window = normalize(window) if window.dtype == torch.uint8 else window
-            result.paste(from_network(grid.resample(window, seen, place)[0], picture.mode), (place.left, place.top))
-    return result
+            yield place, from_network(grid.resample(window, seen, place)[0], picture.mode)
 
 
 @cache

@@ -20,7 +20,7 @@ from srgan.commands.batch_progress import Progress
 from srgan.commands.estimate import ask_at_terminal, estimate, is_large, sizes_of
 from srgan.commands.places import SAME, Naming, Pair, Places, check_apart, find_places
 from srgan.errors import UserError
-from srgan.faces import detector, draw_faces, find_faces
+from srgan.faces import detector, draw_faces_into, find_faces
 from srgan.pictures.animations import ANIMATED, Animation, read_animation, save_animation
 from srgan.pictures.formats import (
     FORMATS,
@@ -195,6 +195,7 @@ def run(arguments: argparse.Namespace) -> int:
     if of_video:
         return run_video(arguments, target)
     places = find_places(arguments.paths, Naming(arguments.format, arguments.suffix, target.label))
+    arguments.scratch = places.pairs[0][1].parent  # on the disk that must have space for the results
     for path in places.left_out:
         print(f"srgan upscale: {path} is the result of another of these pictures, so it is left out.", file=sys.stderr)
     if places.is_one and ranks.is_first():
@@ -296,11 +297,11 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
         found = 0
 
-        def draw(large: Image.Image, small: Image.Image) -> Image.Image:
+        def draw(large: Image.Image, small: Image.Image) -> None:
             nonlocal found
             faces = find_faces(small)
             found = len(faces)
-            return draw_faces(large, on_faces, small, faces, arguments.detail, arguments.best)
+            draw_faces_into(large, on_faces, small, faces, arguments.detail, arguments.best)
 
         large = enlarged(picture, arguments.detail, watch=watch, touch=draw)
         return large, [] if found else ["No face was found."]
@@ -310,7 +311,9 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
 
 def with_settings(upscaler: Upscaler, target: TargetSize, arguments: argparse.Namespace) -> Callable[..., Image.Image]:
     """Returns `Upscaler.enlarge` with the arguments that are the same for every picture."""
-    return partial(upscaler.enlarge, size=target, best=arguments.best, tileable=arguments.tileable)
+    return partial(
+        upscaler.enlarge, size=target, best=arguments.best, tileable=arguments.tileable, scratch=arguments.scratch
+    )
 
 
 def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
@@ -321,6 +324,7 @@ def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
     elif place.exists() and not arguments.overwrite:
         print(f"{place} existed already (--overwrite makes it again).")
         return 0
+    arguments.scratch = place.parent
     way = choose_way(arguments, target, Counter(), say_why=True)
     announce_sizes([video.size] * video.frames, target, way, arguments)
     enlarge = way.for_frames()

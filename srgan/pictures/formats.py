@@ -16,6 +16,7 @@ from srgan.errors import UserError
 from srgan.files import write_whole
 from srgan.pictures.colour import fits, from_gamma, gamma_of, inks_to_srgb, lab_to_srgb, through, to_eight_bits, to_srgb
 from srgan.pictures.colour_tags import unheeded
+from srgan.pictures.large import in_windows, save
 from srgan.pictures.metadata import NO_METADATA, ORIENTATION, Metadata, add_to_tiff, metadata_of, options_for
 
 COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -48,13 +49,15 @@ class Format:
     """the package on PyPI that reads and writes the format; "" for Pillow itself"""
     profiles: bool = True
     """whether colour profiles can be written"""
+    most_pixels: int = MAX_PIXELS
+    """less for formats whose libraries copy the whole picture, and for TIFF, whose files hold at most 4 GB"""
 
 
 FORMATS = {
-    "png": Format("PNG", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compress_level": 3}),
-    "jpg": Format("JPEG", ("L", "RGB"), 65_500, {"quality": 95, "subsampling": 0}),
+    "png": Format("PNG", STANDARD_MODES, 2**31 - 1, {"compress_level": 3}, most_pixels=2**62),
+    "jpg": Format("JPEG", ("L", "RGB"), 65_500, {"quality": 95, "subsampling": 0}, most_pixels=2**62),
     "webp": Format("WEBP", ("RGB", "RGBA"), 16_383, {"quality": 95}),
-    "tiff": Format("TIFF", ("L", "LA", "RGB", "RGBA", "I;16"), 2**31 - 1, {"compression": "tiff_lzw"}),
+    "tiff": Format("TIFF", STANDARD_MODES, 2**31 - 1, {"compression": "tiff_lzw"}, most_pixels=700_000_000),
     "gif": Format("GIF", ("L", "RGB", "RGBA"), 65_535, {}),
     "avif": Format("AVIF", ("RGB", "RGBA"), 65_535, {"quality": 90, "subsampling": "4:4:4"}),
     "heic": Format("HEIF", ("RGB", "RGBA"), 16_384, {"quality": 90, "chroma": 444}, HEIF_PACKAGE),
@@ -330,15 +333,15 @@ def on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, picture.convert("RGBA")).convert(picture.mode[:-1])
 
 
-def fitted(picture: Image.Image, format: Format) -> tuple[Image.Image, list[str]]:
+def fitted(picture: Image.Image, format: Format, scratch: Path | None = None) -> tuple[Image.Image, list[str]]:
     """Converts the picture to a mode that the format can hold, with its `info`. Also returns a sentence for each
-    loss."""
+    loss. scratch: a folder for the pixels of a large one."""
     notes, info = [], picture.info
     if picture.mode == "I;16" and "I;16" not in format.modes:
-        picture = to_eight_bits(picture)
+        picture = in_windows(picture, to_eight_bits, "L", scratch)
         notes.append(f"{format.name} cannot hold its 16 bits, so it is written with 8.")
     if picture.mode.endswith("A") and not any(mode.endswith("A") for mode in format.modes):
-        picture = on_white(picture)
+        picture = in_windows(picture, on_white, picture.mode[:-1], scratch)
         notes.append(f"{format.name} cannot hold its transparency, so it is laid on white.")
     picture.info = dict(info)
     if picture.mode not in format.modes or not format.profiles:
@@ -376,6 +379,11 @@ def check_size(path: Path, width: int, height: int) -> None:
             f"{path} would be {width}x{height}, and {format.name} holds at most "
             f"{format.largest_side} pixels a side: choose PNG."
         )
+    if width * height > format.most_pixels:
+        raise UserError(
+            f"{path} would be {width}x{height}, and results in {format.name} have at most "
+            f"{format.most_pixels / 1e6:g} megapixels: choose PNG or JPEG."
+        )
 
 
 def save_picture(
@@ -387,13 +395,13 @@ def save_picture(
     100, for formats that have one; None for the value in `FORMATS`.
     """
     format = format_of(path)
-    picture, notes = fitted(picture, format)
+    picture, notes = fitted(picture, format, path.parent)
     kept = {name: picture.info[name] for name in ("icc_profile", "dpi") if name in picture.info}
     told, more = options_for(metadata, format.name)
     options = {**options_of(format, quality), **kept, **told}
 
     def write(partial: Path) -> None:
-        picture.save(partial, format.name, **options)
+        save(picture, partial, format.name, options)
         if format.name == "TIFF" and metadata.exif:
             add_to_tiff(partial, metadata)
 

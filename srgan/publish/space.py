@@ -54,8 +54,8 @@ FILES_OF = {
         "names.py pieces.py sharpness.py streams.py windows.py"
     ),
     "srgan/pictures": (
-        "__init__.py animations.py boxes.py colour.py colour_tags.py formats.py images.py metadata.py resampling.py "
-        "sizes.py"
+        "__init__.py animations.py boxes.py colour.py colour_tags.py formats.py images.py large.py metadata.py "
+        "resampling.py sizes.py"
     ),
     "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",

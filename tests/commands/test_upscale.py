@@ -1,5 +1,6 @@
 """python -m srgan upscale on folders and odd pictures: which are enlarged, skipped, reported and written."""
 
+import errno
 import io
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from srgan.commands import batch_progress, upscale
 from srgan.commands import estimate as estimates
 from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
-from srgan.pictures import animations
+from srgan.pictures import animations, large
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 from srgan.wear import CLEAN_MODEL, RESTORED, Automatic, jpeg_quality
@@ -221,6 +222,29 @@ def test_a_result_too_large_for_its_format_is_refused_before_the_work(
     monkeypatch.setattr(Upscaler, "enlarge", lambda *_: pytest.fail("enlarged all the same"))
     assert run(tmp_path / "long.png", tmp_path / "large.webp", *settings) == 2
     assert "16383" in (said := capsys.readouterr().err) and is_one_sentence(said)
+
+
+def test_a_very_large_result_needs_space_on_the_disk_and_no_memory(
+    tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    textured(1, 24, 20).save(tmp_path / "small.png")
+    assert run(tmp_path / "small.png", tmp_path / "in-memory.png", *settings) == 0
+    monkeypatch.setattr(large, "MOST_IN_MEMORY", 1000)
+    folders, mapped_file = [], large.mapped_file
+    monkeypatch.setattr(
+        large, "mapped_file", lambda folder, length: folders.append(folder) or mapped_file(folder, length)
+    )
+    assert run(tmp_path / "small.png", tmp_path / "new" / "in-file.png", *settings) == 0
+    assert (tmp_path / "new" / "in-file.png").read_bytes() == (tmp_path / "in-memory.png").read_bytes()
+    assert folders == [tmp_path / "new"]
+
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(large, "mapped_file", refuses)
+    assert run(tmp_path / "small.png", tmp_path / "new" / "another.png", *settings) == 2
+    assert "free space" in (said := capsys.readouterr().err) and is_one_sentence(said.splitlines()[-1])
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["in-file.png"]
 
 
 def test_pictures_are_read_and_written_beside_the_network_that_runs_alone(
@@ -657,9 +681,9 @@ def test_all_frames_of_an_animation_are_enlarged_with_their_timing_and_repetitio
         assert (file.format, file.size, file.n_frames) == (target.upper(), (48, 36), 3)
         assert file.info.get("loop") == 0
     upscaler = Upscaler.load(model_folder, "cpu", "fp32")
-    for small, large in zip(shown(tmp_path / f"in.{source}"), shown(result), strict=True):
+    for small, enlarged in zip(shown(tmp_path / f"in.{source}"), shown(result), strict=True):
         wanted = np.asarray(upscaler.enlarge(small.convert("RGB"), size=TargetSize(scale=2)), float)
-        difference = np.abs(np.asarray(large.convert("RGB"), float) - wanted).mean()
+        difference = np.abs(np.asarray(enlarged.convert("RGB"), float) - wanted).mean()
         assert difference == 0 if target == "png" else difference < 12
 
 
