@@ -1,6 +1,7 @@
 """SRGAN's generator (Ledig et al. 2017, arXiv 1609.04802, section 2.1), without batch normalisation."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -30,8 +31,14 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
+    def forward(self, features: Tensor, halfway: Callable[[], object] | None = None) -> Tensor:
+        """halfway: called between the two convolutions, which take up to a second each on a slow processor."""
+        first, activation, second = self.body
+        deep = activation(first(features))
+        if halfway:
+            halfway()
+        deep = second(deep)
+        return features + deep
 
 
 def sub_pixel(channels: int, outputs: int, factor: int) -> tuple[nn.Conv2d, nn.PixelShuffle]:
@@ -71,15 +78,17 @@ class Generator(nn.Module):
     def to_features(self, low: Tensor, watch: Callable[[float], object] | None = None) -> Tensor:
         """Returns the part of the network at low resolution: [N, 3, H, W] -> [N, channels, H, W].
 
-        watch: called before each block with the share of the work that is done. An exception that it raises ends the
-        work.
+        watch: called before each 3x3 convolution with the share of the work that is done. An exception that it raises
+        ends the work.
         """
         features = deep = self.head(low)
-        for number, block in enumerate(self.body):
-            if watch:
-                watch(number / len(self.body))
-            deep = block(deep)
-        return features + deep
+        watch = watch or (lambda share: None)
+        *blocks, last = self.body
+        for number, block in enumerate(blocks):
+            watch(number / len(self.body))
+            deep = block(deep, partial(watch, (number + 0.5) / len(self.body)))
+        watch(len(blocks) / len(self.body))
+        return features + last(deep)
 
     def to_image(self, features: Tensor) -> Tensor:
         """Returns the part of the network that enlarges: [N, channels, H, W] -> [N, 3, 4H, 4W]."""

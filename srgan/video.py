@@ -171,7 +171,7 @@ def write_part(
 def join_parts(video: Video, folder: Path, place: Path) -> None:
     """Writes all parts one after the other, with the sound."""
     av = load_av()
-    parts = sorted(folder.glob("*.mp4"))
+    parts = sorted(folder.glob("[0-9]*.mp4"))  # not the unfinished files of a killed process
     with open_video(video.path) as source, av.open(str(parts[0])) as first, av.open(str(place), "w") as file:
         file.metadata.update(source.metadata)
         base = video_stream(source, video.path).time_base

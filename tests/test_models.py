@@ -51,6 +51,16 @@ def test_generator_equals_its_layers_applied_one_after_the_other() -> None:
     torch.testing.assert_close(network(low), plain, rtol=0, atol=1e-12)
 
 
+def test_the_watch_is_called_before_every_convolution_so_that_work_ends_soon() -> None:
+    network, shares = randomise(Generator(6, 2)), []
+    layers = [layer for layer in network.body.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in layers:
+        layer.register_forward_hook(lambda *_: shares.append("computed"))
+    network.to_features(torch.randn(1, 3, 9, 7), shares.append)
+    assert shares[1::2] == ["computed"] * len(layers) == ["computed"] * 5
+    assert shares[::2] == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3])
+
+
 def test_folded_convolution_equals_the_one_behind_the_shuffle() -> None:
     weight = torch.randn(3, 2, 9, 9, dtype=torch.float64)
     x = torch.randn(1, 8, 6, 5, dtype=torch.float64)

@@ -143,6 +143,8 @@ def test_stopped_work_goes_on_where_it_was_and_other_settings_begin_anew(tmp_pat
     with pytest.raises(KeyboardInterrupt):
         enlarge(tmp_path / "in.mp4", tmp_path / "out.mp4", until(20), detail=1)
     assert not (tmp_path / "out.mp4").exists()
+    (folder,) = tmp_path.glob(".out.mp4.*.parts")
+    (folder / ".0123.partial.mp4").write_text("left by a killed process")
     asked.clear()
     with pytest.raises(KeyboardInterrupt):
         enlarge(tmp_path / "in.mp4", tmp_path / "out.mp4", until(0), detail=0)

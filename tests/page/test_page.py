@@ -397,6 +397,10 @@ def test_a_refused_upload_leaves_nothing_old_and_the_next_photo_works(
     upload(page, tmp_path / "fake.png")
     reason = page.locator(".block.problem").filter(visible=True)
     expect(reason).to_contain_text("fake.png: not a picture")
+    expect(page.locator("#picture-compare img")).to_be_hidden()
+    preview = page.locator("#picture-compare .image-container")
+    words = "preview => getComputedStyle(preview, '::after').content"
+    assert preview.evaluate(words) == '"No preview"'
     expect(page.locator("#wipe img")).to_have_count(0)
     expect(page.get_by_text("The photo is")).to_have_count(0)
     expect(page.get_by_role("button", name="Download the result").filter(visible=True)).to_be_disabled()
@@ -404,6 +408,8 @@ def test_a_refused_upload_leaves_nothing_old_and_the_next_photo_works(
     expect(reason).to_contain_text("fake.png: not a picture")  # until another picture comes
     upload(page, make_picture(tmp_path / "good.png", 164, 130))
     expect(page.get_by_text("The photo is 164x130")).to_be_visible()
+    expect(page.locator("#picture-compare img")).to_be_visible()
+    assert preview.evaluate(words) == "none"
     expect(reason).to_have_count(0)
     assert "Traceback" not in server.errors.read_text()
 
