@@ -142,6 +142,8 @@ class Restored(NamedTuple):
     """a sentence about what was assumed of the picture, if the picture has decided on the model"""
     notes: list[str]
     """a sentence for everything of the file that was not kept"""
+    done: str
+    """what was done, without a full stop"""
 
 
 class TooLarge(UserError):
@@ -188,7 +190,10 @@ def restore(
         large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch)
     if sum(steps.work) > 10_000:  # less tells nothing
         SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
-    return Restored(small, large, milliseconds, made_for, why, notes)
+    done = f"{small.width}x{small.height} became {large.width}x{large.height}"
+    if small.size == large.size:
+        done = f"{small.width}x{small.height} was cleaned up at its own size"
+    return Restored(small, large, milliseconds, made_for, why, notes, done)
 
 
 def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
@@ -202,8 +207,9 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
         photo, notes = read(picture)
         made_for, detail, why = models.settled(made_for, photo, detail)
         drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
-    notes = [f"{how_many(faces)} and restored; everything else is as it was.", *notes]
-    return Restored(photo, drawn, round(1000 * (time.perf_counter() - began)), made_for, why, notes)
+    milliseconds = round(1000 * (time.perf_counter() - began))
+    done = f"{how_many(faces)} and restored in {photo.width}x{photo.height}"
+    return Restored(photo, drawn, milliseconds, made_for, why, ["Everything else is as it was.", *notes], done)
 
 
 def enlarge(
@@ -244,7 +250,7 @@ def present(
     models: Models, picture: str, restored: Restored, label: str, timed: bool = True
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
     """Returns the outputs of `enlarge` for a result. label: the end of the file's name."""
-    small, large, milliseconds, made_for, why, notes = restored
+    small, large, milliseconds, made_for, why, notes, done = restored
     plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
@@ -253,9 +259,6 @@ def present(
         save_png(face, f"{name}-face-{number}")
         for number, face in enumerate(close_ups(faces, flat(plain), flat(large), small.size), start=1)
     ]
-    done = f"{small.width}x{small.height} became {large.width}x{large.height}"
-    if small.size == large.size:
-        done = f"{small.width}x{small.height} was cleaned up at its own size"
     time_taken = f": {milliseconds} ms on {device_name(models.chosen(made_for).device)}" if timed else ""
     sentence = f"{done}{time_taken}."
     sentence = " ".join(filter(None, [sentence, why, *notes]))
@@ -310,7 +313,7 @@ def batch_pairs(
     for number, picture in enumerate(pictures, start=1):
         name, stem = Path(picture).name, Path(picture).stem
         try:
-            small, large, _, _, why, lost = restore(models, picture, detail, made_for, size, patient=True)
+            small, large, _, _, why, lost, _ = restore(models, picture, detail, made_for, size, patient=True)
             lost = [why] * bool(why) + lost
             before = (save_png(small, f"{stem}-before"), f"{name}, {small.width}x{small.height}")
             pairs += [before, (save_png(large, f"{stem}-{label}"), f"after, {large.width}x{large.height}")]
