@@ -49,6 +49,9 @@ FIRST_PHOTO = "This example is the official portrait of Barack Obama (White Hous
 FACES_ALONE, CLEAN, REDUCE = "faces", "clean", "reduce"
 """The ways to treat a photo that is too large to be enlarged."""
 
+CHOOSE_AGAIN = "(way, problem) => problem === 'Stopped.' ? null : update()"
+"""A choice whose work was stopped can be made again. Gradio selects it once more when the stopped work ends."""
+
 NO_WAY: Any = gr.update(value=None, visible=False)
 
 
@@ -125,10 +128,11 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
     options = {"api_visibility": "private", "show_progress_on": shown, "show_progress": "full", **ON_MODEL}
     answered = small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
     answered.then(None, None, None, js=SHOW_WORDS.replace("ID", "enlarged"))
-    gr.on(
+    treated = gr.on(
         [way.input, anew_button.click, *(setting.input for setting in settings)],
         on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,
     )  # fmt: skip
+    treated.then(None, [way, problem], way, js=CHOOSE_AGAIN)
     stop.click(stopped([*nothing, gr.update(value=None)]), None, results, api_visibility="private", queue=False)
 
     def another_format(file: str | None, saved: str) -> list[Any]:
