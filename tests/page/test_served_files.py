@@ -21,8 +21,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes all existing files old enough to be deleted."""
-    later = time.time() + served_files.KEPT_SECONDS + 10
+    """Makes all existing files old enough to be deleted, but not those that are kept anew from now on."""
+    later = time.time() + served_files.KEPT_SECONDS
     monkeypatch.setattr(served_files.time, "time", lambda: later)
 
 
