@@ -12,6 +12,7 @@ never trains with this network.
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,7 +28,7 @@ from torch import Tensor
 from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
 from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate
-from srgan.measure.pairs import open_pictures
+from srgan.measure.pairs import Pairs, open_pictures
 from srgan.pictures.images import enlarge_bicubic, normalize, to_pixels
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
@@ -82,9 +83,12 @@ def main() -> int:
         systems = {**BICUBIC, **{name: PEERS[name](None).restore for name in arguments.peers}}
         details = [float(detail) for detail in arguments.detail.split(",")]
         systems.update(blends(Upscaler.load(arguments.model), details))
+        pictures = open_pictures(arguments.data, SIDE, last=arguments.last)
+        originals = describe_originals(pictures, recogniser)
+        print(f"{len(originals)} faces in {len(pictures.names)} photos")
         for kind in arguments.degrade:
             print(kind)
-            for name, figure in measure(systems, recogniser, arguments, kind).items():
+            for name, figure in measure(systems, recogniser, pictures, originals, kind).items():
                 print(f"  {name:22} {figure:.3f}", flush=True)
     except (Absent, UserError, ValueError) as error:
         print(f"identity.py: {error}", file=sys.stderr)
@@ -92,27 +96,37 @@ def main() -> int:
     return 0
 
 
-def measure(
-    systems: dict[str, Restore], recogniser: Recogniser, arguments: argparse.Namespace, kind: str
-) -> dict[str, float]:
-    """Returns each system's mean cosine."""
-    pictures = open_pictures(arguments.data, SIDE, last=arguments.last)
-    points, wanted = {}, {}
+Originals = dict[str, tuple[Any, np.ndarray]]
+"""Where eyes and nose are, and the face's description, by the photo's name."""
+
+
+def describe_originals(pictures: Iterable[Pairs], recogniser: Recogniser) -> Originals:
+    described: Originals = {}
     for pairs in pictures:
         for name, face in zip(pairs.names, four_times(pairs.high), strict=True):
-            if found := recogniser.locate(face):
-                points[name], wanted[name] = found, recogniser.describe(face, found)
-    mean = np.mean(list(wanted.values()), axis=0)
+            if points := recogniser.locate(face):
+                described[name] = points, recogniser.describe(face, points)
+    return described
+
+
+def measure(
+    systems: dict[str, Restore],
+    recogniser: Recogniser,
+    pictures: Iterable[Pairs],
+    originals: Originals,
+    kind: str,
+) -> dict[str, float]:
+    """Returns each system's mean cosine."""
+    mean = np.mean([wanted for _, wanted in originals.values()], axis=0)
     cosines: dict[str, list[float]] = {name: [] for name in systems}
 
     def keep(system: str, names: list[str], restored: Tensor) -> None:
         for name, face in zip(names, four_times(restored), strict=True):
-            if name in points:
-                description = recogniser.describe(face, points[name])
-                cosines[system].append(cosine(description - mean, wanted[name] - mean))
+            if name in originals:
+                points, wanted = originals[name]
+                cosines[system].append(cosine(recogniser.describe(face, points) - mean, wanted - mean))
 
     evaluate(systems, pictures, None, torch.device("cpu"), keep, kind)
-    print(f"  {len(points)} faces of {len(pictures.names)} photos")
     return {name: fmean(found) for name, found in cosines.items()}
 
 

@@ -150,30 +150,24 @@ def draw_faces(
     Inside a face's box every pixel comes from `upscaler`. Over FADE of its side around the box, it fades into the other
     enlargement. best, watch: as for `Upscaler.enlarge`.
     """
-    drawn = enlarged.copy()
-    draw_faces_into(drawn, upscaler, picture, faces, detail, best, watch)
+    picture, drawn = as_standard(picture), enlarged.copy()
+    for number, face in enumerate(faces):
+        tell = partial(tell_part, watch, number / len(faces), 1 / len(faces))
+        draw_face(drawn, upscaler, picture, face, detail, best, tell)
     return drawn
 
 
-def draw_faces_into(
+def draw_face(
     drawn: Image.Image,
     upscaler: Upscaler,
     picture: Image.Image,
-    faces: Sequence[Box],
+    face: Box,
     detail: float = 1.0,
     best: bool = False,
     watch: Watch = unwatched,
 ) -> None:
-    """Does the same to the enlargement itself, without a copy."""
-    picture = as_standard(picture)
-    for number, face in enumerate(faces):
-        tell = partial(tell_part, watch, number / len(faces), 1 / len(faces))
-        draw_face(drawn, upscaler, picture, face, detail, best, tell)
-
-
-def draw_face(
-    drawn: Image.Image, upscaler: Upscaler, picture: Image.Image, face: Box, detail: float, best: bool, watch: Watch
-) -> None:
+    """Draws one face into the enlargement `drawn` itself, as `draw_faces` does into a copy. picture: in one of
+    `formats.standard`'s modes."""
     grid = Grid.between(picture.size, drawn.size, SCALE)
     fade = max(1, round(FADE * face.side))
     area = face.grown(fade, Box(0, 0, *picture.size))

@@ -161,10 +161,10 @@ class Upscaler:
         colour = opaque(picture) if picture.mode.endswith("A") else picture
         large = resized(colour, steps.reduced, tileable=tileable)
         modes = [colour.mode] * (len(steps.passes) - 1) + [picture.mode]
-        made = [blank(mode, passed, scratch) for mode, passed in zip(modes, steps.passes, strict=True)]
+        blanks = [blank(mode, passed, scratch) for mode, passed in zip(modes, steps.passes, strict=True)]
         done, whole = 0, sum(steps.work)
-        for number, work in enumerate(steps.work):
-            small, large = large, made.pop(0)
+        for number, (next_large, work) in enumerate(zip(blanks, steps.work, strict=True)):
+            small, large = large, next_large
             self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole), best, tileable)
             if touch and number == 0:
                 touch(large, small)

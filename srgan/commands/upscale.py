@@ -20,7 +20,7 @@ from srgan.commands.batch_progress import Progress
 from srgan.commands.estimate import ask_at_terminal, estimate, is_large, sizes_of
 from srgan.commands.places import SAME, Naming, Pair, Places, check_apart, find_places
 from srgan.errors import UserError
-from srgan.faces import detector, draw_faces_into, find_faces
+from srgan.faces import detector, draw_face, find_faces
 from srgan.pictures.animations import ANIMATED, Animation, read_animation, save_animation
 from srgan.pictures.formats import (
     FORMATS,
@@ -301,7 +301,8 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
             nonlocal found
             faces = find_faces(small)
             found = len(faces)
-            draw_faces_into(large, on_faces, small, faces, arguments.detail, arguments.best)
+            for face in faces:
+                draw_face(large, on_faces, small, face, arguments.detail, arguments.best)
 
         large = enlarged(picture, arguments.detail, watch=watch, touch=draw)
         return large, [] if found else ["No face was found."]

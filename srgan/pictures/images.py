@@ -10,16 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.models import SCALE
-from srgan.pictures.boxes import Box
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import on_white, open_picture, standard
+from srgan.pictures.large import WINDOW, in_windows
 
 EIGHT_BITS, SIXTEEN_BITS = 2 / 255, 2 / 65535
 """One step of a picture's levels in [-1, 1]."""
-
-WINDOW = 2048
-"""Side of the windows in which a large picture's transparent parts are given a colour: floats take eight times the
-memory of its pixels."""
 
 FLAT_RADIUS = 2
 """A pixel counts as flat if all pixels within this distance are like it."""
@@ -104,22 +100,14 @@ def opaque(picture: Image.Image) -> Image.Image:
     pixels.
     """
     if picture.width * picture.height > 2 * WINDOW**2:
-        return opaque_in_windows(picture)
+        # Saves memory. Far from all visible pixels, the colours differ between windows.
+        return in_windows(picture, opaque, picture.mode[:-1], around=WINDOW // 16)
     *channels, alpha = (np.array(channel) for channel in picture.split())
     seen = torch.from_numpy(alpha).float()[None, None]
     weight = (seen / F.max_pool2d(seen, 3, 1, 1)).nan_to_num_(0.0)
     filled = [fill(torch.from_numpy(channel).float()[None, None], weight) for channel in channels]
     bands = [Image.fromarray(band[0, 0].round().clamp(0, 255).to(torch.uint8).numpy()) for band in filled]
     return Image.merge(picture.mode[:-1], bands)
-
-
-def opaque_in_windows(picture: Image.Image) -> Image.Image:
-    """Does `opaque` in windows, to save memory. Far from all visible pixels, the colours differ between windows."""
-    filled, whole = Image.new(picture.mode[:-1], picture.size), Box(0, 0, *picture.size)
-    for part in whole.parts(WINDOW):
-        seen = part.grown(WINDOW // 16, whole)
-        filled.paste(opaque(picture.crop(seen)).crop(part.inside(seen)), part[:2])
-    return filled
 
 
 def fill(values: Tensor, weight: Tensor) -> Tensor:

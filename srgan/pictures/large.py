@@ -21,7 +21,7 @@ BYTES = {"L": 1, "I;16": 2}
 """Bytes that Pillow takes for a pixel of a mode; 4 for all others."""
 
 WINDOW = 2048
-"""Side of the windows in which `in_windows` works."""
+"""Side of the windows in which `in_windows` works. A change may take many times the memory of their pixels."""
 
 
 def blank(mode: str, size: tuple[int, int], folder: Path | None = None) -> Image.Image:
@@ -69,12 +69,21 @@ def let_go(*pictures: Image.Image) -> None:
 
 
 def in_windows(
-    picture: Image.Image, change: Callable[[Image.Image], Image.Image], mode: str, folder: Path | None = None
+    picture: Image.Image,
+    change: Callable[[Image.Image], Image.Image],
+    mode: str,
+    folder: Path | None = None,
+    around: int = 0,
 ) -> Image.Image:
-    """Applies a change, whose result has that mode, to each window of a picture. folder: as for `blank`."""
-    changed = blank(mode, picture.size, folder)
-    for window in Box(0, 0, *picture.size).parts(WINDOW):
-        changed.paste(change(picture.crop(window)), window[:2])
+    """Applies a change, whose result has that mode, to each window of a picture.
+
+    folder: as for `blank`. around: number of extra pixels that the change sees on each side, as far as the picture
+    reaches.
+    """
+    changed, whole = blank(mode, picture.size, folder), Box(0, 0, *picture.size)
+    for window in whole.parts(WINDOW):
+        seen = window.grown(around, whole)
+        changed.paste(change(picture.crop(seen)).crop(window.inside(seen)), window[:2])
         let_go(picture, changed)
     return changed
 
