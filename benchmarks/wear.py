@@ -4,12 +4,13 @@ python benchmarks/wear.py --lpips FILE FOLDER...
 Evenly spaced photos of each folder are fitted into 256x256, reduced to a quarter with each kind of wear in
 `srgan.degradation.chain.KINDS`, and enlarged by both models that ship. For each kind, a table shows how often the small
 copy is taken for worn by its pixels alone, and the mean PSNR-Y / LPIPS of each model and of the choice. The shares are
-given as their 5th to 95th percentile.
+given as their 5th to 95th percentile, and the JPEG quality that the pixels show by its most frequent value.
 """
 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +19,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from srgan.degradation.chain import KINDS, copies_alike
+from srgan.jpeg_blocks import find_blocks
 from srgan.measure.comparison import fit
 from srgan.measure.metrics import LPIPS, psnr_y
 from srgan.photos.finding import find_photos
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
-from srgan.wear import Automatic, block_share, judge, worn_share
+from srgan.wear import Automatic, block_share, judge, looked_at, worn_share
 
 EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
 """Additional kinds of wear that are only measured here."""
@@ -36,17 +38,14 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
     for kind in KINDS:
         low, target = copies_alike(kind, high)
         small = to_picture(to_pixels(low)[0])
-        choice = judge(small, models.worn)
-        row = {"folder": photo.parent.name, "kind": kind, "worn": choice.worn}
-        row |= {"block_share": block_share(small), "worn_share": worn_share(small, models.worn)}
+        row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
+        seen = looked_at(small)
+        row |= {"block_share": block_share(seen), "worn_share": worn_share(seen, models.worn)}
+        blocks = find_blocks(seen)
+        row["quality"] = blocks.quality if blocks else None
         distance = lpips.against(target)
-        chosen = (models.worn if choice.worn else models.clean, choice.detail(1.0))
-        for name, (upscaler, detail) in (
-            ("clean", (models.clean, 1.0)),
-            ("worn", (models.worn, 1.0)),
-            ("auto", chosen),
-        ):
-            restored = to_pixels(upscaler.restore(low, detail))
+        for name, upscaler in (("clean", models.clean), ("worn", models.worn), ("auto", models)):
+            restored = to_tensor(upscaler.enlarge(small)).unsqueeze(0)
             row[f"by {name}"] = (float(psnr_y(restored, to_pixels(target))), float(distance(normalize(restored))))
         rows.append(row)
     return rows
@@ -54,8 +53,8 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
 
 def table(rows: Sequence[dict]) -> list[str]:
     lines = [
-        "| copies | `block_share` | `worn_share` | taken as worn | clean model | worn model | automatic |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| copies | JPEG | `block_share` | `worn_share` | taken as worn | clean model | worn model | automatic |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind in KINDS:
         those = [row for row in rows if row["kind"] == kind]
@@ -68,7 +67,9 @@ def table(rows: Sequence[dict]) -> list[str]:
         ]
         told = " | ".join(f"{psnr:.2f} / {distance:.3f}" for psnr, distance in figures)
         taken = f"{100 * sum(row['worn'] for row in those) / len(those):.0f} %"
-        lines.append(f"| {kind} | {' | '.join(shares)} | {taken} | {told} |")
+        (quality, count), *_ = Counter(row["quality"] for row in those).most_common()
+        qualities = f"{quality or 'none'} in {100 * count / len(those):.0f} %"
+        lines.append(f"| {kind} | {qualities} | {' | '.join(shares)} | {taken} | {told} |")
     return lines
 
 

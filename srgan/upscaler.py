@@ -16,13 +16,12 @@ from srgan.hub import find_model, is_hub_name
 from srgan.model_folder import Model, ModelConfig, load_model
 from srgan.models import SCALE, Generator
 from srgan.pictures.boxes import Box
+from srgan.pictures.corrections import BackProjection, Correction
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import (
-    BACK_RADIUS,
     EIGHT_BITS,
     FLAT_RADIUS,
     SIXTEEN_BITS,
-    back_project,
     from_network,
     normalize,
     opaque,
@@ -113,9 +112,9 @@ class Upscaler:
         return "fidelity" in self.model.weights
 
     @property
-    def back_radius(self) -> int:
-        """Pixels around a part that its back-projection needs; 0 for a model without it."""
-        return BACK_RADIUS if self.model.config.back_projection else 0
+    def correction(self) -> Correction | None:
+        """The correction that the model's config asks for."""
+        return BackProjection() if self.model.config.back_projection else None
 
     @property
     def revision(self) -> str:
@@ -134,6 +133,7 @@ class Upscaler:
         best: bool = False,
         tileable: bool = False,
         scratch: Path | None = None,
+        correction: Correction | None = None,
     ) -> Image.Image:
         """Enlarges a picture 4 times or to another size. The result is upright, with colour profile and DPI in `info`.
 
@@ -165,7 +165,9 @@ class Upscaler:
         done, whole = 0, sum(steps.work)
         for number, (next_large, work) in enumerate(zip(blanks, steps.work, strict=True)):
             small, large = large, next_large
-            self._draw(large, small, detail, partial(tell_part, watch, done / whole, work / whole), best, tileable)
+            fits = number == 0 and small.size == picture.size and not tileable
+            part = partial(tell_part, watch, done / whole, work / whole)
+            self._draw(large, small, detail, part, best, tileable, correction if fits else None)
             if touch and number == 0:
                 touch(large, small)
             done += work
@@ -179,19 +181,26 @@ class Upscaler:
         return large
 
     def _draw(
-        self, large: Image.Image, small: Image.Image, detail: float, watch: Watch, best: bool, tileable: bool
+        self,
+        large: Image.Image,
+        small: Image.Image,
+        detail: float,
+        watch: Watch,
+        best: bool,
+        tileable: bool,
+        correction: Correction | None,
     ) -> None:
         """Fills `large`, which may also have alpha, with the enlargement of `small`."""
         grid, generator = Grid.between(small.size, large.size, SCALE), self.generator(self.check_detail(detail))
-        sees = generator.features_radius + generator.image_radius + self.back_radius + grid.reach
+        sees = generator.features_radius + generator.image_radius + reach_of(self.correction) + grid.reach
         source = SourcePicture.of(small, sees if tileable else 0)
 
         def write(place: Box, image: Tensor) -> None:
             large.paste(from_network(image[0], small.mode), (place.left, place.top))
             let_go(large, small)
 
-        area, deep = Box(0, 0, *small.size), small.mode == "I;16"
-        self._run(area, source.whole, grid, source.read, write, detail, deep, watch, best)
+        tiles = self._tiles(detail, source.whole, grid, source.read, write, small.mode == "I;16", best, correction)
+        self._run(Box(0, 0, *small.size), tiles, watch)
 
     def enlarge_part(
         self,
@@ -221,17 +230,22 @@ class Upscaler:
             inside = place.inside(corner)
             drawn.paste(from_network(image[0], drawn.mode), (inside.left, inside.top))
 
-        self._run(part, seen, grid, read, write, detail, deep=drawn.mode == "I;16", watch=watch, best=best)
+        self._run(part, self._tiles(detail, seen, grid, read, write, drawn.mode == "I;16", best), watch)
         return drawn
 
     def enlarge_timed(
-        self, picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched
+        self,
+        picture: Image.Image,
+        detail: float = 1.0,
+        size: TargetSize = FOUR_TIMES,
+        watch: Watch = unwatched,
+        correction: Correction | None = None,
     ) -> tuple[Image.Image, int]:
         """`enlarge`, and the milliseconds that it took. Making the network for this detail is not counted; it is
         kept."""
         self.enlarge(picture.crop((0, 0, 1, 1)), detail)
         start = time.perf_counter()
-        enlarged = self.enlarge(picture, detail, size, watch)
+        enlarged = self.enlarge(picture, detail, size, watch, correction=correction)
         return enlarged, round((time.perf_counter() - start) * 1000)
 
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
@@ -244,34 +258,34 @@ class Upscaler:
 
         whole = Box(0, 0, width, height)
         grid = Grid.between((width, height), (SCALE * width, SCALE * height), SCALE)
-        self._run(whole, whole, grid, lambda box: box.of(low), write, detail)
+        self._run(whole, self._tiles(detail, whole, grid, lambda box: box.of(low), write), unwatched)
         return large
 
-    @torch.inference_mode()
-    def _run(
+    def _tiles(
         self,
-        area: Box,
+        detail: float,
         whole: Box,
         grid: Grid,
         read: Read,
         write: Write,
-        detail: float,
         deep: bool = False,
-        watch: Watch = unwatched,
         best: bool = False,
-    ) -> None:
-        """Enlarges in tiles. The result is the same as for the whole picture at once, because each tile is read with
-        all surrounding pixels that affect it.
-
-        The picture and the result stay where they are; a device holds one tile at a time. A tile that does not fit into
-        its memory is cut into smaller ones, and so are the following ones; see GROWS_AFTER. area: the part of `whole`
-        that is enlarged, where `whole` is what can be read. deep: whether the picture has 16 bits. best: as for
-        `enlarge`.
-        """
+        correction: Correction | None = None,
+    ) -> "Tiles":
+        """deep: whether the picture has 16 bits. best, correction: as for `enlarge`."""
         # bf16 tells no more than 256 levels apart.
         generator = self.generator(self.check_detail(detail), torch.float32 if deep else self.dtype)
         level = SIXTEEN_BITS if deep else EIGHT_BITS
-        tile = Tiles(generator, whole, grid, read, write, level, self.device, best, self.back_radius)
+        return Tiles(generator, whole, grid, read, write, level, self.device, best, correction or self.correction)
+
+    @torch.inference_mode()
+    def _run(self, area: Box, tiles: "Tiles", watch: Watch) -> None:
+        """Enlarges a part of what can be read, in tiles. The result is the same as for the whole picture at once,
+        because each tile is read with all surrounding pixels that affect it.
+
+        The picture and the result stay where they are; a device holds one tile at a time. A tile that does not fit into
+        its memory is cut into smaller ones, and so are the following ones; see GROWS_AFTER.
+        """
         waiting, done = [area], 0
         while waiting:
             box = waiting.pop()
@@ -280,7 +294,7 @@ class Upscaler:
                 continue
             share = box.width * box.height / (area.width * area.height)
             try:
-                tile.enlarge(box, max(1, self.tile // IMAGE_TILES), partial(tell_part, watch, done, share))
+                tiles.enlarge(box, max(1, self.tile // IMAGE_TILES), partial(tell_part, watch, done, share))
                 done += share
                 continue
             except RuntimeError as error:
@@ -338,14 +352,13 @@ class Tiles:
     """one step of the picture's levels"""
     device: torch.device
     best: bool = False
-    back: int = 0
-    """the Upscaler's `back_radius`"""
+    correction: Correction | None = None
 
     def enlarge(self, box: Box, side: int, watch: Watch) -> None:
         """Writes `box`, in parts of that side. Everything that is distorted by an edge other than the picture's own
         is cut off."""
         generator, whole, reach = self.generator, self.whole, self.grid.reach
-        kept = box.grown(generator.image_radius + self.back + reach, whole)
+        kept = box.grown(generator.image_radius + reach_of(self.correction) + reach, whole)
         seen = kept.grown(generator.features_radius, whole)
         low = self.read(seen).to(self.device)
         low = normalize(low) if low.dtype == torch.uint8 else low
@@ -358,11 +371,11 @@ class Tiles:
             if not (place.width and place.height):
                 continue
             used = part.grown(reach, whole)
-            made = used.grown(self.back, whole)
+            made = self.correction.needed(used, whole) if self.correction else used
             around = made.grown(generator.image_radius, whole)
             image = made.inside(around).of(self.image([around.inside(kept).of(each) for each in features]), SCALE)
-            if self.back:
-                image = used.inside(made).of(back_project(made.inside(seen).of(low), image), SCALE)
+            if self.correction:
+                image = used.inside(made).of(self.correction.correct(made.inside(seen).of(low), image, made), SCALE)
             near = used.grown(FLAT_RADIUS + 1, whole)
             flat = where_flat(near.inside(seen).of(low).float(), self.level)
             image = torch.lerp(image.float(), *(used.inside(near).of(values, SCALE) for values in flat))
@@ -420,6 +433,10 @@ class SourcePicture:
     def read(self, box: Box) -> Tensor:
         """See `Read`."""
         return to_network(self.crop(box))
+
+
+def reach_of(correction: Correction | None) -> int:
+    return correction.radius if correction else 0
 
 
 def tell_part(watch: Watch, before: float, part: float, share: float) -> None:

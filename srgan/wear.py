@@ -3,8 +3,9 @@
 The model for clean copies takes JPEG blocks and sensor noise for texture and enlarges them. The model for worn pictures
 removes them, but makes clean ones smoother than they were. benchmarks/wear.md shows the cost of each choice.
 
-There are three signs: coarse compression of a JPEG file; JPEG blocks in the pixels of any file, such as a PNG
-screenshot of a JPEG; and the amount of detail that the model for worn pictures removes.
+There are three signs: coarse compression, which a JPEG file states and which shows in the pixels of any other file,
+such as a PNG screenshot of a JPEG; blocks of pixels that were changed after JPEG; and the amount of detail that the
+model for worn pictures removes.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from srgan.degradation.jpeg import BLOCK, LUMA_TABLE, cosine_matrix, scaled_table
+from srgan.degradation.jpeg import BLOCK
+from srgan.jpeg_blocks import LEVEL, JpegBlocks, find_blocks, nearest_quality, zero_shares
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import bicubic, flat, greyed, normalize, to_tensor
 from srgan.shipped import WEIGHTS
@@ -32,19 +34,15 @@ WORN_QUALITY = 90
 WORN_SHARE = 0.15
 """A picture with this `worn_share` or more is worn: see benchmarks/wear.md."""
 
+HELD_SHARE = 0.1
+"""The result for a JPEG with a smaller `worn_share` is held to its blocks. With a larger one, the picture may have been
+worn before, and its blocks show that wear too: see benchmarks/wear.md."""
+
 WORN_BLOCKS = 0.35
 """A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
 
-FINE = 5
-"""A coefficient of a JPEG block counts as fine detail if the sum of its two frequencies, at most 14, is this or
-more."""
-
-LEVEL = 127.5
-"""Number of grey levels in a difference of 1 in the range [-1, 1]."""
-
 WINDOW = 64
 """Side in pixels of the four parts that are examined in a larger picture."""
-
 
 NOISY_DETAIL = 0.7
 """Pictures with noise or blur are restored with the requested detail times this: more draws rings into small eyes and
@@ -63,6 +61,8 @@ class ModelChoice(NamedTuple):
     """a sentence that explains the choice to the user"""
     noisy: bool = False
     """worn by noise or blur, not by JPEG alone"""
+    blocks: JpegBlocks | None = None
+    """what to hold the enlargement to, if this JPEG alone has worn the picture"""
 
     def detail(self, asked: float) -> float:
         """Returns the detail to restore with, if the user asked for `asked`."""
@@ -96,67 +96,67 @@ class Automatic:
         Raises UserError if detail is not between 0 and 1.
         """
         upscaler, choice = self.choose(picture)
-        return upscaler.enlarge(picture, choice.detail(upscaler.check_detail(detail)), *size, **how)
+        detail = choice.detail(upscaler.check_detail(detail))
+        return upscaler.enlarge(picture, detail, *size, correction=choice.blocks, **how)
 
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     """Judges whether a picture of any mode and size is worn, and by what. worn_model: for `worn_share`."""
+    low, table = looked_at(picture), jpeg_table(picture)
+    blocks = find_blocks(low, [] if table is None else [table])
+    quality = min(jpeg_quality(picture) or 100, blocks.quality if blocks else 100)
     signs = []
-    quality = jpeg_quality(picture)
-    if quality and quality <= WORN_QUALITY:
+    if quality <= WORN_QUALITY:
         signs.append(f"JPEG quality {quality}")
-    elif block_share(picture) >= WORN_BLOCKS:
+    elif not blocks and block_share(low) >= WORN_BLOCKS:
         signs.append("JPEG blocks")
-    if noisy := worn_share(picture, worn_model) >= WORN_SHARE:
+    share = worn_share(low, worn_model)
+    if noisy := share >= WORN_SHARE:
         signs.append("blur or noise")
     if not signs:
         return ModelChoice(False, "Looks clean: restored with the model for clean photos.")
-    return ModelChoice(True, f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}", noisy)
+    why = f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}"
+    return ModelChoice(True, why, noisy, blocks if share < HELD_SHARE else None)
+
+
+def jpeg_table(picture: Image.Image) -> Tensor | None:
+    """Returns the steps for luma, [8, 8], of a picture that `Image.open` has read from a JPEG file, or of `standard`'s
+    copy of it; None for other pictures."""
+    tables = getattr(picture, "quantization", None) or {}
+    return torch.tensor(list(tables[0]), dtype=torch.float32).view(BLOCK, BLOCK) if 0 in tables else None
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:
-    """Returns the quality, 1 to 100 as in libjpeg, of a picture that `Image.open` has read from a JPEG file, or of
-    `standard`'s copy of it; None for other pictures.
+    """Returns the quality, 1 to 100 as in libjpeg, of a picture that has a `jpeg_table`; None for other pictures.
 
     Tables that libjpeg does not make, such as those of cameras and Photoshop, get the quality with the nearest table.
     """
-    tables = getattr(picture, "quantization", None) or {}
-    if 0 not in tables:
-        return None
-    found = torch.tensor(list(tables[0]), dtype=torch.float32).view(8, 8)
-    qualities = torch.arange(100, 0, -1)  # of several with the same table the best
-    made = scaled_table(LUMA_TABLE, qualities.float().view(-1, 1, 1, 1)).view(-1, 8, 8)
-    return int(qualities[(made - found).abs().sum((1, 2)).argmin()])
+    table = jpeg_table(picture)
+    return None if table is None else nearest_quality(table)
 
 
-def block_share(picture: Image.Image) -> float:
+def block_share(low: Tensor) -> float:
     """Measures JPEG blocks: how much more often fine detail is exactly zero in the blocks of one 8x8 grid than in other
     grids. 0 to 1.
 
-    JPEG rounds most of the fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. The
-    share of coefficients below one grey level is computed for each of the 64 grids; the result is the largest share
-    minus the median. It is 0 for pictures with a side of less than two blocks.
+    The result is the largest of `zero_shares` minus their median. It is 0 for pictures with a side of less than two
+    blocks. low: as `looked_at` returns it.
     """
-    grey = LEVEL * greyed(looked_at(picture))[:, :1]
-    if min(grey.shape[-2:]) < 2 * BLOCK:
+    if min(low.shape[-2:]) < 2 * BLOCK:
         return 0.0
-    cosines = cosine_matrix(grey.device)
-    waves = torch.einsum("ia,jb->ijab", cosines, cosines)
-    places = torch.arange(BLOCK)
-    fine = waves[places.view(-1, 1) + places >= FINE].unsqueeze(1)
-    none = (F.conv2d(grey, fine).abs() < 1).float().mean((0, 1))
-    shares = torch.stack([none[down::BLOCK, right::BLOCK].mean() for down in range(BLOCK) for right in range(BLOCK)])
+    shares = zero_shares(LEVEL * greyed(low)[:, :1])
     return float(shares.max() - shares.median())
 
 
-def worn_share(picture: Image.Image, worn_model: Upscaler) -> float:
+def worn_share(low: Tensor, worn_model: Upscaler) -> float:
     """Measures how much of a picture's fine detail the model for worn pictures removes: near 0 for clean pictures.
 
     The fidelity weights restore the picture. The result, which has no blur, noise and blocks, is reduced again and
     compared with the picture. The deviation of the difference is divided by the deviation of the picture's Laplacian
     plus one grey level. Detail that is hard to restore makes both large; a flat picture makes neither large.
+
+    low: as `looked_at` returns it.
     """
-    low = looked_at(picture)
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
     lost, grey = (LEVEL * greyed(images)[:, :1] for images in (low - again, low))
     return float(deviation(lost) / (deviation(laplacian(grey)) + 1))

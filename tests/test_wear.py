@@ -10,6 +10,7 @@ from PIL import Image
 
 from srgan import Automatic
 from srgan.degradation.chain import copies_alike
+from srgan.measure.metrics import psnr_y
 from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
@@ -22,6 +23,7 @@ from srgan.wear import (
     WORN_SHARE,
     block_share,
     jpeg_quality,
+    looked_at,
     worn_share,
 )
 
@@ -33,13 +35,20 @@ def models() -> Automatic:
     return Automatic.load("cpu")
 
 
-def copy(name: str, kind: str, side: int = 384) -> Image.Image:
-    """Returns an example's small copy, whose long side is a quarter of `side`."""
+def original(name: str, side: int = 384) -> Image.Image:
     photo = open_rgb(ROOT / "examples" / name)
     photo.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=None)
-    photo = photo.crop((0, 0, photo.width // 4 * 4, photo.height // 4 * 4))
-    low, _ = copies_alike(kind, normalize(to_tensor(photo)).unsqueeze(0))
+    return photo.crop((0, 0, photo.width // 4 * 4, photo.height // 4 * 4))
+
+
+def copy(name: str, kind: str, side: int = 384) -> Image.Image:
+    """Returns an example's small copy, whose long side is a quarter of `side`."""
+    low, _ = copies_alike(kind, normalize(to_tensor(original(name, side))).unsqueeze(0))
     return to_picture(to_pixels(low)[0])
+
+
+def psnr_of(picture: Image.Image, photo: Image.Image) -> float:
+    return float(psnr_y(to_tensor(picture).unsqueeze(0), to_tensor(photo).unsqueeze(0)))
 
 
 def as_jpeg(picture: Image.Image, **options: object) -> Image.Image:
@@ -76,11 +85,12 @@ def test_only_the_picture_as_it_was_read_has_a_quality(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_clean_and_worn_pictures_are_told_apart_by_pixels(models: Automatic, name: str) -> None:
+    seen = {kind: looked_at(copy(name, kind)) for kind in ("clean", "box", "jpeg75", "jpeg50", "web", "old")}
     for kind in ("clean", "box"):
-        assert worn_share(copy(name, kind), models.worn) < 0.9 * WORN_SHARE
-        assert block_share(copy(name, kind)) < 0.6 * WORN_BLOCKS
-    assert worn_share(copy(name, "old"), models.worn) > 1.5 * WORN_SHARE
-    assert all(block_share(copy(name, kind)) > 1.1 * WORN_BLOCKS for kind in ("web", "old", "jpeg75", "jpeg50"))
+        assert worn_share(seen[kind], models.worn) < 0.9 * WORN_SHARE
+        assert block_share(seen[kind]) < 0.6 * WORN_BLOCKS
+    assert worn_share(seen["old"], models.worn) > 1.5 * WORN_SHARE
+    assert all(block_share(seen[kind]) > 1.1 * WORN_BLOCKS for kind in ("web", "old", "jpeg75", "jpeg50"))
 
 
 def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> None:
@@ -93,17 +103,45 @@ def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> Non
     assert choice.why == f"Looks worn (JPEG quality 68): {RESTORED}"
     worn = copy("obama.jpg", "web")
     upscaler, choice = models.choose(worn)
-    assert upscaler is models.worn and choice.why == f"Looks worn (JPEG blocks, blur or noise): {RESTORED_NOISY}"
+    assert upscaler is models.worn and choice.why == f"Looks worn (JPEG quality 75, blur or noise): {RESTORED_NOISY}"
     assert np.array_equal(models.enlarge(worn, 0.5), models.worn.enlarge(worn, 0.5 * NOISY_DETAIL))
-    blocky = as_jpeg(small, quality=68)
-    assert np.array_equal(models.enlarge(blocky, 0.5), models.worn.enlarge(blocky, 0.5))
     assert models.choose(as_jpeg(worn, quality=98))[0] is models.worn  # saved at high quality after it was worn
     assert models.choose(as_jpeg(small, quality=WORN_QUALITY))[0] is models.worn
 
 
-def test_a_png_of_a_jpeg_is_worn(models: Automatic, tmp_path: Path) -> None:
-    as_jpeg(copy("obama.jpg", "clean"), quality=50).save(tmp_path / "screenshot.png")
-    assert models.choose(Image.open(tmp_path / "screenshot.png"))[0] is models.worn
+def test_a_png_of_a_jpeg_is_restored_as_the_jpeg(models: Automatic, tmp_path: Path) -> None:
+    jpeg = as_jpeg(copy("obama.jpg", "clean"), quality=50)
+    jpeg.save(tmp_path / "screenshot.png")
+    picture = Image.open(tmp_path / "screenshot.png")
+    assert models.choose(picture)[1] == models.choose(jpeg)[1]
+    assert np.array_equal(models.enlarge(picture, 0.5), models.enlarge(jpeg, 0.5))
+
+
+def test_blocks_that_were_changed_after_jpeg_are_seen(models: Automatic) -> None:
+    brighter = as_jpeg(copy("obama.jpg", "clean"), quality=60).point(lambda level: round(255 * (level / 255) ** 0.7))
+    choice = models.choose(brighter)[1]
+    assert choice.why == f"Looks worn (JPEG blocks): {RESTORED}" and choice.blocks is None
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+def test_a_jpeg_is_restored_closer_to_its_original(models: Automatic, quality: int) -> None:
+    gained = []
+    for name in EXAMPLES:
+        photo, small = original(name), as_jpeg(copy(name, "clean"), quality=quality, subsampling=2)
+        upscaler, choice = models.choose(small)
+        assert upscaler is models.worn
+        if choice.blocks:
+            assert choice.blocks.quality == quality
+            gained.append(psnr_of(models.enlarge(small), photo) - psnr_of(upscaler.enlarge(small), photo))
+    assert len(gained) >= 3 and min(gained) > 0 and sum(gained) / len(gained) > 0.1
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_wear_from_before_the_jpeg_does_not_come_back(models: Automatic, name: str) -> None:
+    assert models.choose(copy(name, "web"))[1].blocks is None
+    before = as_jpeg(copy(name, "clean"), quality=20).crop((3, 2, 80, 60))
+    choice = models.choose(as_jpeg(before, quality=82))[1]
+    assert choice.worn and choice.blocks is None
 
 
 def test_a_large_picture_is_judged_by_parts_of_it(models: Automatic) -> None:
@@ -120,7 +158,8 @@ def test_any_picture_is_judged_and_a_flat_one_is_clean(models: Automatic, mode: 
 def test_greys_of_16_bits_are_judged_as_those_of_8(models: Automatic) -> None:
     grey = copy("obama.jpg", "old").convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    assert worn_share(deep, models.worn) == pytest.approx(worn_share(grey, models.worn), abs=1e-3)
+    shares = [worn_share(looked_at(picture), models.worn) for picture in (deep, grey)]
+    assert shares[0] == pytest.approx(shares[1], abs=1e-3)
     seen_through = grey.convert("RGBA")
     seen_through.putalpha(128)
     assert models.choose(seen_through)[0] is models.choose(deep)[0] is models.worn

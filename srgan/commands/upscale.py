@@ -34,10 +34,10 @@ from srgan.pictures.formats import (
 from srgan.pictures.sizes import MOST_SCALE, TargetSize
 from srgan.upscaler import Upscaler, Watch, tell_part
 from srgan.video import CODECS, enlarge_video, is_video, read_video
-from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic
+from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic, judge
 
-WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
-"""The models that ship, by what pictures they are for."""
+WEAR = ("clean", "worn")
+"""The conditions of pictures that the models that ship are for."""
 
 JOBS = min(4, os.cpu_count() or 1)
 
@@ -254,8 +254,10 @@ def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Count
         raise UserError("--wear chooses between the models that ship, so it cannot be combined with --model.")
     if arguments.faces:
         way = with_faces(arguments, target)
-    elif arguments.model or arguments.wear in WEAR:
+    elif arguments.model or arguments.wear == "clean":
         way = plainly(arguments, target)
+    elif arguments.wear == "worn":
+        way = as_worn(arguments, target)
     else:
         way = by_wear(arguments, target, assumed, say_why)
     if way.upscaler.fallback and ranks.is_first():
@@ -272,14 +274,25 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
         upscaler, choice = models.choose(first)
         assumed["worn" if choice.worn else "clean"] += 1
         detail, why = choice.detail(arguments.detail), [choice.why] if say_why else []
-        enlarged = with_settings(upscaler, target, arguments)
+        enlarged = partial(with_settings(upscaler, target, arguments), correction=choice.blocks)
         return lambda picture, watch: (enlarged(picture, detail, watch=watch), why)
 
     return Way(choose, models.clean)
 
 
+def as_worn(arguments: argparse.Namespace, target: TargetSize) -> Way:
+    upscaler = Upscaler.load(WORN_MODEL, arguments.device, arguments.precision)
+    detail = upscaler.check_detail(arguments.detail)
+
+    def choose(first: Image.Image) -> Enlarge:
+        enlarged = partial(with_settings(upscaler, target, arguments), correction=judge(first, upscaler).blocks)
+        return lambda picture, watch: (enlarged(picture, detail, watch=watch), [])
+
+    return Way(choose, upscaler)
+
+
 def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
-    upscaler = Upscaler.load(arguments.model or WEAR[arguments.wear], arguments.device, arguments.precision)
+    upscaler = Upscaler.load(arguments.model or CLEAN_MODEL, arguments.device, arguments.precision)
     if arguments.is_detail_open and not upscaler.can_blend:
         arguments.detail = 1.0
     detail, enlarged = upscaler.check_detail(arguments.detail), with_settings(upscaler, target, arguments)

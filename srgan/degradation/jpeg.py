@@ -54,10 +54,19 @@ def scaled_table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
 def through_tables(plane: Tensor, steps: Tensor) -> Tensor:
     """Rounds the cosine coefficients of each 8x8 block to multiples of `steps`: [N, C, H, W] around 0 -> the same."""
     cosines = cosine_matrix(plane.device)
+    rounded = (to_coefficients(plane, cosines) / steps).round() * steps
+    return from_coefficients(rounded, cosines).round().clamp(-128, 127)
+
+
+def to_coefficients(plane: Tensor, cosines: Tensor) -> Tensor:
+    """[N, C, H, W], sides multiples of 8 -> [N, C, H / 8, W / 8, 8, 8], each block's cosine coefficients."""
     blocks = plane.unflatten(-1, (-1, BLOCK)).unflatten(-3, (-1, BLOCK)).transpose(-3, -2)
-    coefficients = (cosines @ blocks @ cosines.T / steps).round() * steps
-    back = (cosines.T @ coefficients @ cosines).transpose(-3, -2)
-    return back.flatten(-2).flatten(-3, -2).round().clamp(-128, 127)
+    return cosines @ blocks @ cosines.T
+
+
+def from_coefficients(coefficients: Tensor, cosines: Tensor) -> Tensor:
+    """The inverse of `to_coefficients`."""
+    return (cosines.T @ coefficients @ cosines).transpose(-3, -2).flatten(-2).flatten(-3, -2)
 
 
 def cosine_matrix(device: torch.device) -> Tensor:

@@ -93,8 +93,8 @@ def compare(
     def enlarge_timed(low: Image.Image, detail: float) -> tuple[Image.Image, int]:
         nonlocal made_for, why
         with working(low.width * low.height) as watch:
-            made_for, detail, why = models.settled(made_for, low, detail)
-            return models.chosen(made_for).enlarge_timed(low, detail, watch=watch)
+            made_for, detail, why, correction = models.settled(made_for, low, detail)
+            return models.chosen(made_for).enlarge_timed(low, detail, watch=watch, correction=correction)
 
     found = comparison.compare_with_photo(enlarge_timed, photo, detail, size, models.lpips, small_copy)
     upscaler = models.chosen(made_for)
@@ -186,8 +186,8 @@ def restore(
         raise TooLarge(small_size, steps.size)
     with working(sum(steps.work), patient) as watch:
         small, notes = read(picture)
-        made_for, detail, why = models.settled(made_for, small, detail)
-        large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch)
+        made_for, detail, why, correction = models.settled(made_for, small, detail)
+        large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch, correction)
     if sum(steps.work) > 10_000:  # less tells nothing
         SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
     done = f"{small.width}x{small.height} became {large.width}x{large.height}"
@@ -205,7 +205,7 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
     with working(sum(face.width * face.height for face in faces)) as watch:
         began = time.perf_counter()
         photo, notes = read(picture)
-        made_for, detail, why = models.settled(made_for, photo, detail)
+        made_for, detail, why, _ = models.settled(made_for, photo, detail)
         drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
     milliseconds = round(1000 * (time.perf_counter() - began))
     done = f"{how_many(faces)} and restored in {photo.width}x{photo.height}"

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from PIL import Image
 
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
+from srgan.pictures.corrections import Correction
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 from srgan.wear import CLEAN_MODEL, ModelChoice, judge
 
@@ -15,6 +17,16 @@ ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
 
 AUTOMATIC = "Auto"
 """The choice with which `srgan.wear` decides which of the two models a picture needs."""
+
+
+class Settled(NamedTuple):
+    """How a picture is enlarged."""
+
+    made_for: str
+    detail: float
+    why: str = ""
+    """a sentence about what was assumed, if the picture has decided"""
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True)
@@ -44,15 +56,16 @@ class Models:
         made_for = made_for or self.made_for[0]
         self.unlent.chosen(ANY_PHOTO if made_for == AUTOMATIC else made_for).check_detail(detail)
 
-    def settled(self, made_for: str, picture: Image.Image, detail: float) -> tuple[str, float, str]:
-        """Returns the choice for a picture and its detail; and, if the picture has decided, a sentence about what was
-        assumed."""
+    def settled(self, made_for: str, picture: Image.Image, detail: float) -> Settled:
         made_for = made_for or self.made_for[0]
-        if made_for != AUTOMATIC:
-            return made_for, detail, ""
+        if made_for not in (AUTOMATIC, ANY_PHOTO):
+            return Settled(made_for, detail)
         judging = self.unlent.chosen(ANY_PHOTO)
-        detail, choice = judging.check_detail(detail), judged(picture, judging)
-        return (ANY_PHOTO if choice.worn else CLEAN_FACES), choice.detail(detail), choice.why
+        choice = judged(picture, judging)
+        if made_for == ANY_PHOTO:
+            return Settled(made_for, detail, correction=choice.blocks)
+        title = ANY_PHOTO if choice.worn else CLEAN_FACES
+        return Settled(title, choice.detail(judging.check_detail(detail)), choice.why, choice.blocks)
 
     def chosen(self, made_for: str) -> Upscaler:
         return self.upscalers[made_for]

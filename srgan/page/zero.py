@@ -17,6 +17,7 @@ except ImportError:
 
 from PIL import Image
 
+from srgan.pictures.corrections import Correction
 from srgan.pictures.formats import standard
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import Upscaler, Watch, unwatched
@@ -41,6 +42,7 @@ class Asked(NamedTuple):
     pixels: bytes
     detail: float
     target: TargetSize = FOUR_TIMES
+    correction: Correction | None = None
 
 
 class Answer(NamedTuple):
@@ -77,7 +79,13 @@ class LastResults:
 LAST_RESULTS = LastResults(KEPT_BYTES)
 
 
-def gpu_seconds(picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES) -> int:
+def gpu_seconds(
+    picture: Image.Image,
+    detail: float = 1.0,
+    size: TargetSize = FOUR_TIMES,
+    watch: Watch = unwatched,
+    correction: Correction | None = None,
+) -> int:
     """Estimates the seconds that a call may take: 5 to start CUDA in a new process, and 5 for each megapixel that the
     network takes in.
 
@@ -94,14 +102,18 @@ def lend(upscaler: Upscaler) -> None:
     lent = spaces.GPU(upscaler.enlarge_timed, duration=gpu_seconds)
 
     def enlarge_timed(
-        picture: Image.Image, detail: float = 1.0, size: TargetSize = FOUR_TIMES, watch: Watch = unwatched
+        picture: Image.Image,
+        detail: float = 1.0,
+        size: TargetSize = FOUR_TIMES,
+        watch: Watch = unwatched,
+        correction: Correction | None = None,
     ) -> tuple[Image.Image, int]:
         """`watch` is not called: the lent GPU works in another process."""
         detail, picture = upscaler.check_detail(detail), standard(picture)
-        asked = Asked(upscaler, picture.mode, picture.size, picture.tobytes(), detail, size)
+        asked = Asked(upscaler, picture.mode, picture.size, picture.tobytes(), detail, size, correction)
         answer = LAST_RESULTS.get(asked)
         if answer is None:
-            enlarged, milliseconds = lent(picture, detail, size)
+            enlarged, milliseconds = lent(picture, detail, size, correction=correction)
             answer = Answer(enlarged.mode, enlarged.size, enlarged.tobytes(), milliseconds)
             LAST_RESULTS.keep(asked, answer)
         enlarged = Image.frombytes(answer.mode, answer.size, answer.pixels)

@@ -35,8 +35,8 @@ FILES_OF = {
         "L000550.jpg L000559.jpg L000566.jpg L000574.jpg L000579.jpg M000590.jpg README.md credits.csv"
     ),
     "srgan": (
-        "__init__.py __main__.py device.py errors.py faces.py files.py hub.py model_folder.py models.py py.typed "
-        "ranks.py shipped.py upscaler.py video.py wear.py"
+        "__init__.py __main__.py device.py errors.py faces.py files.py hub.py jpeg_blocks.py model_folder.py models.py "
+        "py.typed ranks.py shipped.py upscaler.py video.py wear.py"
     ),
     "srgan/commands": (
         "__init__.py arguments.py batch_progress.py cli.py console.py demo.py doctor.py estimate.py evaluate.py "
@@ -54,8 +54,8 @@ FILES_OF = {
         "names.py pieces.py sharpness.py streams.py windows.py"
     ),
     "srgan/pictures": (
-        "__init__.py animations.py boxes.py colour.py colour_tags.py formats.py images.py large.py metadata.py "
-        "resampling.py sizes.py"
+        "__init__.py animations.py boxes.py colour.py colour_tags.py corrections.py formats.py images.py large.py "
+        "metadata.py resampling.py sizes.py"
     ),
     "srgan/publish": "__init__.py background.py card.py facts.py push.py space.py",
     "srgan/reports": "__init__.py page.py pictures.py tensorboard.py",

@@ -23,7 +23,7 @@ from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations, large
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
-from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.upscaler import Upscaler
 from srgan.wear import CLEAN_MODEL, RESTORED, Automatic, jpeg_quality
 
 
@@ -377,17 +377,21 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     photo = Image.open(ROOT / "examples" / "collins.png").convert("RGB").reduce(10)
     photo.save(tmp_path / "in" / "clean.png")
     photo.save(tmp_path / "in" / "worn.jpg", quality=60)
-    clean, worn = (Upscaler.load(SHIPPED_MODEL.parent / name, "cpu", "fp32") for name in ("celeba-faces", "photos"))
+    models = Automatic.load("cpu", "fp32")
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
     assert "Looked clean: 1; looked worn: 1." in capsys.readouterr().out
-    for name, upscaler in (("clean.png", clean), ("worn.jpg", worn)):
-        wanted = upscaler.enlarge(Image.open(tmp_path / "in" / name))
+    for name, upscaler in (("clean.png", models.clean), ("worn.jpg", models.worn)):
+        picture = Image.open(tmp_path / "in" / name)
+        assert models.choose(picture)[0] is upscaler
+        wanted = models.enlarge(picture)
         found = Image.open(tmp_path / "out" / Path(name).with_suffix(".png"))
         assert np.array_equal(np.asarray(found), np.asarray(wanted))
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "one.png", *plain) == 0
     assert f"Looks worn (JPEG quality 60): {RESTORED}" in capsys.readouterr().err
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "two.png", "--wear", "clean", *plain) == 0
-    wanted = clean.enlarge(Image.open(tmp_path / "in" / "worn.jpg"))
+    assert run(tmp_path / "in" / "worn.jpg", tmp_path / "three.png", "--wear", "worn", *plain) == 0
+    assert (tmp_path / "three.png").read_bytes() == (tmp_path / "one.png").read_bytes()
+    wanted = models.clean.enlarge(Image.open(tmp_path / "in" / "worn.jpg"))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "two.png")), np.asarray(wanted))
 
 

@@ -19,6 +19,7 @@ from srgan.page import handlers, offered_models
 from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
+from srgan.wear import Automatic
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +311,7 @@ def test_epochs_of_a_model_are_compared_on_one_photo(
 def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) -> None:
     shipped = {"Any photo": "photos", "Clean faces": "celeba-faces"}
     models = Models({title: Upscaler.load(SHIPPED_MODEL.parent / name, "cpu") for title, name in shipped.items()})
+    automatic = Automatic(models.chosen("Clean faces"), models.chosen("Any photo"))
     assert models.made_for == ["Auto", *shipped]
     with Image.open(SHIPPED_MODEL.parent.parent / "examples" / "collins.png") as photo:
         photo.convert("RGB").reduce(10).save(tmp_path / "clean.png")
@@ -319,11 +321,11 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
         ("clean.png", "Clean faces", "Looks clean: "),
         ("worn.jpg", "Any photo", "Looks worn (JPEG quality 60): "),
     ):
-        for made_for in ("", "Auto"):
+        for made_for in ("", "Auto", title):
             file, _, said, *_ = handlers.enlarge(models, str(tmp_path / name), 1.0, made_for)
             with Image.open(tmp_path / name) as small:
-                assert_same(file, models.chosen(title).enlarge(small))
-            assert why in said
+                assert_same(file, automatic.enlarge(small))
+            assert (why in said) == (made_for != title)
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said
     with pytest.MonkeyPatch.context() as patch:

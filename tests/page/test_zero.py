@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from PIL import Image
 from srgan.commands import demo as app
 from srgan.errors import UserError
 from srgan.faces import draw_faces, find_faces
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.model_folder import Model
 from srgan.page import handlers, offered_models, zero
 from srgan.page.offered_models import Models
@@ -161,10 +162,11 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
     lent: list[Image.Image] = []
 
     def gpu(task: Callable[..., Any], duration: Callable[..., int]) -> Callable[..., Any]:
-        def call(picture: Image.Image, detail: float, size: TargetSize) -> Any:
-            lent.append(picture)
-            assert duration(picture, detail, size) == 5
-            return pickle.loads(pickle.dumps(task(*pickle.loads(pickle.dumps((picture, detail, size))))))
+        def call(*sent: Any, **named: Any) -> Any:
+            lent.append(sent[0])
+            assert duration(*sent, **named) == 5
+            sent, named = pickle.loads(pickle.dumps((sent, named)))
+            return pickle.loads(pickle.dumps(task(*sent, **named)))
 
         return call
 
@@ -183,12 +185,17 @@ def test_any_picture_comes_back_as_from_the_upscaler_and_once_only(
     assert len(lent) == 3
     assert upscaler.enlarge_timed(picture, 0.5, TargetSize(scale=2))[0].size == (40, 32)
     assert len(lent) == 4
+    blocks = JpegBlocks(0, 0, tuple((9.0,) * 8 for _ in range(8)), 50)
+    for same in (blocks, replace(blocks)):
+        held = upscaler.enlarge_timed(picture, 0.5, correction=same)[0]
+        assert held.tobytes() == alone.enlarge(picture, 0.5, correction=blocks).tobytes() != wanted.tobytes()
+    assert len(lent) == 5
 
     one_set = Upscaler.load(one_set_folder, "cpu")
     zero.lend(one_set)
     with pytest.raises(UserError, match="leave it at 1"):
         one_set.enlarge_timed(picture, 0.5)
-    assert len(lent) == 4
+    assert len(lent) == 5
 
 
 def test_results_are_kept_up_to_a_number_of_bytes_the_last_asked_for_longest(model: Model) -> None:

@@ -1,0 +1,160 @@
+"""Finds the blocks of a JPEG in the pixels of any picture, and holds an enlargement to what they show.
+
+JPEG rounds the cosine coefficients of 8x8 blocks to multiples of steps, which a table states (ITU-T T.81, A.3.4). So
+each coefficient was within half a step of what the picture shows. A network that removes blocks goes further from it
+in places; `JpegBlocks.correct` brings its result back.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from srgan.degradation.jpeg import (
+    BLOCK,
+    LUMA_TABLE,
+    cosine_matrix,
+    from_coefficients,
+    scaled_table,
+    to_coefficients,
+)
+from srgan.pictures.boxes import Box
+from srgan.pictures.images import bicubic, greyed
+
+LEVEL = 127.5
+"""Number of grey levels in a difference of 1 in the range [-1, 1]."""
+
+QUALITIES = range(10, 97)
+"""The qualities, counted as in libjpeg, that are looked for. The steps of better ones are about as small as the errors
+of rounded pixels."""
+
+FINE = 5
+"""A coefficient counts as fine detail if the sum of its two frequencies, at most 14, is this or more."""
+
+TELLING = 2.0
+"""A coefficient of fewer grey levels says nothing about the steps: many steps are larger."""
+
+ROUNDING = 0.7
+"""Standard deviation, in grey levels, of a coefficient around its multiple: pixels and colours were rounded."""
+
+OUTLIERS = 0.5
+"""Share of coefficients that may lie anywhere. It is large for pictures with clipped colours, which JPEG's luma does
+not survive."""
+
+LEAST_EVIDENCE = 20.0
+"""Steps count as found if they are exp(20) times as likely as none. benchmarks/wear.md shows how far JPEG pictures and
+others are apart."""
+
+SLACK = 0.15
+"""Share of a step by which an enlargement may differ from the picture. See benchmarks/recipes.md."""
+
+GAIN = 1.4
+"""Factor of the correction: the bicubic loses a part of it, when it is enlarged and reduced again."""
+
+
+@dataclass(frozen=True)
+class JpegBlocks:
+    """A picture's blocks. It is a `Correction`."""
+
+    left: int
+    """column of the first whole block, 0 to 7"""
+    top: int
+    """row of the first whole block, 0 to 7"""
+    steps: tuple[tuple[float, ...], ...]
+    """of the luma's coefficients, in grey levels; a row for each vertical frequency"""
+    quality: int
+    """1 to 100, counted as in libjpeg; of other tables, that of the nearest"""
+
+    @property
+    def radius(self) -> int:
+        return 2 + (BLOCK - 1) + 2
+
+    def needed(self, part: Box, whole: Box) -> Box:
+        """Returns the blocks around the part and the two pixels beside it, which the correction is enlarged from, and
+        two more pixels, which the enlargement is reduced from."""
+        near = part.grown(2, whole)
+        left, top = near.left - (near.left - self.left) % BLOCK, near.top - (near.top - self.top) % BLOCK
+        right, bottom = near.right + (self.left - near.right) % BLOCK, near.bottom + (self.top - near.bottom) % BLOCK
+        return Box(left - 2, top - 2, right + 2, bottom + 2).grown(0, whole)
+
+    def correct(self, low: Tensor, high: Tensor, place: Box) -> Tensor:
+        """Reduces the enlargement again, and adds to it what its blocks lack beyond SLACK. See `Correction.correct`.
+
+        The difference is taken to the picture itself, not to a multiple of the steps, which is the same, since JPEG
+        has left multiples.
+        """
+        lost = greyed(low - bicubic(high, *low.shape[-2:]))[:, :1]
+        left, top = (place.left - self.left) % BLOCK, (place.top - self.top) % BLOCK
+        right, bottom = (self.left - place.right) % BLOCK, (self.top - place.bottom) % BLOCK
+        cosines, allowed = cosine_matrix(low.device), SLACK / LEVEL * torch.tensor(self.steps, device=low.device)
+        lacking = to_coefficients(F.pad(lost, (left, right, top, bottom), mode="replicate"), cosines)
+        back = from_coefficients(lacking - lacking.clamp(-allowed, allowed), cosines)
+        back = back[..., top : top + low.shape[-2], left : left + low.shape[-1]]
+        return high.float() + GAIN * bicubic(back, *high.shape[-2:])
+
+
+def find_blocks(seen: Tensor, tables: Sequence[Tensor] = ()) -> JpegBlocks | None:
+    """Finds the JPEG blocks of a picture. None if it shows none: it was never a JPEG, or was changed afterwards.
+
+    seen: parts of the picture, [N, 3, H, W] in [-1, 1]; each starts a multiple of 8 pixels from the picture's corner.
+    tables: steps to look for besides libjpeg's, [8, 8] each.
+    """
+    grey = LEVEL * greyed(seen)[:, :1]
+    if min(grey.shape[-2:]) < 2 * BLOCK:
+        return None
+    steps = torch.cat([*(table.view(1, 8, 8) for table in tables), libjpeg_tables(QUALITIES)])
+    likely = int(zero_shares(grey).argmax())
+    found = [(*evidence(grey, left, top, steps), left, top) for top, left in {(0, 0), divmod(likely, BLOCK)}]
+    logarithm, row, left, top = max(found)
+    if logarithm < LEAST_EVIDENCE:
+        return None
+    return JpegBlocks(left, top, tuple(map(tuple, steps[row].tolist())), nearest_quality(steps[row]))
+
+
+def zero_shares(grey: Tensor) -> Tensor:
+    """Returns the share of fine coefficients below one grey level in the blocks of each 8x8 grid: [8, 8], by row and
+    column of the grid's first block.
+
+    JPEG rounds most fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. grey: [N,
+    1, H, W] in grey levels, of at least two blocks a side.
+    """
+    cosines = cosine_matrix(grey.device)
+    waves = torch.einsum("ia,jb->ijab", cosines, cosines)
+    places = torch.arange(BLOCK)
+    fine = waves[places.view(-1, 1) + places >= FINE].unsqueeze(1)
+    none = (F.conv2d(grey, fine).abs() < 1).float().mean((0, 1))
+    return torch.stack([none[top::BLOCK, left::BLOCK].mean() for top in range(BLOCK) for left in range(BLOCK)])
+
+
+def evidence(grey: Tensor, left: int, top: int, steps: Tensor) -> tuple[float, int]:
+    """Returns the logarithm of how many times likelier a grid's coefficients are with the best of several tables than
+    without JPEG, and that table's row.
+
+    A coefficient that JPEG has made lies around a multiple of its step; any other may lie anywhere. grey: [N, 1, H, W]
+    in grey levels; steps: [T, 8, 8].
+    """
+    grey = grey[..., top:, left:]
+    grey = grey[..., : grey.shape[-2] // BLOCK * BLOCK, : grey.shape[-1] // BLOCK * BLOCK]
+    coefficients = to_coefficients(grey, cosine_matrix(grey.device)).reshape(1, -1, BLOCK, BLOCK)
+    telling = coefficients.abs() >= TELLING
+    telling[..., 0, 0] = False  # the mean: JPEG takes 128 from it, so that it is no multiple
+    steps = steps.unsqueeze(1)
+    times = (coefficients / steps).round()
+    density = torch.exp(-0.5 * ((coefficients - times * steps) / ROUNDING) ** 2) / (ROUNDING * (2 * torch.pi) ** 0.5)
+    ratio = torch.where(times != 0, density * steps, 0.0)
+    logarithms = (telling * torch.log((1 - OUTLIERS) * ratio + OUTLIERS)).sum((1, 2, 3))
+    row = int(logarithms.argmax())
+    return float(logarithms[row]), row
+
+
+def libjpeg_tables(qualities: Iterable[int]) -> Tensor:
+    """Returns libjpeg's steps for luma at each of the qualities: [Q, 8, 8]."""
+    return scaled_table(LUMA_TABLE, torch.tensor([*qualities]).float().view(-1, 1, 1, 1)).view(-1, BLOCK, BLOCK)
+
+
+def nearest_quality(steps: Tensor) -> int:
+    """Returns the quality, 1 to 100 as in libjpeg, of the table nearest to [8, 8]; of several the best."""
+    qualities = range(100, 0, -1)
+    return qualities[int((libjpeg_tables(qualities) - steps).abs().sum((1, 2)).argmin())]
