@@ -94,6 +94,22 @@ class JpegBlocks:
         back = back[..., top : top + low.shape[-2], left : left + low.shape[-1]]
         return high.float() + GAIN * bicubic(back, *high.shape[-2:])
 
+    def unexplained(self, difference: Tensor) -> Tensor:
+        """Returns the coefficients of a difference beyond half a step, which JPEG does not change them by.
+
+        difference: between parts of the picture and their originals, [N, 1, H, W] in grey levels, as for `find_blocks`.
+        """
+        cosines = cosine_matrix(difference.device)
+        coefficients = to_coefficients(whole_blocks(difference, self.left, self.top), cosines)
+        half = torch.tensor(self.steps, device=difference.device) / 2
+        return coefficients - coefficients.clamp(-half, half)
+
+
+def whole_blocks(plane: Tensor, left: int, top: int) -> Tensor:
+    """Returns the part of [N, C, H, W] that consists of whole blocks. left, top: where the first one begins."""
+    plane = plane[..., top:, left:]
+    return plane[..., : plane.shape[-2] // BLOCK * BLOCK, : plane.shape[-1] // BLOCK * BLOCK]
+
 
 def find_blocks(seen: Tensor, tables: Sequence[Tensor] = ()) -> JpegBlocks | None:
     """Finds the JPEG blocks of a picture. None if it shows none: it was never a JPEG, or was changed afterwards.
@@ -135,16 +151,14 @@ def evidence(grey: Tensor, left: int, top: int, steps: Tensor) -> tuple[float, i
     A coefficient that JPEG has made lies around a multiple of its step; any other may lie anywhere. grey: [N, 1, H, W]
     in grey levels; steps: [T, 8, 8].
     """
-    grey = grey[..., top:, left:]
-    grey = grey[..., : grey.shape[-2] // BLOCK * BLOCK, : grey.shape[-1] // BLOCK * BLOCK]
-    coefficients = to_coefficients(grey, cosine_matrix(grey.device)).reshape(1, -1, BLOCK, BLOCK)
+    coefficients = to_coefficients(whole_blocks(grey, left, top), cosine_matrix(grey.device)).flatten(0, 3).flatten(1)
     telling = coefficients.abs() >= TELLING
-    telling[..., 0, 0] = False  # the mean: JPEG takes 128 from it, so that it is no multiple
-    steps = steps.unsqueeze(1)
-    times = (coefficients / steps).round()
-    density = torch.exp(-0.5 * ((coefficients - times * steps) / ROUNDING) ** 2) / (ROUNDING * (2 * torch.pi) ** 0.5)
+    telling[:, 0] = False  # the mean: JPEG takes 128 from it, so that it is no multiple
+    values, steps = coefficients[telling], steps.flatten(1)[:, telling.nonzero()[:, 1]]
+    times = (values / steps).round()
+    density = torch.exp(-0.5 * ((values - times * steps) / ROUNDING) ** 2) / (ROUNDING * (2 * torch.pi) ** 0.5)
     ratio = torch.where(times != 0, density * steps, 0.0)
-    logarithms = (telling * torch.log((1 - OUTLIERS) * ratio + OUTLIERS)).sum((1, 2, 3))
+    logarithms = torch.log((1 - OUTLIERS) * ratio + OUTLIERS).sum(1)
     row = int(logarithms.argmax())
     return float(logarithms[row]), row
 

@@ -34,9 +34,10 @@ WORN_QUALITY = 90
 WORN_SHARE = 0.15
 """A picture with this `worn_share` or more is worn: see benchmarks/wear.md."""
 
-HELD_SHARE = 0.1
-"""The result for a JPEG with a smaller `worn_share` is held to its blocks. With a larger one, the picture may have been
-worn before, and its blocks show that wear too: see benchmarks/wear.md."""
+HELD_SHARE, HELD_UNEXPLAINED = 0.1, 0.03
+"""The result for a JPEG is held to its blocks if its `worn_share` is below the first, or below the second without what
+the JPEG itself explains. Otherwise the picture may have been worn before, and its blocks show that wear too: see
+benchmarks/recipes.md."""
 
 WORN_BLOCKS = 0.35
 """A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
@@ -110,13 +111,15 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
         signs.append(f"JPEG quality {quality}")
     elif not blocks and block_share(low) >= WORN_BLOCKS:
         signs.append("JPEG blocks")
-    share = worn_share(low, worn_model)
+    removed = removed_by(worn_model, low)
+    share = worn_share(low, removed)
     if noisy := share >= WORN_SHARE:
         signs.append("blur or noise")
     if not signs:
         return ModelChoice(False, "Looks clean: restored with the model for clean photos.")
     why = f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}"
-    return ModelChoice(True, why, noisy, blocks if share < HELD_SHARE else None)
+    once = blocks and (share < HELD_SHARE or worn_share(low, blocks.unexplained(removed)) < HELD_UNEXPLAINED)
+    return ModelChoice(True, why, noisy, blocks if once and not noisy else None)
 
 
 def jpeg_table(picture: Image.Image) -> Tensor | None:
@@ -148,18 +151,24 @@ def block_share(low: Tensor) -> float:
     return float(shares.max() - shares.median())
 
 
-def worn_share(low: Tensor, worn_model: Upscaler) -> float:
-    """Measures how much of a picture's fine detail the model for worn pictures removes: near 0 for clean pictures.
+def removed_by(worn_model: Upscaler, low: Tensor) -> Tensor:
+    """Returns what the model for worn pictures removes: [N, 1, H, W] in grey levels.
 
     The fidelity weights restore the picture. The result, which has no blur, noise and blocks, is reduced again and
-    compared with the picture. The deviation of the difference is divided by the deviation of the picture's Laplacian
-    plus one grey level. Detail that is hard to restore makes both large; a flat picture makes neither large.
-
-    low: as `looked_at` returns it.
+    compared with the picture. low: as `looked_at` returns it.
     """
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
-    lost, grey = (LEVEL * greyed(images)[:, :1] for images in (low - again, low))
-    return float(deviation(lost) / (deviation(laplacian(grey)) + 1))
+    return LEVEL * greyed(low - again)[:, :1]
+
+
+def worn_share(low: Tensor, removed: Tensor) -> float:
+    """Measures how much of a picture's fine detail the model for worn pictures removes: near 0 for clean pictures.
+
+    The deviation of what is removed is divided by the deviation of the picture's Laplacian plus one grey level. Detail
+    that is hard to restore makes both large; a flat picture makes neither large. low: as `looked_at` returns it.
+    removed: as `removed_by` returns it, or a part of it.
+    """
+    return float(deviation(removed) / (deviation(laplacian(LEVEL * greyed(low)[:, :1])) + 1))
 
 
 def looked_at(picture: Image.Image) -> Tensor:
