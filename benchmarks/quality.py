@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from srgan.commands.evaluate import copies_made
 from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
 from srgan.files import write_whole
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.measure.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import high_folder, open_pictures
@@ -183,9 +184,13 @@ def ways(model: Upscaler, details: Sequence[float]) -> dict[str, Restore]:
     if model.name != WORN_MODEL.name:
         return blends(model, details)
 
-    def restore(low: Tensor, detail: float) -> Tensor:
+    @lru_cache(maxsize=1)  # every detail setting gets the same copies
+    def judged(low: Tensor) -> list[tuple[Image.Image, JpegBlocks | None]]:
         small = [to_picture(pixels) for pixels in to_pixels(low)]
-        large = [model.enlarge(picture, detail, correction=judge(picture, model).blocks) for picture in small]
+        return [(picture, judge(picture, model).blocks) for picture in small]
+
+    def restore(low: Tensor, detail: float) -> Tensor:
+        large = [model.enlarge(picture, detail, correction=blocks) for picture, blocks in judged(low)]
         return normalize(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
 
     return {f"detail {detail:g}": partial(restore, detail=detail) for detail in details}

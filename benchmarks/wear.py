@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from srgan.degradation.chain import KINDS, copies_alike
-from srgan.jpeg_blocks import find_blocks
+from srgan.jpeg_blocks import find_blocks, zero_shares
 from srgan.measure.comparison import fit
 from srgan.measure.metrics import LPIPS, psnr_y
 from srgan.photos.finding import find_photos
@@ -40,8 +40,9 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
         small = to_picture(to_pixels(low)[0])
         row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
         seen = looked_at(small)
-        row |= {"block_share": block_share(seen), "worn_share": worn_share(seen, removed_by(models.worn, seen))}
-        blocks = find_blocks(seen)
+        shares = zero_shares(seen)
+        row |= {"block_share": block_share(shares), "worn_share": worn_share(seen, removed_by(models.worn, seen))}
+        blocks = find_blocks(seen, shares)
         row["quality"] = blocks.quality if blocks else None
         distance = lpips.against(target)
         for name, upscaler in (("clean", models.clean), ("worn", models.worn), ("auto", models)):

@@ -1,8 +1,8 @@
 """Finds the blocks of a JPEG in the pixels of any picture, and holds an enlargement to what they show.
 
 JPEG rounds the cosine coefficients of 8x8 blocks to multiples of steps, which a table states (ITU-T T.81, A.3.4). So
-each coefficient was within half a step of what the picture shows. A network that removes blocks goes further from it
-in places; `JpegBlocks.correct` brings its result back.
+each coefficient of the original was within half a step of what the picture shows. A network that removes blocks may
+leave this range; `JpegBlocks.correct` brings its result back.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +26,9 @@ from srgan.pictures.images import bicubic, greyed
 LEVEL = 127.5
 """Number of grey levels in a difference of 1 in the range [-1, 1]."""
 
+LEAST_SIDE = 2 * BLOCK
+"""Smaller pictures do not have a whole block on every grid that could be meant."""
+
 QUALITIES = range(10, 97)
 """The qualities, counted as in libjpeg, that are looked for. The steps of better ones are about as small as the errors
 of rounded pixels."""
@@ -40,12 +43,11 @@ ROUNDING = 0.7
 """Standard deviation, in grey levels, of a coefficient around its multiple: pixels and colours were rounded."""
 
 OUTLIERS = 0.5
-"""Share of coefficients that may lie anywhere. It is large for pictures with clipped colours, which JPEG's luma does
-not survive."""
+"""Share of coefficients that may lie anywhere. It is this large because colours that are clipped after JPEG change the
+luma."""
 
 LEAST_EVIDENCE = 20.0
-"""Steps count as found if they are exp(20) times as likely as none. benchmarks/wear.md shows how far JPEG pictures and
-others are apart."""
+"""Steps count as found if they are exp(20) times as likely as none. benchmarks/wear.md: how often this is right."""
 
 SLACK = 0.15
 """Share of a step by which an enlargement may differ from the picture. See benchmarks/recipes.md."""
@@ -82,17 +84,16 @@ class JpegBlocks:
     def correct(self, low: Tensor, high: Tensor, place: Box) -> Tensor:
         """Reduces the enlargement again, and adds to it what its blocks lack beyond SLACK. See `Correction.correct`.
 
-        The difference is taken to the picture itself, not to a multiple of the steps, which is the same, since JPEG
-        has left multiples.
+        The picture's own coefficients stand for the multiples of the steps that JPEG has left.
         """
-        lost = greyed(low - bicubic(high, *low.shape[-2:]))[:, :1]
+        lost = grey_levels(low - bicubic(high, *low.shape[-2:]))
         left, top = (place.left - self.left) % BLOCK, (place.top - self.top) % BLOCK
         right, bottom = (self.left - place.right) % BLOCK, (self.top - place.bottom) % BLOCK
-        cosines, allowed = cosine_matrix(low.device), SLACK / LEVEL * torch.tensor(self.steps, device=low.device)
+        cosines, allowed = cosine_matrix(low.device), SLACK * torch.tensor(self.steps, device=low.device)
         lacking = to_coefficients(F.pad(lost, (left, right, top, bottom), mode="replicate"), cosines)
         back = from_coefficients(lacking - lacking.clamp(-allowed, allowed), cosines)
         back = back[..., top : top + low.shape[-2], left : left + low.shape[-1]]
-        return high.float() + GAIN * bicubic(back, *high.shape[-2:])
+        return high.float() + GAIN / LEVEL * bicubic(back, *high.shape[-2:])
 
     def unexplained(self, difference: Tensor) -> Tensor:
         """Returns the coefficients of a difference beyond half a step, which JPEG does not change them by.
@@ -105,38 +106,45 @@ class JpegBlocks:
         return coefficients - coefficients.clamp(-half, half)
 
 
+def grey_levels(images: Tensor) -> Tensor:
+    """[N, 3, H, W] in [-1, 1] -> their luma in grey levels from -127.5 to 127.5, [N, 1, H, W]."""
+    return LEVEL * greyed(images)[:, :1]
+
+
 def whole_blocks(plane: Tensor, left: int, top: int) -> Tensor:
     """Returns the part of [N, C, H, W] that consists of whole blocks. left, top: where the first one begins."""
     plane = plane[..., top:, left:]
     return plane[..., : plane.shape[-2] // BLOCK * BLOCK, : plane.shape[-1] // BLOCK * BLOCK]
 
 
-def find_blocks(seen: Tensor, tables: Sequence[Tensor] = ()) -> JpegBlocks | None:
+def find_blocks(seen: Tensor, shares: Tensor, tables: Sequence[Tensor] = ()) -> JpegBlocks | None:
     """Finds the JPEG blocks of a picture. None if it shows none: it was never a JPEG, or was changed afterwards.
 
     seen: parts of the picture, [N, 3, H, W] in [-1, 1]; each starts a multiple of 8 pixels from the picture's corner.
-    tables: steps to look for besides libjpeg's, [8, 8] each.
+    shares: their `zero_shares`. tables: steps to look for besides libjpeg's, [8, 8] each.
     """
-    grey = LEVEL * greyed(seen)[:, :1]
-    if min(grey.shape[-2:]) < 2 * BLOCK:
+    if min(seen.shape[-2:]) < LEAST_SIDE:
         return None
+    grey = grey_levels(seen)
     steps = torch.cat([*(table.view(1, 8, 8) for table in tables), libjpeg_tables(QUALITIES)])
-    likely = int(zero_shares(grey).argmax())
-    found = [(*evidence(grey, left, top, steps), left, top) for top, left in {(0, 0), divmod(likely, BLOCK)}]
+    corners = {(0, 0), divmod(int(shares.argmax()), BLOCK)}
+    found = [(*evidence(grey, left, top, steps), left, top) for top, left in corners]
     logarithm, row, left, top = max(found)
     if logarithm < LEAST_EVIDENCE:
         return None
     return JpegBlocks(left, top, tuple(map(tuple, steps[row].tolist())), nearest_quality(steps[row]))
 
 
-def zero_shares(grey: Tensor) -> Tensor:
-    """Returns the share of fine coefficients below one grey level in the blocks of each 8x8 grid: [8, 8], by row and
-    column of the grid's first block.
+def zero_shares(seen: Tensor) -> Tensor:
+    """Returns the share of fine coefficients below one grey level in the blocks of each 8x8 grid: [64], for the grid
+    whose first block begins at row i // 8 and column i % 8. All are 0 for pictures with a side of less than two blocks.
 
-    JPEG rounds most fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. grey: [N,
-    1, H, W] in grey levels, of at least two blocks a side.
+    JPEG rounds most fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. seen: as
+    for `find_blocks`.
     """
-    cosines = cosine_matrix(grey.device)
+    if min(seen.shape[-2:]) < LEAST_SIDE:
+        return torch.zeros(BLOCK * BLOCK)
+    grey, cosines = grey_levels(seen), cosine_matrix(seen.device)
     waves = torch.einsum("ia,jb->ijab", cosines, cosines)
     places = torch.arange(BLOCK)
     fine = waves[places.view(-1, 1) + places >= FINE].unsqueeze(1)

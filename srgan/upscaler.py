@@ -151,7 +151,8 @@ class Upscaler:
         watch: see `Watch`. best: average the results for the picture and its mirror image, which takes twice the time.
         tileable: continue the picture beyond each edge with its opposite edge, so that copies of the result can be laid
         side by side. scratch: a folder for the pixels of large results, so that they take no memory (see
-        `large.blank`).
+        `large.blank`). correction: takes the place of the model's own where the network sees the picture itself. So it
+        is not used if the picture is reduced first, for the second application, or with tileable.
 
         Raises UserError if detail is not between 0 and 1, if the result is more than 16 times as wide and high, or if
         the disk of `scratch` is full.
@@ -166,8 +167,8 @@ class Upscaler:
         for number, (next_large, work) in enumerate(zip(blanks, steps.work, strict=True)):
             small, large = large, next_large
             fits = number == 0 and small.size == picture.size and not tileable
-            part = partial(tell_part, watch, done / whole, work / whole)
-            self._draw(large, small, detail, part, best, tileable, correction if fits else None)
+            told = partial(tell_part, watch, done / whole, work / whole)
+            self._draw(large, small, detail, told, best, tileable, correction if fits else None)
             if touch and number == 0:
                 touch(large, small)
             done += work

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.degradation.jpeg import BLOCK
-from srgan.jpeg_blocks import LEVEL, JpegBlocks, find_blocks, nearest_quality, zero_shares
+from srgan.jpeg_blocks import JpegBlocks, find_blocks, grey_levels, nearest_quality, zero_shares
 from srgan.pictures.formats import as_standard
-from srgan.pictures.images import bicubic, flat, greyed, normalize, to_tensor
+from srgan.pictures.images import bicubic, flat, normalize, to_tensor
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 
@@ -104,12 +104,13 @@ class Automatic:
 def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     """Judges whether a picture of any mode and size is worn, and by what. worn_model: for `worn_share`."""
     low, table = looked_at(picture), jpeg_table(picture)
-    blocks = find_blocks(low, [] if table is None else [table])
+    shares = zero_shares(low)
+    blocks = find_blocks(low, shares, [] if table is None else [table])
     quality = min(jpeg_quality(picture) or 100, blocks.quality if blocks else 100)
     signs = []
     if quality <= WORN_QUALITY:
         signs.append(f"JPEG quality {quality}")
-    elif not blocks and block_share(low) >= WORN_BLOCKS:
+    elif not blocks and block_share(shares) >= WORN_BLOCKS:
         signs.append("JPEG blocks")
     removed = removed_by(worn_model, low)
     share = worn_share(low, removed)
@@ -118,8 +119,10 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     if not signs:
         return ModelChoice(False, "Looks clean: restored with the model for clean photos.")
     why = f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}"
-    once = blocks and (share < HELD_SHARE or worn_share(low, blocks.unexplained(removed)) < HELD_UNEXPLAINED)
-    return ModelChoice(True, why, noisy, blocks if once and not noisy else None)
+    if noisy or not blocks:
+        return ModelChoice(True, why, noisy)
+    only_jpeg = share < HELD_SHARE or worn_share(low, blocks.unexplained(removed)) < HELD_UNEXPLAINED
+    return ModelChoice(True, why, blocks=blocks if only_jpeg else None)
 
 
 def jpeg_table(picture: Image.Image) -> Tensor | None:
@@ -138,16 +141,12 @@ def jpeg_quality(picture: Image.Image) -> int | None:
     return None if table is None else nearest_quality(table)
 
 
-def block_share(low: Tensor) -> float:
+def block_share(shares: Tensor) -> float:
     """Measures JPEG blocks: how much more often fine detail is exactly zero in the blocks of one 8x8 grid than in other
     grids. 0 to 1.
 
-    The result is the largest of `zero_shares` minus their median. It is 0 for pictures with a side of less than two
-    blocks. low: as `looked_at` returns it.
+    shares: `zero_shares` of the picture. The result is the largest minus the median.
     """
-    if min(low.shape[-2:]) < 2 * BLOCK:
-        return 0.0
-    shares = zero_shares(LEVEL * greyed(low)[:, :1])
     return float(shares.max() - shares.median())
 
 
@@ -158,7 +157,7 @@ def removed_by(worn_model: Upscaler, low: Tensor) -> Tensor:
     compared with the picture. low: as `looked_at` returns it.
     """
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
-    return LEVEL * greyed(low - again)[:, :1]
+    return grey_levels(low - again)
 
 
 def worn_share(low: Tensor, removed: Tensor) -> float:
@@ -168,7 +167,7 @@ def worn_share(low: Tensor, removed: Tensor) -> float:
     that is hard to restore makes both large; a flat picture makes neither large. low: as `looked_at` returns it.
     removed: as `removed_by` returns it, or a part of it.
     """
-    return float(deviation(removed) / (deviation(laplacian(LEVEL * greyed(low)[:, :1])) + 1))
+    return float(deviation(removed) / (deviation(laplacian(grey_levels(low))) + 1))
 
 
 def looked_at(picture: Image.Image) -> Tensor:

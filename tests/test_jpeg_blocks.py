@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from srgan.degradation.jpeg import LUMA_TABLE, cosine_matrix, to_coefficients
-from srgan.jpeg_blocks import GAIN, LEVEL, SLACK, JpegBlocks, find_blocks
+from srgan.jpeg_blocks import GAIN, LEVEL, SLACK, JpegBlocks, find_blocks, grey_levels, zero_shares
 from srgan.model_folder import Model
 from srgan.pictures.boxes import Box
-from srgan.pictures.images import bicubic, greyed, normalize, open_rgb, to_tensor
+from srgan.pictures.images import bicubic, normalize, open_rgb, to_tensor
 from srgan.upscaler import Upscaler
 from srgan.wear import jpeg_table
 
@@ -32,6 +32,10 @@ def as_jpeg(picture: Image.Image, **options: object) -> Image.Image:
     return Image.open(file)
 
 
+def found_in(picture: Image.Image, *tables: Tensor) -> JpegBlocks | None:
+    return find_blocks(seen(picture), zero_shares(seen(picture)), tables)
+
+
 def seen(picture: Image.Image) -> Tensor:
     return normalize(to_tensor(picture.convert("RGB"))).unsqueeze(0)
 
@@ -42,14 +46,15 @@ def seen(picture: Image.Image) -> Tensor:
 def test_grid_and_quality_are_told_by_the_pixels(quality: int, corner: tuple[int, int], mode: str) -> None:
     picture = as_jpeg(photo().convert(mode), quality=quality, subsampling=2)
     left, top = corner
-    found = find_blocks(seen(picture.crop((left, top, *picture.size))))
+    found = found_in(picture.crop((left, top, *picture.size)))
     assert found and (found.left, found.top) == (-left % 8, -top % 8)
     assert found.quality == quality
     assert torch.equal(torch.tensor(found.steps), jpeg_table(picture))
 
 
 def test_of_two_compressions_the_coarser_is_found() -> None:
-    assert find_blocks(seen(as_jpeg(as_jpeg(photo(), quality=60), quality=97))).quality == 60  # pyright: ignore[reportOptionalMemberAccess]
+    found = found_in(as_jpeg(as_jpeg(photo(), quality=60), quality=97))
+    assert found and found.quality == 60
 
 
 def test_tables_that_libjpeg_does_not_make_are_found_if_they_are_given() -> None:
@@ -57,25 +62,25 @@ def test_tables_that_libjpeg_does_not_make_are_found_if_they_are_given() -> None
     picture = as_jpeg(photo(), qtables=[own, own])
     table = jpeg_table(picture)
     assert table is not None
-    found = find_blocks(seen(picture), [table])
+    found = found_in(picture, table)
     assert found and torch.equal(torch.tensor(found.steps), table)
     turned = picture.transpose(Image.Transpose.ROTATE_90)
-    assert find_blocks(seen(turned), [table]) != found  # the steps of a turned picture are others
+    assert found_in(turned, table) != found  # the steps of a turned picture are others
 
 
 def test_where_no_blocks_are_none_are_found() -> None:
     picture = as_jpeg(photo(192), quality=60)
     for without in (photo(), picture.resize((96, 72)), picture.rotate(7), Image.new("RGB", (64, 64), "red")):
-        assert find_blocks(seen(without)) is None
+        assert found_in(without) is None
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert find_blocks(seen(Image.fromarray(noise))) is None
+    assert found_in(Image.fromarray(noise)) is None
     for size in ((1, 1), (15, 200), (200, 9)):
-        assert find_blocks(seen(picture.resize(size))) is None
+        assert found_in(picture.resize(size)) is None
 
 
 def coefficients_of(low: Tensor) -> Tensor:
     """[1, 3, 8h, 8w] in [-1, 1] -> the luma's, in grey levels."""
-    return to_coefficients(LEVEL * greyed(low)[:, :1], cosine_matrix(low.device))
+    return to_coefficients(grey_levels(low), cosine_matrix(low.device))
 
 
 @pytest.mark.parametrize("frequency", [(0, 0), (0, 1), (2, 1), (3, 3)])

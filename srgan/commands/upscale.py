@@ -36,8 +36,8 @@ from srgan.upscaler import Upscaler, Watch, tell_part
 from srgan.video import CODECS, enlarge_video, is_video, read_video
 from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic, judge
 
-WEAR = ("clean", "worn")
-"""The conditions of pictures that the models that ship are for."""
+WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
+"""The models that ship, by what pictures they are for."""
 
 JOBS = min(4, os.cpu_count() or 1)
 
@@ -254,10 +254,8 @@ def choose_way(arguments: argparse.Namespace, target: TargetSize, assumed: Count
         raise UserError("--wear chooses between the models that ship, so it cannot be combined with --model.")
     if arguments.faces:
         way = with_faces(arguments, target)
-    elif arguments.model or arguments.wear == "clean":
+    elif arguments.model or arguments.wear in WEAR:
         way = plainly(arguments, target)
-    elif arguments.wear == "worn":
-        way = as_worn(arguments, target)
     else:
         way = by_wear(arguments, target, assumed, say_why)
     if way.upscaler.fallback and ranks.is_first():
@@ -280,23 +278,17 @@ def by_wear(arguments: argparse.Namespace, target: TargetSize, assumed: Counter[
     return Way(choose, models.clean)
 
 
-def as_worn(arguments: argparse.Namespace, target: TargetSize) -> Way:
-    upscaler = Upscaler.load(WORN_MODEL, arguments.device, arguments.precision)
-    detail = upscaler.check_detail(arguments.detail)
-
-    def choose(first: Image.Image) -> Enlarge:
-        enlarged = partial(with_settings(upscaler, target, arguments), correction=judge(first, upscaler).blocks)
-        return lambda picture, watch: (enlarged(picture, detail, watch=watch), [])
-
-    return Way(choose, upscaler)
-
-
 def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
-    upscaler = Upscaler.load(arguments.model or CLEAN_MODEL, arguments.device, arguments.precision)
+    upscaler = Upscaler.load(arguments.model or WEAR[arguments.wear], arguments.device, arguments.precision)
     if arguments.is_detail_open and not upscaler.can_blend:
         arguments.detail = 1.0
     detail, enlarged = upscaler.check_detail(arguments.detail), with_settings(upscaler, target, arguments)
-    return Way(lambda _: lambda picture, watch: (enlarged(picture, detail, watch=watch), []), upscaler)
+
+    def choose(first: Image.Image) -> Enlarge:
+        blocks = judge(first, upscaler).blocks if arguments.wear == "worn" else None
+        return lambda picture, watch: (enlarged(picture, detail, watch=watch, correction=blocks), [])
+
+    return Way(choose, upscaler)
 
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
