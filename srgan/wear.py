@@ -129,7 +129,10 @@ def jpeg_table(picture: Image.Image) -> Tensor | None:
     """Returns the steps for luma, [8, 8], of a picture that `Image.open` has read from a JPEG file, or of `standard`'s
     copy of it; None for other pictures."""
     tables = getattr(picture, "quantization", None) or {}
-    return torch.tensor(list(tables[0]), dtype=torch.float32).view(BLOCK, BLOCK) if 0 in tables else None
+    if 0 not in tables:
+        return None
+    steps = torch.tensor(list(tables[0]), dtype=torch.float32).view(BLOCK, BLOCK)
+    return steps.clamp(min=1)  # a broken file may state 0
 
 
 def jpeg_quality(picture: Image.Image) -> int | None:

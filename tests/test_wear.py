@@ -78,6 +78,14 @@ def test_tables_that_libjpeg_does_not_make_have_the_nearest_quality() -> None:
     assert 85 <= (jpeg_quality(as_jpeg(copy("cat.png", "clean"), qtables=own)) or 0) <= 92
 
 
+def test_a_broken_table_harms_nothing(models: Automatic) -> None:
+    """A file may state steps of 0, which JPEG cannot have."""
+    picture = as_jpeg(copy("obama.jpg", "clean"), quality=90)
+    blocks = models.choose(picture)[1].blocks
+    picture.quantization = {0: [0] * 64}  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
+    assert models.choose(picture)[1].blocks == blocks is not None
+
+
 def test_only_the_picture_as_it_was_read_has_a_quality(tmp_path: Path) -> None:
     """A large JPEG is clean after it has been reduced."""
     picture = as_jpeg(copy("cat.png", "clean"), quality=40)
