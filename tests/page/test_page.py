@@ -75,9 +75,15 @@ def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Ite
     expect(opened.locator("#wipe .wipe img")).to_have_count(2)
     expect(opened.locator(".panes img").filter(visible=True)).to_have_count(3)
     expect(opened.get_by_text("Both enlargements are made from this small copy alone")).to_be_visible()
+    await_viewer(opened)
     yield opened
     opened.close()
     assert complaints == []
+
+
+def await_viewer(page: Page) -> None:
+    """Waits until the viewer's script runs: before, a tap does nothing."""
+    expect(page.locator("#wipe .line")).to_have_attribute("aria-valuenow", re.compile(r"\d"))
 
 
 def is_elsewhere(url: str, home: str) -> bool:
@@ -484,6 +490,7 @@ def touched_page(
         page = context.new_page()
         page.goto(server.url)
         natural_sizes(page.locator("#wipe .wipe img"))
+        await_viewer(page)
         touch = partial(context.new_cdp_session(page).send, "Input.dispatchTouchEvent")
 
         def swipe(x: float, y: float, right: float, down: float) -> None:
