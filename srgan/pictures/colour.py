@@ -1,6 +1,7 @@
 """Converts colours to sRGB, from those of a profile or a gamma."""
 
 import io
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -42,21 +43,24 @@ def through(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def inks_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """Converts a picture in the profile's own mode to RGB. Raises OSError or PyCMSError for a broken profile."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    return converted(picture, source)
+    """Returns a copy in RGB of a picture in the profile's own mode. Raises OSError or PyCMSError for a broken
+    profile."""
+    copy = ImageCms.applyTransform(picture, transform(profile, picture.mode))
+    assert copy is not None  # Pillow gives None only when it converts in place
+    return copy
 
 
 def lab_to_srgb(picture: Image.Image) -> Image.Image:
     """LAB -> RGB."""
-    return converted(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    return inks_to_srgb(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
 
 
-def converted(picture: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
-    """Returns a copy of the picture, converted from the source profile to sRGB."""
-    copy = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    assert copy is not None  # Pillow gives None only when it converts in place
-    return copy
+@lru_cache(maxsize=8)
+def transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    """Builds the conversion of pictures of this mode to sRGB. It takes longer than the conversion of a small picture,
+    so the last ones are kept. Raises as `inks_to_srgb` does."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def space_of(profile: bytes) -> bytes:
