@@ -24,7 +24,7 @@ from srgan.models import SCALE
 from srgan.page import zero
 from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
-from srgan.page.served_files import save_png, save_zip
+from srgan.page.served_files import save_png, save_pngs, save_zip
 from srgan.page.turns import Left, working
 from srgan.page.uploads import READING, plain_enlargement, read, read_opaque, size_of
 from srgan.pictures.images import flat
@@ -105,14 +105,15 @@ def compare(
     done = what_was_done(full, found.original, found.low, size, small_copy)
     said = [done, why, *notes]
     name = Path(picture).stem
-    return (
-        save_png(found.restored, f"{name}-restored"),
-        save_png(found.bicubic, f"{name}-bicubic"),
-        save_png(found.original, f"{name}-original"),
-        save_png(found.low, f"{name}-{found.low.width}x{found.low.height}"),
-        {**found.figures, **about},
-        " ".join(filter(None, said)),
+    restored, plain, original, low = save_pngs(
+        [
+            (found.restored, f"{name}-restored"),
+            (found.bicubic, f"{name}-bicubic"),
+            (found.original, f"{name}-original"),
+            (found.low, f"{name}-{found.low.width}x{found.low.height}"),
+        ]
     )
+    return restored, plain, original, low, {**found.figures, **about}, " ".join(filter(None, said))
 
 
 def compare_by_one(
@@ -254,15 +255,15 @@ def present(
     plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
-    file = save_png(large, f"{name}-{label}")
-    shown = [
-        save_png(face, f"{name}-face-{number}")
-        for number, face in enumerate(close_ups(faces, flat(plain), flat(large), small.size), start=1)
-    ]
+    shown = close_ups(faces, flat(plain), flat(large), small.size)
+    file, beside, *face_files = save_pngs(
+        [(large, f"{name}-{label}"), (plain, f"{name}-bicubic")]
+        + [(face, f"{name}-face-{number}") for number, face in enumerate(shown, start=1)]
+    )
     time_taken = f": {milliseconds} ms on {device_name(models.chosen(made_for).device)}" if timed else ""
     sentence = f"{done}{time_taken}."
     sentence = " ".join(filter(None, [sentence, why, *notes]))
-    return file, (save_png(plain, f"{name}-bicubic"), file), sentence, problem or what_is_shown(faces), shown
+    return file, (beside, file), sentence, problem or what_is_shown(faces), face_files
 
 
 def batch(
@@ -343,7 +344,7 @@ def compare_epochs(picture: str, first: str, second: str) -> tuple[str, str, str
     name = Path(picture).stem
     names = ("low", tag(first), tag(second), "original")
     pictures = (low, found[0].restored, found[1].restored, original)
-    files = [save_png(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True)]
+    files = save_pngs([(shown, f"{name}-{title}") for title, shown in zip(names, pictures, strict=True)])
     return files[0], files[1], files[2], files[3], " ".join(notes)
 
 

@@ -10,6 +10,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -128,8 +129,17 @@ def save_png(picture: Image.Image, name: str) -> str:
     return save(path, lambda partial: picture.save(partial, "PNG", **PNG_OPTIONS))
 
 
+SAVED_AT_ONCE = 4
+
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
 """Formats in which a result can be downloaded, with the endings of their names."""
+
+
+def save_pngs(pictures: Sequence[tuple[Image.Image, str]]) -> list[str]:
+    """Saves pictures and their names as `save_png` does, at the same time, since one takes a core some 20 ms for a
+    quarter of a megapixel."""
+    with ThreadPoolExecutor(SAVED_AT_ONCE) as pool:
+        return list(pool.map(save_png, *zip(*pictures, strict=True)))
 
 
 def save_as(file: str, format: str) -> str:
