@@ -24,7 +24,7 @@ from srgan.measure.comparison import fit
 from srgan.measure.metrics import LPIPS, psnr_y
 from srgan.photos.finding import find_photos
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
-from srgan.wear import Automatic, block_share, judge, looked_at, removed_by, worn_share
+from srgan.wear import NETWORK_WINDOW, Automatic, block_share, judge, looked_at, removed_by, worn_share
 
 EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
 """Additional kinds of wear that are only measured here."""
@@ -41,7 +41,8 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
         row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
         seen = looked_at(small)
         shares = zero_shares(seen)
-        row |= {"block_share": block_share(shares), "worn_share": worn_share(seen, removed_by(models.worn, seen))}
+        part = looked_at(small, NETWORK_WINDOW)
+        row |= {"block_share": block_share(shares), "worn_share": worn_share(part, removed_by(models.worn, part))}
         blocks = find_blocks(seen, shares)
         row["quality"] = blocks.quality if blocks else None
         distance = lpips.against(target)

@@ -45,6 +45,9 @@ WORN_BLOCKS = 0.35
 WINDOW = 64
 """Side in pixels of the four parts that are examined in a larger picture."""
 
+NETWORK_WINDOW = 48
+"""The same for the parts that the worn model restores, which takes as long as enlarging them."""
+
 NOISY_DETAIL = 0.7
 """Pictures with noise or blur are restored with the requested detail times this: more draws rings into small eyes and
 mouths there."""
@@ -112,6 +115,7 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
         signs.append(f"JPEG quality {quality}")
     elif not blocks and block_share(shares) >= WORN_BLOCKS:
         signs.append("JPEG blocks")
+    low = looked_at(picture, NETWORK_WINDOW)
     removed = removed_by(worn_model, low)
     share = worn_share(low, removed)
     if noisy := share >= WORN_SHARE:
@@ -173,17 +177,17 @@ def worn_share(low: Tensor, removed: Tensor) -> float:
     return float(deviation(removed) / (deviation(laplacian(grey_levels(low))) + 1))
 
 
-def looked_at(picture: Image.Image) -> Tensor:
+def looked_at(picture: Image.Image, side: int = WINDOW) -> Tensor:
     """Returns a small picture of any mode whole, [1, 3, H, W], and four windows around the middle of a larger one, [4,
     3, h, w]; in [-1, 1].
 
-    The windows are whole JPEG blocks apart.
+    side: of the windows, in pixels. They are whole JPEG blocks apart.
     """
     picture = as_standard(picture)
     width, height = picture.size
-    if height * width <= 4 * WINDOW**2:
+    if height * width <= 4 * side**2:
         return normalize(to_tensor(flat(picture))).unsqueeze(0)
-    tall, wide = min(height, WINDOW), min(width, WINDOW)
+    tall, wide = min(height, side), min(width, side)
     sides = ((height, tall), (width, wide))
     starts = ([(side - part) * quarter // (4 * BLOCK) * BLOCK for quarter in (1, 3)] for side, part in sides)
     tops, lefts = starts

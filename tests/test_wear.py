@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from helpers import ROOT
 from PIL import Image
-from torch import Tensor
 
 from srgan import Automatic
 from srgan.degradation.chain import copies_alike
@@ -17,6 +16,7 @@ from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
 from srgan.wear import (
+    NETWORK_WINDOW,
     NOISY_DETAIL,
     RESTORED,
     RESTORED_NOISY,
@@ -50,7 +50,8 @@ def copy(name: str, kind: str, side: int = 384) -> Image.Image:
     return to_picture(to_pixels(low)[0])
 
 
-def share(models: Automatic, low: Tensor) -> float:
+def share(models: Automatic, picture: Image.Image) -> float:
+    low = looked_at(picture, NETWORK_WINDOW)
     return worn_share(low, removed_by(models.worn, low))
 
 
@@ -100,12 +101,13 @@ def test_only_the_picture_as_it_was_read_has_a_quality(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_clean_and_worn_pictures_are_told_apart_by_pixels(models: Automatic, name: str) -> None:
-    seen = {kind: looked_at(copy(name, kind)) for kind in ("clean", "box", "jpeg75", "jpeg50", "web", "old")}
+    copies = {kind: copy(name, kind) for kind in ("clean", "box", "jpeg75", "jpeg50", "web", "old")}
+    blocks = {kind: block_share(zero_shares(looked_at(small))) for kind, small in copies.items()}
     for kind in ("clean", "box"):
-        assert share(models, seen[kind]) < 0.9 * WORN_SHARE
-        assert block_share(zero_shares(seen[kind])) < 0.6 * WORN_BLOCKS
-    assert share(models, seen["old"]) > 1.5 * WORN_SHARE
-    assert all(block_share(zero_shares(seen[kind])) > 1.1 * WORN_BLOCKS for kind in ("web", "old", "jpeg75", "jpeg50"))
+        assert share(models, copies[kind]) < 0.9 * WORN_SHARE
+        assert blocks[kind] < 0.6 * WORN_BLOCKS
+    assert share(models, copies["old"]) > 1.5 * WORN_SHARE
+    assert all(blocks[kind] > 1.1 * WORN_BLOCKS for kind in ("web", "old", "jpeg75", "jpeg50"))
 
 
 def test_the_model_fits_the_picture_and_it_is_said_why(models: Automatic) -> None:
@@ -159,9 +161,13 @@ def test_wear_from_before_the_jpeg_does_not_come_back(models: Automatic, name: s
     assert choice.worn and choice.blocks is None
 
 
-def test_a_large_picture_is_judged_by_parts_of_it(models: Automatic) -> None:
+def test_a_large_picture_is_judged_by_parts_of_it(models: Automatic, monkeypatch: pytest.MonkeyPatch) -> None:
+    restored = []
+    restore = models.worn.restore
+    monkeypatch.setattr(models.worn, "restore", lambda low, detail: restored.append(low) or restore(low, detail))
     for kind, expected in (("clean", models.clean), ("web", models.worn)):
         assert models.choose(copy("biden.jpg", kind, 2048))[0] is expected
+    assert all(low.shape == (4, 3, NETWORK_WINDOW, NETWORK_WINDOW) for low in restored) and len(restored) == 2
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
@@ -173,7 +179,7 @@ def test_any_picture_is_judged_and_a_flat_one_is_clean(models: Automatic, mode: 
 def test_greys_of_16_bits_are_judged_as_those_of_8(models: Automatic) -> None:
     grey = copy("obama.jpg", "old").convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    shares = [share(models, looked_at(picture)) for picture in (deep, grey)]
+    shares = [share(models, picture) for picture in (deep, grey)]
     assert shares[0] == pytest.approx(shares[1], abs=1e-3)
     seen_through = grey.convert("RGBA")
     seen_through.putalpha(128)
