@@ -16,21 +16,24 @@ CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 """Error numbers from drives that do not support fsync, such as some network drives."""
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], lasting: bool = True) -> None:
     """Calls `write` with a temporary path beside `path`, then renames the result. If that fails, the old file stays.
 
     The temporary name is unique, so any number of threads and processes may write the same file. It keeps the suffix,
-    from which libraries infer the format. Raises UserError if the disk refuses.
+    from which libraries infer the format. lasting: whether to wait until the disk has it, so that it outlasts a power
+    cut. Raises UserError if the disk refuses.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
-        with partial.open("rb+") as file:  # Windows syncs only a file that is open for writing
-            sync(file.fileno())
+        if lasting:
+            with partial.open("rb+") as file:  # Windows syncs only a file that is open for writing
+                sync(file.fileno())
         partial.replace(path)
-        with contextlib.suppress(OSError):  # not every system has folders that can be opened
-            sync_folder(path.parent)
+        if lasting:
+            with contextlib.suppress(OSError):  # not every system has folders that can be opened
+                sync_folder(path.parent)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}); what was there before is unharmed."

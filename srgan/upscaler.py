@@ -244,7 +244,7 @@ class Upscaler:
     ) -> tuple[Image.Image, int]:
         """`enlarge`, and the milliseconds that it took. Making the network for this detail is not counted; it is
         kept."""
-        self.enlarge(picture.crop((0, 0, 1, 1)), detail)
+        self.generator(self.check_detail(detail))
         start = time.perf_counter()
         enlarged = self.enlarge(picture, detail, size, watch, correction=correction)
         return enlarged, round((time.perf_counter() - start) * 1000)

@@ -91,6 +91,12 @@ def test_a_disk_that_fails_to_sync_keeps_what_was_there(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
 
 
+def test_a_file_that_need_not_last_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: refuse(errno.EIO))
+    write_whole(tmp_path / "file", lambda path: path.write_bytes(b"new"), lasting=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+
 def test_the_disk_says_whether_two_names_are_one_file(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -110,7 +110,7 @@ def save(path: Path, write: Callable[[Path], object]) -> str:
     because visitors read it."""
     try:
         if not keep(path):
-            write_whole(path, write)
+            write_whole(path, write, lasting=False)
     except (UserError, OSError) as error:
         log.error("%s", error)
         raise UserError(f"{path.name} cannot be saved on the machine that runs this page: its log says why.") from None

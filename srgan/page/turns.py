@@ -34,6 +34,9 @@ SILENT_SECONDS = 0.4
 SLICE_SECONDS = 0.3
 """Seconds for which a request keeps its turn at least: small pictures are done within one turn."""
 
+TOLD_SECONDS = 0.1
+"""Seconds between two messages about the progress, each of which costs as much as a part of a small picture's work."""
+
 LOOK_SECONDS = 0.2
 """Seconds between two checks whether somebody still waits."""
 
@@ -162,11 +165,14 @@ def telling(wanted: Wanted) -> Callable[[], None]:
 
 
 def watching(place: object, wanted: Wanted) -> Watch:
-    began = time.monotonic()
+    began = told = time.monotonic()
 
     def watch(share: float) -> None:
+        nonlocal told
         stop_unless(wanted)
-        gr.Progress()(share, desc=time_left(time.monotonic() - began, share) or None)
+        if (now := time.monotonic()) - told >= TOLD_SECONDS:
+            told = now
+            gr.Progress()(share, desc=time_left(now - began, share) or None)
         TURNS.pass_on(place, lambda: stop_unless(wanted))
 
     return watch
