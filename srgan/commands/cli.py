@@ -70,7 +70,7 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     for command in (measuring, exporting):
         command.add_argument(
             "--model", default=SHIPPED_MODEL,
-            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: the model that ships)",
+            help="model folder, or USER/NAME[@REVISION] of the Hugging Face Hub (default: weights/photos, which ships)",
         )  # fmt: skip
     for command in (upscaling, measuring):
         add_chip(command)

@@ -90,9 +90,9 @@ class Config:
     )
     degrade: Literal["clean", "copy", "web", "old", "any"] = setting(
         "clean",
-        "wear of the small copies that the model learns to restore. clean: bicubic copies only; copy: "
-        "reduced by any filter; web: as web sites and messengers leave them (blur, noise, JPEG); old: as scans of"
-        " old photos, many of them grey; any: a mix of all",
+        "wear of the small copies that the model learns to restore. clean: bicubic copies only; copy: reduced by box, "
+        "bilinear, bicubic or Lanczos filters, otherwise clean; web: as web sites and messengers leave them (blur, "
+        "noise, JPEG); old: as scans of old photos, many of them grey; any: a mix of all",
     )
     content: Literal["perceptual", "vgg54", "mse"] = setting(
         "perceptual",
