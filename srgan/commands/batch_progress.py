@@ -27,8 +27,13 @@ class Bar(tqdm):
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        counted = {"pictures": f"{int(self.n + 1e-6)}/{self.total:.0f}", "doing": self.doing}
+        done = round(self.n, 6)  # a sum of shares may be a little off
+        counted = {"n": done, "pictures": f"{int(done)}/{self.total:.0f}", "doing": self.doing}
         return {**super().format_dict, **counted}
+
+
+class Interrupted(Exception):
+    """The work on all pictures is to end."""
 
 
 class Progress:
@@ -38,6 +43,7 @@ class Progress:
         many = pictures > 1
         self._shares: dict[str, float] = {}
         self._lock = Lock()
+        self._stopped = False
         self._bar = Bar(
             total=pictures, bar_format=MANY if many else ONE, disable=not ranks.is_first(), leave=many,
             delay=0 if many else FIRST_SHOWN_AFTER, mininterval=0.2 if sys.stderr.isatty() else SECONDS_IN_LOGS,
@@ -49,12 +55,16 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopped = error is not None
         self._bar.close()
 
     def watch(self, name: str) -> Watch:
-        """Returns the Watch for the network while it enlarges the picture of that name."""
+        """Returns the Watch for the network while it enlarges the picture of that name. It raises Interrupted once
+        Ctrl-C or an error has ended the context, so that no thread goes on with its picture."""
 
         def watch(share: float) -> None:
+            if self._stopped:
+                raise Interrupted
             with self._lock:
                 self._bar.doing = name
                 self._tell(name, share)

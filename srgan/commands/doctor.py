@@ -70,7 +70,8 @@ def speed(device: str, precision: str) -> Iterator[tuple[str, str]]:
     yield "device", f"{device_name(upscaler.device)}, {str(upscaler.dtype).removeprefix('torch.')}"
     if upscaler.fallback:
         yield "", upscaler.fallback
-    threads = f" with {torch.get_num_threads()} threads" if upscaler.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f" with {count} thread{'' if count == 1 else 's'}" if upscaler.device.type == "cpu" else ""
     yield "speed", f"{TRIAL_SIDE}x{TRIAL_SIDE} pixels in {milliseconds} ms{threads}"
 
 

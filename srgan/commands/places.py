@@ -170,12 +170,14 @@ def into_folder(inputs: Sequence[Path], target: Path, naming: Naming) -> Places:
 
 def beside(inputs: Sequence[Path], naming: Naming) -> Places:
     """Places results beside their pictures under another name. The results of a folder go into a folder beside it."""
-    if not naming.beside and naming.format == SAME:
-        raise UserError("Without OUT and with an empty --suffix, results would be written over their pictures.")
     folders = [of_folder(path, None, naming) for path in inputs if path.is_dir()]
     files = [path for path in inputs if not path.is_dir()]
-    results = {folded(place.as_posix()) for place in naming.named(files, naming.beside)}
-    photos = [path for path in files if folded(path.as_posix()) not in results]
+    names = [folded(path.as_posix()) for path in files]
+    results = [folded(place.as_posix()) for place in naming.named(files, naming.beside)]
+    if any(name == result for name, result in zip(names, results, strict=True)):
+        raise UserError("Without OUT and with an empty --suffix, results would be written over their pictures.")
+    others = set(results)
+    photos = [path for path, name in zip(files, names, strict=True) if name not in others]
     places = naming.named(photos, naming.beside)
     check_none_lost(photos, places)
     pairs = [*zip(photos, places, strict=True), *(pair for folder in folders for pair in folder.pairs)]

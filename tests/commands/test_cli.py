@@ -296,7 +296,9 @@ def test_doctor_tells_what_a_report_of_a_problem_needs(tmp_path: Path) -> None:
     found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert found["srgan"].startswith(srgan.__version__) and found["PyTorch"] == torch.__version__
     assert f"pillow {PIL.__version__}" in done.stdout
-    assert "CPU, float32" in done.stdout and re.search(r"128x128 pixels in \d+ ms with 1 threads", done.stdout)
+    assert "CPU, float32" in done.stdout and re.search(
+        r"128x128 pixels in \d+ ms with 1 thread$", done.stdout, re.MULTILINE
+    )
     assert "celeba-faces" in found["models"] and str(tmp_path / "c") in done.stdout
     assert str(Path.home()) not in done.stdout.replace(str(tmp_path), "")
     assert Path(found["program"]).expanduser() == Path(sys.executable)  # not the target, if it is a link

@@ -23,7 +23,7 @@ from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations, large
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
-from srgan.upscaler import Upscaler
+from srgan.upscaler import Upscaler, Watch
 from srgan.wear import CLEAN_MODEL, RESTORED, Automatic, jpeg_quality
 
 
@@ -303,6 +303,27 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path: Path, sett
     assert len(list(out.iterdir())) == 40
 
 
+def test_ctrl_c_ends_the_work_on_a_picture_that_is_half_done(
+    tmp_path: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The threads that read, write and run the network must not finish a large picture first."""
+    textured(0, 40, 40).save(tmp_path / "large.png")
+    enlarge, shares = Upscaler.enlarge, list[float]()
+
+    def slowly(*arguments: Any, watch: Watch, **options: Any) -> Image.Image:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        for step in range(100):
+            watch(step / 100)
+            shares.append(step / 100)
+            time.sleep(0.1)
+        return enlarge(*arguments, watch=watch, **options)
+
+    monkeypatch.setattr(Upscaler, "enlarge", slowly)
+    assert run(tmp_path / "large.png", *settings) == 1
+    assert "to continue" in capsys.readouterr().err
+    assert shares[-1] < 0.9 and files(tmp_path).keys() == {"large.png"}
+
+
 def test_torchrun_splits_a_folder_and_all_of_it_is_done(
     folder: Path, tmp_path: Path, settings: list[str], model_folder: Path
 ) -> None:
@@ -542,7 +563,7 @@ def test_of_many_the_bar_counts_pictures_and_names_the_one_at_work(
     monkeypatch.setattr(batch_progress, "SECONDS_IN_LOGS", 0)
     assert run(folder, tmp_path / "out", *settings) == 1
     said = capsys.readouterr().err
-    assert "0/4 pictures" in said and "4/4 pictures" in said and "left]" in said
+    assert "0/4 pictures" in said and "█| 4/4 pictures" in said and "left]" in said
     assert all(name in said for name in ("a.png", "b.jpg", "c.png"))
 
 
@@ -564,6 +585,7 @@ def test_without_a_name_the_result_lies_beside_its_picture(
     assert run(tmp_path / "small.jpg", *settings) == 0
     assert "--overwrite" in capsys.readouterr().out
     assert run(tmp_path / "small.jpg", "--format", "same", "--suffix", "", *settings) == 2
+    assert run(tmp_path / "small-x4.png", "--suffix", "", *settings) == 2
     assert run(tmp_path / "small.jpg", "--suffix", "a/b", *settings) == 2
     assert files(tmp_path) == before
 
