@@ -21,7 +21,7 @@ from srgan.degradation.jpeg import (
     to_coefficients,
 )
 from srgan.pictures.boxes import Box
-from srgan.pictures.images import bicubic, greyed
+from srgan.pictures.images import BACK_RADIUS, bicubic, greyed
 
 LEVEL = 127.5
 """Number of grey levels in a difference of 1 in the range [-1, 1]."""
@@ -53,7 +53,11 @@ SLACK = 0.15
 """Share of a step by which an enlargement may differ from the picture. See benchmarks/recipes.md."""
 
 GAIN = 1.4
-"""Factor of the correction: the bicubic loses a part of it, when it is enlarged and reduced again."""
+"""Factor of the correction, because the bicubic loses a part of it when it is enlarged and reduced again."""
+
+REACH = BACK_RADIUS // 2
+"""Low-resolution pixels on each side that the bicubic needs, to enlarge the correction as well as to reduce the
+enlargement."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,24 @@ class JpegBlocks:
 
     @property
     def radius(self) -> int:
-        return 2 + (BLOCK - 1) + 2
+        return REACH + (BLOCK - 1) + REACH
 
     def needed(self, part: Box, whole: Box) -> Box:
-        """Returns the blocks around the part and the two pixels beside it, which the correction is enlarged from, and
-        two more pixels, which the enlargement is reduced from."""
-        near = part.grown(2, whole)
+        """Returns the part and REACH pixels beside it, completed to whole blocks, and REACH pixels beside those blocks.
+
+        The correction of the part is enlarged from these blocks. To compute it, the enlargement must reach REACH pixels
+        farther, because the bicubic reduces it.
+        """
+        near = part.grown(REACH, whole)
         left, top = near.left - (near.left - self.left) % BLOCK, near.top - (near.top - self.top) % BLOCK
         right, bottom = near.right + (self.left - near.right) % BLOCK, near.bottom + (self.top - near.bottom) % BLOCK
-        return Box(left - 2, top - 2, right + 2, bottom + 2).grown(0, whole)
+        return Box(left, top, right, bottom).grown(REACH, whole)
 
     def correct(self, low: Tensor, high: Tensor, place: Box) -> Tensor:
-        """Reduces the enlargement again, and adds to it what its blocks lack beyond SLACK. See `Correction.correct`.
+        """Reduces the enlargement again and compares its blocks with the picture's. Where a coefficient differs by more
+        than SLACK of its step, adds the rest of the difference to the enlargement. See `Correction.correct`.
 
-        The picture's own coefficients stand for the multiples of the steps that JPEG has left.
+        The picture's coefficients are not rounded to multiples of the steps first: they lie close enough to them.
         """
         lost = grey_levels(low - bicubic(high, *low.shape[-2:]))
         left, top = (place.left - self.left) % BLOCK, (place.top - self.top) % BLOCK
@@ -96,9 +104,11 @@ class JpegBlocks:
         return high.float() + GAIN / LEVEL * bicubic(back, *high.shape[-2:])
 
     def unexplained(self, difference: Tensor) -> Tensor:
-        """Returns the coefficients of a difference beyond half a step, which JPEG does not change them by.
+        """Returns the part of each coefficient that is beyond half a step. JPEG cannot have caused this part, because
+        it changes no coefficient by more than half a step.
 
-        difference: between parts of the picture and their originals, [N, 1, H, W] in grey levels, as for `find_blocks`.
+        difference: of parts of the picture from their originals, [N, 1, H, W] in grey levels. The parts start as for
+        `find_blocks`. Returns coefficients in grey levels.
         """
         cosines = cosine_matrix(difference.device)
         coefficients = to_coefficients(whole_blocks(difference, self.left, self.top), cosines)
@@ -136,11 +146,12 @@ def find_blocks(seen: Tensor, shares: Tensor, tables: Sequence[Tensor] = ()) -> 
 
 
 def zero_shares(seen: Tensor) -> Tensor:
-    """Returns the share of fine coefficients below one grey level in the blocks of each 8x8 grid: [64], for the grid
-    whose first block begins at row i // 8 and column i % 8. All are 0 for pictures with a side of less than two blocks.
+    """Returns the share of fine coefficients below one grey level for each of the 64 possible grids of blocks: [64]. In
+    grid i, the first block begins at row i // 8 and column i % 8. All are 0 if a side has less than two blocks.
 
-    JPEG rounds most fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0. seen: as
-    for `find_blocks`.
+    JPEG rounds most fine coefficients of its blocks to 0. In blocks that lie across its grid they are not 0.
+
+    seen: as for `find_blocks`.
     """
     if min(seen.shape[-2:]) < LEAST_SIDE:
         return torch.zeros(BLOCK * BLOCK)
@@ -153,11 +164,12 @@ def zero_shares(seen: Tensor) -> Tensor:
 
 
 def evidence(grey: Tensor, left: int, top: int, steps: Tensor) -> tuple[float, int]:
-    """Returns the logarithm of how many times likelier a grid's coefficients are with the best of several tables than
-    without JPEG, and that table's row.
+    """Compares several tables of steps. Returns the logarithm of the likelihood ratio of the best one, and its row.
 
-    A coefficient that JPEG has made lies around a multiple of its step; any other may lie anywhere. grey: [N, 1, H, W]
-    in grey levels; steps: [T, 8, 8].
+    The ratio says how many times likelier the coefficients of a grid are after JPEG with these steps than without JPEG.
+    A coefficient that JPEG has made lies around a multiple of its step; any other may lie anywhere.
+
+    grey: [N, 1, H, W] in grey levels; left, top: where the first block begins; steps: [T, 8, 8].
     """
     coefficients = to_coefficients(whole_blocks(grey, left, top), cosine_matrix(grey.device)).flatten(0, 3).flatten(1)
     telling = coefficients.abs() >= TELLING

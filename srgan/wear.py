@@ -34,10 +34,13 @@ WORN_QUALITY = 90
 WORN_SHARE = 0.15
 """A picture with this `worn_share` or more is worn: see benchmarks/wear.md."""
 
-HELD_SHARE, HELD_UNEXPLAINED = 0.1, 0.03
-"""The result for a JPEG is held to its blocks if its `worn_share` is below the first, or below the second without what
-the JPEG itself explains. Otherwise the picture may have been worn before, and its blocks show that wear too: see
-benchmarks/recipes.md."""
+HELD_SHARE = 0.1
+"""The result for a JPEG is held to its blocks if its `worn_share` is below this. Otherwise the picture may have been
+worn before JPEG, and its blocks show that wear too: see benchmarks/recipes.md."""
+
+HELD_UNEXPLAINED = 0.03
+"""It is also held to them if its `worn_share` is below this when only the part that JPEG cannot have caused is
+counted."""
 
 WORN_BLOCKS = 0.35
 """A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
@@ -66,7 +69,7 @@ class ModelChoice(NamedTuple):
     noisy: bool = False
     """worn by noise or blur, not by JPEG alone"""
     blocks: JpegBlocks | None = None
-    """what to hold the enlargement to, if this JPEG alone has worn the picture"""
+    """the blocks to hold the enlargement to, if one JPEG compression and nothing else has worn the picture"""
 
     def detail(self, asked: float) -> float:
         """Returns the detail to restore with, if the user asked for `asked`."""
@@ -158,10 +161,10 @@ def block_share(shares: Tensor) -> float:
 
 
 def removed_by(worn_model: Upscaler, low: Tensor) -> Tensor:
-    """Returns what the model for worn pictures removes: [N, 1, H, W] in grey levels.
+    """Returns what the model for worn pictures removes: [N, 1, H, W] in grey levels. low: as `looked_at` returns it.
 
     The fidelity weights restore the picture. The result, which has no blur, noise and blocks, is reduced again and
-    compared with the picture. low: as `looked_at` returns it.
+    subtracted from the picture.
     """
     again = bicubic(worn_model.restore(low, 0.0 if worn_model.can_blend else 1.0), *low.shape[-2:])
     return grey_levels(low - again)
@@ -178,21 +181,25 @@ def worn_share(low: Tensor, removed: Tensor) -> float:
 
 
 def looked_at(picture: Image.Image, side: int = WINDOW) -> Tensor:
-    """Returns a small picture of any mode whole, [1, 3, H, W], and four windows around the middle of a larger one, [4,
-    3, h, w]; in [-1, 1].
+    """Returns the parts of a picture of any mode that are examined, in [-1, 1]: all of a small picture, [1, 3, H, W],
+    or four windows around the middle of a larger one, [4, 3, h, w].
 
-    side: of the windows, in pixels. They are whole JPEG blocks apart.
+    side: of the windows, in pixels. They start multiples of 8 pixels from the picture's corner (JPEG blocks).
     """
     picture = as_standard(picture)
     width, height = picture.size
     if height * width <= 4 * side**2:
         return normalize(to_tensor(flat(picture))).unsqueeze(0)
     tall, wide = min(height, side), min(width, side)
-    sides = ((height, tall), (width, wide))
-    starts = ([(side - part) * quarter // (4 * BLOCK) * BLOCK for quarter in (1, 3)] for side, part in sides)
-    tops, lefts = starts
+    tops, lefts = window_starts(height, tall), window_starts(width, wide)
     windows = [picture.crop((left, top, left + wide, top + tall)) for top in tops for left in lefts]
     return normalize(torch.stack([to_tensor(flat(window)) for window in windows]))
+
+
+def window_starts(length: int, window: int) -> list[int]:
+    """Returns where the two windows along a side of the picture start: after a quarter and three quarters of the rest,
+    rounded down to whole JPEG blocks."""
+    return [(length - window) * quarter // (4 * BLOCK) * BLOCK for quarter in (1, 3)]
 
 
 def laplacian(images: Tensor) -> Tensor:

@@ -9,9 +9,14 @@ from srgan.pictures.images import BACK_RADIUS, back_project
 
 
 class Correction(Protocol):
+    """Changes an enlargement so that it agrees better with the small picture. Boxes are in pixels of the small picture.
+
+    The enlargement is made and corrected in parts: `needed` says how much more than a part must be made for it.
+    """
+
     @property
     def radius(self) -> int:
-        """The largest number of low-resolution pixels around a part that its correction needs."""
+        """The most pixels by which `needed` is larger than the part on a side."""
         ...
 
     def needed(self, part: Box, whole: Box) -> Box:
@@ -19,8 +24,11 @@ class Correction(Protocol):
         ...
 
     def correct(self, low: Tensor, high: Tensor, place: Box) -> Tensor:
-        """Corrects an enlargement. low: what the network saw of the box `place`, floats in [-1, 1], [N, 3, H, W].
-        high: [N, 3, 4H, 4W]."""
+        """Returns the corrected enlargement, [N, 3, 4H, 4W], in float32 and not clipped to [-1, 1].
+
+        low: what the network saw of the box `place`, floats in [-1, 1], [N, 3, H, W]. high: its enlargement, [N, 3, 4H,
+        4W].
+        """
         ...
 
 
