@@ -12,6 +12,7 @@ from srgan.page.address import Remembered, again, model_setting, remember
 from srgan.page.components import (
     carry_on_select,
     detail_input,
+    hide_old_reason,
     made_for_input,
     picture_input,
     remember_upload,
@@ -143,8 +144,10 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
         [view({BEFORE: start[1], AFTER: start[0], ORIGINAL: start[2]}, str(EXAMPLES[0])), start[0], start[3], untimed,
          f"{FIRST_PHOTO} {start[5]}"],
     )  # fmt: skip
+    asked = [anew.click, *(setting.input for setting in settings)]
+    hide_old_reason(problem, photo, asked)
     answered = gr.on(
-        [photo.change, anew.click, *(setting.input for setting in settings)], on_page("compare", answer, without),
+        [photo.change, *asked], on_page("compare", answer, without),
         [photo, pair, *settings], results, api_visibility="private", show_progress_on=shown, show_progress="full",
         **ON_MODEL,
     )  # fmt: skip

@@ -1,5 +1,8 @@
 """Components that several tabs share."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import gradio as gr
 
 from srgan.page.handlers import DEFAULT_DETAIL
@@ -49,6 +52,16 @@ def size_input(elem_id: str) -> gr.Dropdown:
 def stop_button() -> gr.Button:
     """Returns the button that ends the work. srgan/page/style.css shows it while there is work."""
     return gr.Button("Cancel", size="sm", elem_classes="stop")
+
+
+def hide_old_reason(problem: gr.Markdown, picture: gr.Image, asked: Sequence[Callable[..., Any]]) -> None:
+    """Hides the reason why there was no result as soon as another picture comes, and "Stopped." as soon as new work
+    begins: the stopped work would take it for its own when it ends.
+
+    asked: the other events that begin work."""
+    hidden = "update({ value: '', visible: false })"
+    picture.change(None, None, problem, js=f"() => {hidden}")
+    gr.on(asked, None, problem, problem, js=f"(problem) => problem === 'Stopped.' ? {hidden} : update()")
 
 
 def remember_upload(picture: gr.Image, tab: str) -> None:

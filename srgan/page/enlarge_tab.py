@@ -17,6 +17,7 @@ from srgan.page.components import (
     carry_on_select,
     detail_input,
     faces_shown,
+    hide_old_reason,
     made_for_input,
     picture_input,
     remember_upload,
@@ -128,9 +129,10 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
     options = {"api_visibility": "private", "show_progress_on": shown, "show_progress": "full", **ON_MODEL}
     answered = small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
     answered.then(None, None, None, js=SHOW_WORDS.replace("ID", "enlarged"))
+    asked = [way.input, anew_button.click, *(setting.input for setting in settings)]
+    hide_old_reason(problem, small, asked)
     treated = gr.on(
-        [way.input, anew_button.click, *(setting.input for setting in settings)],
-        on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,
+        asked, on_page("enlarge", answer, without), [small, saved, way, *settings], results, **options,
     )  # fmt: skip
     treated.then(None, [way, problem], way, js=CHOOSE_AGAIN)
     stop.click(stopped([*nothing, gr.update(value=None)]), None, results, api_visibility="private", queue=False)

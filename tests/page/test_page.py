@@ -355,6 +355,38 @@ def test_who_cancels_sees_nothing_old_and_may_choose_anew(page: Page, tmp_path: 
     expect(page.get_by_text("10x7 became 40x28")).to_be_visible()
 
 
+def test_what_is_chosen_right_after_cancel_is_done_and_stays_chosen(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    upload(page, make_picture(tmp_path / "photo.png", 3000, 4000, "obama.jpg"), "Your small picture")
+    offers, reason = page.locator("#way"), page.locator(".block.problem").filter(visible=True)
+    cancel = page.get_by_role("button", name="Cancel").filter(visible=True)
+    offers.get_by_label("Clean it up at this size").click()
+    cancel.click()
+    expect(reason).to_have_text("Stopped.")
+    offers.get_by_label("Reduce it").click()  # the work that was cancelled may not have ended yet
+    expect(reason.or_(cancel)).to_have_text("Cancel")
+    expect(page.get_by_text("866x1154 became 3464x4616")).to_be_visible()
+    expect(offers.get_by_label("Reduce it")).to_be_checked()
+    expect(reason).to_have_count(0)
+    assert natural_sizes(page.locator("#enlarged .wipe img")) == [[3464, 4616]] * 2
+
+
+@pytest.mark.parametrize(("tab", "label"), [("Compare", "Your photo"), ("Enlarge", "Your small picture")])
+def test_while_the_next_picture_is_worked_on_no_old_reason_is_shown(
+    page: Page, tmp_path: Path, tab: str, label: str
+) -> None:
+    page.get_by_role("tab", name=tab).click()
+    (tmp_path / "fake.png").write_text("no picture")
+    upload(page, tmp_path / "fake.png", label)
+    reason = page.locator(".block.problem").filter(visible=True)
+    expect(reason).to_contain_text("fake.png: not a picture")
+    page.route("**/queue/join*", lambda route: None)  # no answer comes
+    upload(page, make_picture(tmp_path / "good.png", 164, 130), label)
+    expect(reason).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel").filter(visible=True)).to_be_visible()
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_batch_that_is_stopped_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Many at once").click()
     (tmp_path / "fake.png").write_text("no picture")
