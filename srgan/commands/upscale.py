@@ -324,6 +324,9 @@ def with_settings(upscaler: Upscaler, target: TargetSize, arguments: argparse.Na
 
 def run_video(arguments: argparse.Namespace, target: TargetSize) -> int:
     source, place, is_named = video_places(arguments.paths, target.label)
+    for name in ("format", "suffix", "quality"):
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name} is for pictures: leave it out for the video {source}.")
     video = read_video(source)
     if is_named:
         check_overwriting(place, arguments)
@@ -488,17 +491,25 @@ class Work:
         UserError."""
         photo, place = pair
         try:
+            unused = self.unused_quality(place)
             if format_of(place).name in ANIMATED and (animation := read_animation(photo)):
-                return self.enlarge_animation(animation, place, progress.watch(str(photo)), turn)
+                return self.enlarge_animation(animation, place, progress.watch(str(photo)), turn) + unused
             picture, left_out = self.read(photo)
             check_size(place, *self.target.of(*picture.size))  # better refused now than after the work
             enlarged, notes = turn(self.way.enlarge, picture, progress.watch(str(photo)))
             del picture  # frees the memory of a large picture before the result is written
-            return left_out + notes + self.save(enlarged, pair)
+            return left_out + notes + self.save(enlarged, pair) + unused
         except MemoryError:
             raise UserError(f"{photo}: there is not enough memory to enlarge it.") from None
         finally:
             progress.done(str(photo))
+
+    def unused_quality(self, place: Path) -> list[str]:
+        """Returns a sentence if the user asks for a quality and the result's format has none to choose."""
+        format = format_of(place)
+        if self.quality is None or "quality" in format.options:
+            return []
+        return [f"{format.name} has no quality to choose, so --quality changed nothing."]
 
     def enlarge_animation(self, animation: Animation, place: Path, watch: Watch, turn: Turn) -> list[str]:
         size = self.target.of(*animation.size)

@@ -660,6 +660,37 @@ def test_quality_is_what_is_asked_for(tmp_path: Path, settings: list[str], endin
         assert jpeg_quality(Image.open(tmp_path / "30.jpg")) == 30
 
 
+def test_a_quality_that_the_format_does_not_have_is_said_to_change_nothing(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "c.jpg"):
+        textured(0, 12, 9).save(tmp_path / "in" / name)
+    frames = [textured(number, 12, 9) for number in range(2)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert run(tmp_path / "in", tmp_path / "out", "--format", "same", "--quality", 50, *settings) == 0
+    said = capsys.readouterr().err
+    sentence = "PNG has no quality to choose, so --quality changed nothing."
+    assert said.count(sentence) == 1 and "JPEG has" not in said
+    for photo, place in (("in/a.png", "one.png"), ("moving.gif", "large.gif"), ("in/c.jpg", "one.jpg")):
+        assert run(tmp_path / photo, tmp_path / place, "--quality", 50, *settings) == 0
+        said = capsys.readouterr().err
+        assert ("has no quality to choose" in said) == (place != "one.jpg")
+    assert run(tmp_path / "in" / "a.png", tmp_path / "plain.png", *settings) == 0
+    assert "quality" not in capsys.readouterr().err
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "one.png").read_bytes()
+
+
+@pytest.mark.parametrize("option", [["--quality", "50"], ["--format", "webp"], ["--suffix", "-big"]])
+def test_what_is_only_for_pictures_is_refused_for_a_video_before_the_work(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"never read")
+    assert run(tmp_path / "clip.mp4", *option, *settings) == 2
+    said = capsys.readouterr().err
+    assert f"{option[0]} is for pictures" in said and is_one_sentence(said)
+
+
 # Animations
 
 
