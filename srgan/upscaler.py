@@ -96,7 +96,7 @@ class Upscaler:
 
     @classmethod
     def load(cls, model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto") -> "Upscaler":
-        """Loads a model folder, or a model of the Hub (USER/NAME or USER/NAME@REVISION); by default the one that ships.
+        """Loads a model folder, or a model of the Hub (USER/NAME or USER/NAME@REVISION); by default weights/photos.
 
         An existing folder takes precedence over a name on the Hub. `name` is the model's name to show, with the
         revision, and `commit` the Hub's commit. Raises UserError if the model is missing, incomplete or invalid.
@@ -301,7 +301,7 @@ class Upscaler:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            # Outside of the handler, which keeps what the tile has allocated.
+            # Outside of the handler: inside, the error would keep the tile's memory allocated.
             if box.side <= LEAST_TILE:
                 raise UserError(
                     f"{self.device} has not enough memory even for a tile of {box.side} pixels: free some of it."
@@ -448,10 +448,10 @@ def tell_part(watch: Watch, before: float, part: float, share: float) -> None:
 def load_or_shipped(
     model: str | Path = SHIPPED_MODEL, device: str = "auto", precision: str = "auto"
 ) -> tuple[Upscaler, str]:
-    """Loads the model and returns it with ""; or, if the Hub's cannot be had, the model that ships, with a sentence
-    that says why.
+    """Loads the model and returns it with "". If it is a model of the Hub that cannot be loaded, returns weights/photos
+    and a sentence that says why.
 
-    An incomplete folder raises UserError, because the user who named it can repair it.
+    Raises UserError for an incomplete folder, because the user who named it can repair it.
     """
     try:
         return Upscaler.load(model, device, precision), ""

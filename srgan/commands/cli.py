@@ -76,13 +76,33 @@ def build_parser(program: str) -> argparse.ArgumentParser:
         add_chip(command)
 
     publish = commands.add_parser("push", help="publish a run on the Hugging Face Hub", allow_abbrev=False)
+    add_push_arguments(publish)
+    publish.set_defaults(run=run_push)
+
+    space = commands.add_parser("space", help="create or update a Hugging Face Space with the page", allow_abbrev=False)
+    add_space_arguments(space)
+    space.set_defaults(run=run_space)
+
+    checking = commands.add_parser(
+        "doctor", help="print what a problem report needs: versions, chips, speed and folders", allow_abbrev=False
+    )
+    checking.set_defaults(run=doctor.run)
+    add_chip(checking)
+
+    for name, text in PROGRAMS.items():  # for --help: `main` does not come here with them
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def add_push_arguments(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("folder", type=Path, metavar="RUN", help="a run folder of train.py, or a model folder")
     publish.add_argument("repository", metavar="USER/NAME", help="repository; created if it does not exist")
     publish.add_argument("--license", default="", help="change the model's licence; spelled as on the Hub: mit, ...")
     publish.add_argument("--terms", default="", help="change the terms of the training photos, one sentence")
-    publish.set_defaults(run=run_push)
+    add_private(publish)
 
-    space = commands.add_parser("space", help="create or update a Hugging Face Space with the page", allow_abbrev=False)
+
+def add_space_arguments(space: argparse.ArgumentParser) -> None:
     space.add_argument("space", metavar="USER/NAME", help="the Space; created if it does not exist")
     space.add_argument(
         "--model", default="", metavar="USER/MODEL",
@@ -94,19 +114,11 @@ def build_parser(program: str) -> argparse.ArgumentParser:
     space.add_argument(
         "--replace", action="store_true", help="take over a Space of another program and delete its files"
     )
-    space.set_defaults(run=run_space)
+    add_private(space)
 
-    checking = commands.add_parser(
-        "doctor", help="print what a problem report needs: versions, chips, speed and folders", allow_abbrev=False
-    )
-    checking.set_defaults(run=doctor.run)
-    add_chip(checking)
 
-    for command in (publish, space):
-        command.add_argument("--private", action="store_true", help="create it visible only to you")
-    for name, text in PROGRAMS.items():  # for --help: `main` does not come here with them
-        commands.add_parser(name, help=text, add_help=False)
-    return parser
+def add_private(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--private", action="store_true", help="create it visible only to you")
 
 
 def add_chip(parser: argparse.ArgumentParser) -> None:

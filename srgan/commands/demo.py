@@ -93,11 +93,7 @@ def has_browser() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
-    """Serves the page until it is stopped. Returns 0 when stopped, 2 for wrong usage.
-
-    program: the words that started it.
-    """
+def build_parser(program: str) -> OneLineParser:
     parser = OneLineParser(prog=program, description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -113,7 +109,25 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         "--mcp", action="store_true", default=os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true",
         help="also offer the calls to language models as tools (default: $GRADIO_MCP_SERVER)",
     )  # fmt: skip
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def theme() -> gr.themes.Base:
+    return gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ).set(  # more contrast than Gradio's own
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        color_accent="*primary_600", button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
+    """Serves the page until it is stopped. Returns 0 when stopped, 2 for wrong usage.
+
+    program: the words that started it.
+    """
+    arguments = build_parser(program).parse_args(argv)
     program = short_name(program)
     for note in proxies.NOTES:
         print(f"{program}: {note}", file=sys.stderr)
@@ -128,13 +142,6 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         return 2
     if notice:
         print(f"{program}: {notice}", file=sys.stderr)
-    theme = gr.themes.Default(
-        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    ).set(
-        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
-        color_accent="*primary_600", button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-    )  # fmt: skip  # contrast
     logging.basicConfig(format="%(asctime)s %(message)s")
     log.setLevel(logging.INFO)
     for upscaler in models.upscalers.values():
@@ -147,7 +154,7 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
         mend_tools(MOST_FILES)
         keep_swept(folder, demo)
         demo.launch(
-            theme=theme, css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "viewer_script.html"],
+            theme=theme(), css_paths=PAGE / "style.css", head_paths=[PAGE / "head.html", PAGE / "viewer_script.html"],
             max_file_size=MOST_BYTES, ssr_mode=False, run_history=False, footer_links=["api", "settings"],
             state_session_capacity=KEPT_SESSIONS, mcp_server=arguments.mcp,
             app_kwargs={"routes": [health(names)], "exception_handlers": CALL_ERRORS},

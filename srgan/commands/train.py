@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from srgan import ranks
-from srgan.commands.arguments import parse, settings_parser
+from srgan.commands.arguments import OneLineParser, parse, settings_parser
 from srgan.commands.console import as_typed, short_name
 from srgan.device import is_out_of_memory
 from srgan.errors import UserError
@@ -41,6 +41,10 @@ from srgan.training.losses import load_vgg19
 from srgan.training.pace import Pace, measure_pace, within_hours
 from srgan.training.presets import PRESETS, settle_init, sized
 from srgan.training.run import Run, check_needs, how_to_go_on, is_finished, plan, with_network_of_init
+from srgan.words import number
+
+OWN = ("resume", "dry_run", "preset", "tensorboard", "push", "private", "push_every")
+"""The arguments that are no settings of the training."""
 
 
 def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int:
@@ -48,42 +52,14 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
 
     program: the words that started it.
     """
-    parser = settings_parser(program, __doc__ or "")
+    given = parse(argv, build_parser(program))
+    own = {name: given.pop(name, None) for name in OWN}
     program = short_name(program)
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
-    parser.add_argument(
-        "--preset", choices=PRESETS,
-        help="how long to train: " + "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
-    )  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true",
-        help="time a few steps, print the plan and the expected time, write the first crops to contact.png, then stop",
-    )  # fmt: skip
-    parser.add_argument(
-        "--push", nargs="?", const="", metavar="USER/NAME",
-        help="publish the model after training (without a name: as <user>/srgan-<data folder>)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="also write losses, figures and photos for TensorBoard"
-    )
-    parser.add_argument("--private", action="store_true", help="with --push: create the repository visible only to you")
-    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: also publish every N epochs")
-    given = parse(argv, parser)
-    own = {
-        name: given.pop(name, None)
-        for name in ("resume", "dry_run", "preset", "tensorboard", "push", "private", "push_every")
-    }
     code = 2
     try:
         ranks.join()
         chosen = own["preset"] or ""
-        if chosen and not own["resume"]:
-            given = PRESETS[chosen].settings | given
-        if not own["resume"]:
-            given = ranks.from_first(lambda: with_network_of_init(given)) | given  # places are each machine's own
-        config = make_config(given)
-        if own["resume"]:
-            config = ranks.from_first(lambda: resume_config(given, config.run_folder()))
+        config, given = asked(given, own)
         repository = ranks.from_first(lambda: check_publishing(own, config))
         if own["resume"] and ranks.from_first(lambda: is_finished(config)):
             refuse_new_terms(given, config)
@@ -139,6 +115,40 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan train") -> int
             )
         return 1
     return publish(program, config, repository, bool(own["private"])) if trained and repository else 0
+
+
+def build_parser(program: str) -> OneLineParser:
+    parser = settings_parser(program, __doc__ or "")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last saved state")
+    parser.add_argument(
+        "--preset", choices=PRESETS,
+        help="how long to train: " + "; ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items()),
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="time a few steps, print the plan and the expected time, write the first crops to contact.png, then stop",
+    )  # fmt: skip
+    parser.add_argument(
+        "--push", nargs="?", const="", metavar="USER/NAME",
+        help="publish the model after training (without a name: as <user>/srgan-<data folder>)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write losses, figures and photos for TensorBoard"
+    )
+    parser.add_argument("--private", action="store_true", help="with --push: create the repository visible only to you")
+    parser.add_argument("--push-every", type=int, metavar="N", help="with --push: also publish every N epochs")
+    return parser
+
+
+def asked(given: dict[str, Any], own: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
+    """Returns the settings of a new run, or those of the run to resume; and the given ones, to which a new run adds
+    those of its preset and of the model that it starts from."""
+    if own["resume"]:
+        config = make_config(given)
+        return ranks.from_first(lambda: resume_config(given, config.run_folder())), given
+    of_preset = PRESETS[own["preset"]].settings | given if own["preset"] else given
+    given = ranks.from_first(lambda: with_network_of_init(of_preset)) | of_preset  # places are each machine's own
+    return make_config(given), given
 
 
 def refuse_new_terms(given: dict[str, Any], config: Config) -> None:
@@ -281,28 +291,23 @@ def tell_skipped(skipped: dict[str, str], advice: str = "", faces: bool = False)
         )
 
 
-def number(count: int, what: str) -> str:
-    """ "1 photo" or "1,930 photos"."""
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
-
-
 def stop_on_signals(run: Run) -> None:
     """Makes Ctrl-C and SIGTERM finish the step, save and stop. A second signal ends the program at once; the last saved
     state remains."""
 
-    def stop(number: int, _: object) -> None:
+    def stop(kind: int, _: object) -> None:
         if ranks.world_size() == 1:  # torchrun passes a Ctrl-C on that has come already; it kills after 30 seconds
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(kind, signal.SIG_DFL)
         run.trainer.stop_requested = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, stop)
 
 
 def interrupt_on_signals() -> None:
     """Makes signals raise KeyboardInterrupt again, because nothing checks for a request to stop from here on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.default_int_handler)
 
 
 def resume_command() -> str:

@@ -26,6 +26,7 @@ KEPT_SECONDS = 3600
 """Seconds between two checks of the files. Each check deletes the files that nobody has asked for since the last one,
 so a file is deleted after two hours at most."""
 FOLDER = "srgan-page-"
+"""Beginning of the names of the pages' folders."""
 
 log = logging.getLogger("srgan.page")
 
@@ -70,8 +71,8 @@ def keep_swept(folder: Path, demo: gr.Blocks) -> None:
 
 
 def sweep(folder: Path, kept: Collection[Path] = ()) -> None:
-    """Deletes old files, and folders that have been empty for as long: a newer empty folder may be about to be
-    filled."""
+    """Deletes files that are older than KEPT_SECONDS, and empty folders that are. A newer empty folder stays, because
+    a file may be about to be written into it."""
     os.utime(folder)
     oldest = time.time() - KEPT_SECONDS
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -88,7 +89,7 @@ def last_kept(path: Path) -> float:
 
 
 def keep(path: Path) -> bool:
-    """Keeps a file, or the folder for one that is to be written there, for another hour. Returns False if there is no
+    """Keeps a file and its folder for another hour. Makes the folder if there is none. Returns whether there is a
     file."""
     with sweeping:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +107,8 @@ def served(folder: str, name: str) -> Path:
 
 
 def save(path: Path, write: Callable[[Path], object]) -> str:
-    """Writes the file unless it is there, and returns its path. Raises UserError without a path of this machine in it,
-    because visitors read it."""
+    """Writes the file unless it is there, and returns its path. Raises UserError if it cannot be written; visitors read
+    the sentence, so it names no folder of this machine."""
     try:
         if not keep(path):
             write_whole(path, write, lasting=False)
@@ -130,14 +131,14 @@ def save_png(picture: Image.Image, name: str) -> str:
 
 
 SAVED_AT_ONCE = 4
+"""Number of threads that save the pictures of an answer. One picture of 0.25 megapixels takes a core about 20 ms."""
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
 """Formats in which a result can be downloaded, with the endings of their names."""
 
 
 def save_pngs(pictures: Sequence[tuple[Image.Image, str]]) -> list[str]:
-    """Saves pictures and their names as `save_png` does, at the same time, since one takes a core some 20 ms for a
-    quarter of a megapixel."""
+    """Saves several pictures at the same time, each with its name, and returns the paths. See `save_png`."""
     with ThreadPoolExecutor(SAVED_AT_ONCE) as pool:
         return list(pool.map(save_png, *zip(*pictures, strict=True)))
 

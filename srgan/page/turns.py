@@ -13,6 +13,7 @@ from srgan.errors import UserError
 from srgan.page import zero
 from srgan.page.gradio_changes import somebody_waits
 from srgan.upscaler import Watch, unwatched
+from srgan.words import number
 
 MOST_AT_ONCE = 64
 """Largest number of requests that wait for a turn or are being processed. A handler reads and refuses pictures before
@@ -35,7 +36,7 @@ SLICE_SECONDS = 0.3
 """Seconds for which a request keeps its turn at least: small pictures are done within one turn."""
 
 TOLD_SECONDS = 0.1
-"""Seconds between two messages about the progress, each of which costs as much as a part of a small picture's work."""
+"""Least seconds between two messages about the progress. A message takes time that small pictures would notice."""
 
 LOOK_SECONDS = 0.2
 """Seconds between two checks whether somebody still waits."""
@@ -45,7 +46,7 @@ Wanted = Callable[[], bool]
 
 
 class Left(Exception):
-    """Nobody waits for the result any more."""
+    """Whoever asked for the result has left and no longer waits for it."""
 
 
 class WaitingRoom:
@@ -112,10 +113,10 @@ def waiting() -> int:
 
 @contextmanager
 def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
-    """Takes the request's turn for work on so many pixels. Yields a Watch that shows the progress and lets others have
-    a turn. It raises Left if nobody waits for the result any more.
+    """Waits for the request's turn. Yields a Watch for the work: it shows the progress and lets others have a turn.
 
-    Raises UserError if too many requests wait already; a patient request waits nevertheless.
+    pixels: at the network's input. Raises UserError if too many requests wait already; a patient request waits
+    nevertheless. Raises Left, as the Watch does, if nobody waits for the result any more.
     """
     wanted, place = somebody_waits(), object()
     with PLACES.one(patient):
@@ -159,7 +160,8 @@ def telling(wanted: Wanted) -> Callable[[], None]:
         stop_unless(wanted)
         if (others := PLACES.taken - 1) != told:
             told = others
-            gr.Progress()(0, desc=f"waiting, as {others} other{'s are' if others > 1 else ' is'} being served")
+            verb = "is" if others == 1 else "are"
+            gr.Progress()(0, desc=f"waiting, as {number(others, 'other')} {verb} being served")
 
     return waits
 

@@ -16,6 +16,7 @@ from srgan.hub import is_hub_name
 from srgan.photos.names import data_name, hub_dataset
 from srgan.training.config import RECIPES, Config, flag
 from srgan.training.records import PhotoCounts, TrainingFacts
+from srgan.words import number
 
 PLACES = frozenset({"data", "init", "vgg19", "lpips", "showcase"})
 """Settings that hold a local path. Only the last part of the path is published."""
@@ -52,7 +53,7 @@ def hardware() -> str:
     names = [line.split(":", 1)[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")]
     threads = torch.get_num_threads()
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+    return f"{name}, {number(threads, 'thread')}"
 
 
 def read_lines(path: str) -> list[str]:
