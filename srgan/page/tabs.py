@@ -33,6 +33,11 @@ LEARNED = {
 """What the page says about each model if it offers several."""
 
 
+MEASURED = """<small>PSNR measures the error pixel by pixel, SSIM compares small patterns: higher is closer to the
+original. Y stands for the brightness alone, RGB for all three colours. LPIPS measures how different two pictures look
+to a network that recognises things: lower is closer.</small>"""
+"""What the figures of a model mean. On a phone nothing can be pointed at to learn it."""
+
 LEAST_EPOCHS = 3
 """Fewest epochs that make a curve."""
 
@@ -74,11 +79,18 @@ def build_how(models: Models) -> None:
             if several:
                 gr.Markdown(f"### Made for: {title}")
             show_learned(title, upscaler.model.metrics)
+        if any(has_figures(upscaler.model.metrics) for upscaler in models.upscalers.values()):
+            gr.Markdown(MEASURED)
+
+
+def has_figures(metrics: Mapping[str, Any]) -> bool:
+    return bool(metrics.get("figures")) and "photos" in metrics
 
 
 def show_learned(title: str, metrics: Mapping[str, Any]) -> None:
-    if (figures := metrics.get("figures")) and "photos" in metrics:
-        gr.Markdown(f"On {metrics['photos']} photos that this model was not trained on:\n\n{figures_table(figures)}")
+    if has_figures(metrics):
+        table = figures_table(metrics["figures"])
+        gr.Markdown(f"On {metrics['photos']} photos that this model was not trained on:\n\n{table}")
     history = [EpochRow.from_json(row) for row in metrics.get("history", [])]
     if len(history) >= LEAST_EPOCHS:
         path = served(hashlib.sha256(title.encode()).hexdigest(), "curves.png")
