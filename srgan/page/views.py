@@ -74,4 +74,5 @@ def file_offered(file: str) -> Any:
 
 
 def download_button(label: str, **more: Any) -> gr.DownloadButton:
-    return gr.DownloadButton(label, size="sm", min_width=150, **more)
+    """Returns a button for a file. srgan/page/style.css hides it while the next result is worked on."""
+    return gr.DownloadButton(label, size="sm", min_width=150, elem_classes="download", **more)

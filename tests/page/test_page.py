@@ -387,6 +387,19 @@ def test_while_the_next_picture_is_worked_on_no_old_reason_is_shown(
     page.unroute_all(behavior="ignoreErrors")
 
 
+def test_while_the_next_picture_is_worked_on_nobody_downloads_the_old_result_for_the_new(
+    page: Page, tmp_path: Path
+) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    offered = page.get_by_role("button", name="Download the").filter(visible=True)
+    expect(offered.first).to_be_enabled()
+    page.route("**/queue/join*", lambda route: None)  # no answer comes
+    upload(page, make_picture(tmp_path / "mine.png", 164, 130), "Your small picture")
+    expect(page.get_by_role("button", name="Cancel").filter(visible=True)).to_be_visible()
+    expect(offered).to_have_count(0)
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_batch_that_is_stopped_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Many at once").click()
     (tmp_path / "fake.png").write_text("no picture")
@@ -424,6 +437,20 @@ def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None
     with zipfile.ZipFile(started.value.path()) as archive:
         assert archive.namelist() == ["one-x4.png", "two-x4.png"]
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_a_picture_that_is_opened_among_many_is_seen_whole_and_can_be_closed(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Many at once").click()
+    files = [make_picture(tmp_path / f"{number}.png", 12, 10) for number in range(8)]
+    page.locator("input[type=file][multiple]").set_input_files(files)
+    expect(page.get_by_role("link", name=re.compile(r"^\d.* K?B"))).to_have_count(8)  # all have arrived
+    page.get_by_role("button", name="Enlarge them all").click()
+    expect(page.get_by_text("8 of 8 pictures")).to_be_visible()
+    page.locator(".results .thumbnail-item").first.click()
+    opened = page.locator(".results .preview .media-button img")
+    expect(opened).to_be_in_viewport(ratio=1)
+    page.get_by_role("button", name="Close").filter(visible=True).click()
+    expect(opened).to_have_count(0)
 
 
 def test_a_refused_upload_leaves_nothing_old_and_the_next_photo_works(
