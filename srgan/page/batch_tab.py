@@ -72,7 +72,7 @@ def build_batch(models: Models) -> Remembered:
         except Stopped:
             kept = [file for file, _ in pairs[1::2]]
             _, *refused = said.split("\n\n")
-            said = "\n\n".join([f"Stopped: {len(kept)} of {len(pictures)} pictures are done.", *refused])
+            said = "\n\n".join([f"Stopped after {len(kept)} of {len(pictures)} pictures.", *refused])
             yield [pairs, file_offered(save_zip(kept)) if kept else NO_FILE, said, gr.update(visible=False), NO_PROBLEM]
         except gr.Error as error:
             yield [[], NO_FILE, "", gr.update(visible=False), refusal(error.message)]

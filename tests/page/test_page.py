@@ -410,7 +410,7 @@ def test_a_batch_that_is_stopped_keeps_what_is_done(page: Page, tmp_path: Path) 
     page.get_by_role("button", name="Enlarge them all").click()
     expect(page.get_by_text("2 of 8")).to_be_visible()
     page.get_by_role("button", name="Stop, and keep what is done").click()
-    expect(page.get_by_text(re.compile("Stopped: [1-7] of 8 pictures are done"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Stopped after [1-7] of 8 pictures"))).to_be_visible()
     expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
     expect(page.locator(".results .wrap:not(.hide)")).to_have_count(0)
     with page.expect_download() as started:
