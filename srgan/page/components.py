@@ -60,7 +60,7 @@ def hide_old_reason(problem: gr.Markdown, picture: gr.Image, asked: Sequence[Cal
 
     asked: the other events that begin work."""
     hidden = "update({ value: '', visible: false })"
-    picture.change(None, None, problem, js=f"() => {hidden}")
+    picture.input(None, None, problem, js=f"() => {hidden}")  # the change may be seen again after the answer
     gr.on(asked, None, problem, problem, js=f"(problem) => problem === 'Stopped.' ? {hidden} : update()")
 
 

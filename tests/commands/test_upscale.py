@@ -319,7 +319,11 @@ def test_ctrl_c_ends_the_work_on_a_picture_that_is_half_done(
         return enlarge(*arguments, watch=watch, **options)
 
     monkeypatch.setattr(Upscaler, "enlarge", slowly)
-    assert run(tmp_path / "large.png", *settings) == 1
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+    try:
+        assert run(tmp_path / "large.png", *settings) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "to continue" in capsys.readouterr().err
     assert shares[-1] < 0.9 and files(tmp_path).keys() == {"large.png"}
 
