@@ -109,6 +109,7 @@ class Automatic:
 
 def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     """Judges whether a picture of any mode and size is worn, and by what. worn_model: for `worn_share`."""
+    picture = as_standard(picture)  # once, not for each look at it
     low, table = looked_at(picture), jpeg_table(picture)
     shares = zero_shares(low)
     blocks = find_blocks(low, shares, [] if table is None else [table])

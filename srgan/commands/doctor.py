@@ -18,6 +18,7 @@ from srgan.pictures.formats import FORMATS, is_written
 from srgan.publish.facts import hardware, versions
 from srgan.shipped import WEIGHTS
 from srgan.upscaler import Upscaler
+from srgan.words import number
 
 PACKAGES = ("torchvision", "gradio", "pillow", "numpy", "opencv-python-headless", "safetensors", "huggingface_hub")
 EXTRAS = ("pillow-heif", "pillow-jxl-plugin", "av", "onnx", "datasets", "tensorboard")
@@ -70,8 +71,7 @@ def speed(device: str, precision: str) -> Iterator[tuple[str, str]]:
     yield "device", f"{device_name(upscaler.device)}, {str(upscaler.dtype).removeprefix('torch.')}"
     if upscaler.fallback:
         yield "", upscaler.fallback
-    count = torch.get_num_threads()
-    threads = f" with {count} thread{'' if count == 1 else 's'}" if upscaler.device.type == "cpu" else ""
+    threads = f" with {number(torch.get_num_threads(), 'thread')}" if upscaler.device.type == "cpu" else ""
     yield "speed", f"{TRIAL_SIDE}x{TRIAL_SIDE} pixels in {milliseconds} ms{threads}"
 
 

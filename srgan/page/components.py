@@ -55,12 +55,13 @@ def stop_button() -> gr.Button:
 
 
 def hide_old_reason(problem: gr.Markdown, picture: gr.Image, asked: Sequence[Callable[..., Any]]) -> None:
-    """Hides the reason why there was no result as soon as another picture comes, and "Stopped." as soon as new work
-    begins: the stopped work would take it for its own when it ends.
+    """Hides the reason why there was no result as soon as the visitor gives another picture, and "Stopped." as soon as
+    other work begins: the stopped work would take it for its own when it ends.
 
-    asked: the other events that begin work."""
+    asked: the events that begin work on the same picture.
+    """
     hidden = "update({ value: '', visible: false })"
-    picture.input(None, None, problem, js=f"() => {hidden}")  # the change may be seen again after the answer
+    picture.input(None, None, problem, js=f"() => {hidden}")  # `change` can come again, after the answer
     gr.on(asked, None, problem, problem, js=f"(problem) => problem === 'Stopped.' ? {hidden} : update()")
 
 
