@@ -109,7 +109,13 @@ class Config:
     pixel_weight: float = setting(0.1, "weight of an L1 loss on pixels in the detail stage (classic: 0)")
     grid_weight: float = setting(
         2.5,
-        "weight of a loss against patterns that repeat every 2 or 4 pixels, in the detail stage (classic: 0)",
+        "weight of a loss against visible cells of 4x4 pixels and patterns that repeat in them, in the detail stage "
+        "(classic: 0)",
+    )
+    shade_weight: float = setting(
+        0.0,
+        "weight of an L1 loss on coarse shades in the detail stage, against blotches of other colours "
+        "(weights/photos: 4)",
     )
     penalty_weight: float = setting(
         10.0,
@@ -182,6 +188,7 @@ class Config:
             "adversarial_weight",
             "pixel_weight",
             "grid_weight",
+            "shade_weight",
             "penalty_weight",
             "head_start",
             "ema_half_life",
@@ -271,7 +278,7 @@ UNDECIDED = (("crop_at", "auto"), ("init", "auto"))
 NETWORK = ("channels", "blocks", "upsampling")
 """The settings that a generator is built from."""
 
-VERSION = 3
+VERSION = 4
 """Version of a run's settings and state. Raise it if this program would train an existing run differently: if a
 setting or its default changes its meaning, or if the content of state.pt changes."""
 

@@ -207,29 +207,60 @@ def ssim_loss(restored: Tensor, original: Tensor) -> Tensor:
 
 
 GRID_SPAN = 32
-"""Pixels over which `grid_loss` averages along a line. A grid repeats exactly over this length; a texture does not."""
+"""Pixels over which `grid_height` averages along a line. A grid repeats exactly over this length; a texture does not.
+"""
 
 
 def grid_loss(restored: Tensor, original: Tensor) -> Tensor:
-    """Returns how far a grid of the restored images' sub-pixels stands out, in rows and in columns, beyond the
-    original's.
+    """Returns how far the 4x4 cells of the restored images, the pixels that PixelShuffle fills from one position, stand
+    out more than in the original: by a pattern that repeats in each cell (`grid_height`), and by edges between cells
+    (`edge_excess`).
 
-    PixelShuffle fills the 4x4 positions under a low-resolution pixel from different channels. Along a row, or a column,
-    the mean of each of its 4 positions over GRID_SPAN pixels, less their common mean, is the height of a grid there;
-    what it has more than at the same place of the original is averaged. Lines of one pixel, not squares: along a fold
-    of cloth a grid changes its sign from one column to the next. Deep features of VGG19 reward grids, which look like
-    detail to them. Pixels beyond the last whole span are left out.
+    Deep features of VGG19 reward both, which look like detail to them. Pixels beyond the last whole cells are left out.
     """
-    excess = [(grid_height(restored, dim) - grid_height(original, dim)).clamp_min(0).mean() for dim in (-2, -1)]
+    excess = []
+    for dim in (-2, -1):
+        excess.append((grid_height(restored, dim) - grid_height(original, dim)).clamp_min(0).mean())
+        excess.append((edge_excess(restored, dim) - edge_excess(original, dim)).abs().mean())
     return torch.stack(excess).sum()
 
 
 def grid_height(images: Tensor, dim: int) -> Tensor:
-    """Returns the height of the grid on every line along `dim`: [..., spans, 4], not negative."""
+    """Returns the height of the grid on every line along `dim`: [..., spans, 4], not negative.
+
+    Along a row, or a column, it is the mean of each of the 4 positions in a cell over GRID_SPAN pixels, less their
+    common mean. Lines of one pixel, not squares: along a fold of cloth a grid changes its sign from one column to the
+    next.
+    """
     span = min(GRID_SPAN, images.shape[dim] // SCALE * SCALE)
     whole = images.narrow(dim, 0, images.shape[dim] // span * span).movedim(dim, -1)
     positions = whole.unflatten(-1, (-1, span // SCALE, SCALE)).mean(dim=-2)
     return (positions - positions.mean(dim=-1, keepdim=True)).abs()
+
+
+def edge_excess(images: Tensor, dim: int) -> Tensor:
+    """Returns the mean step from a pixel to the next along `dim` at each of the 4 positions in a cell, less the mean of
+    the four: [N, 4]. The last one is the step into the next cell.
+
+    Where each cell is drawn as a patch of its own, the last one is large and the others are small. The steps may have
+    any sign, so such patches need not repeat, and `grid_height` does not see them.
+    """
+    cells = (images.shape[dim] - 1) // SCALE
+    steps = images.narrow(dim, 0, cells * SCALE + 1).diff(dim=dim).abs().movedim(dim, -1)
+    heights = steps.unflatten(-1, (cells, SCALE)).mean(dim=(1, 2, 3))
+    return heights - heights.mean(dim=-1, keepdim=True)
+
+
+SHADE_SIGMA = 3
+"""Standard deviation, in pixels, of the Gaussian that leaves the coarse shades of a picture."""
+
+
+def shade_loss(restored: Tensor, original: Tensor) -> Tensor:
+    """Returns the L1 distance of the coarse shades. A discriminator that judges detail lets them drift, which shows as
+    blotches of other colours; they can be restored without inventing anything, so this loss takes no detail away."""
+    from torchvision.transforms.functional import gaussian_blur  # takes a second to load
+
+    return gaussian_blur(restored - original, 2 * [6 * SHADE_SIGMA + 1], 2 * [float(SHADE_SIGMA)]).abs().mean()
 
 
 def content_loss(kind: str, vgg19: VGG19 | None) -> ContentLoss:

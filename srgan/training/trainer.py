@@ -34,7 +34,7 @@ from srgan.training.augment import DRAWS, augmented, random_window
 from srgan.training.config import Config
 from srgan.training.discriminators import FeatureDiscriminator, make_discriminator
 from srgan.training.gan_monitor import GanMonitor
-from srgan.training.losses import content_loss, grid_loss, load_vgg19, ssim_loss
+from srgan.training.losses import content_loss, grid_loss, load_vgg19, shade_loss, ssim_loss
 from srgan.training.optimizers import adam, make_optimizers
 from srgan.training.progress import Log, Meter, TrainState, in_words
 from srgan.training.records import EpochRow, Origin, StatsRow
@@ -392,6 +392,8 @@ class Trainer:
             loss = loss + config.pixel_weight * F.l1_loss(restored.float(), high)
         if config.grid_weight:
             loss = loss + config.grid_weight * grid_loss(restored.float(), high)
+        if config.shade_weight:
+            loss = loss + config.shade_weight * shade_loss(restored.float(), high)
         if learns:
             update(self.optimizers["generator"], loss, weight)
 

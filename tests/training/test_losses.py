@@ -1,5 +1,6 @@
 """Each loss against numbers worked out by hand, VGG19 against torchvision's, and its weights files."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from srgan.training.losses import (
     adversarial_loss,
     content_loss,
     discriminator_loss,
+    edge_excess,
     grid_loss,
     load_vgg19,
+    shade_loss,
     ssim_loss,
     vgg19_names,
 )  # fmt: skip
@@ -148,7 +151,9 @@ def test_grid_loss_is_the_height_of_a_grid_on_any_texture() -> None:
     dot = torch.zeros(4, 4)
     dot[1, 2] = 1.6  # in one row and one column of four: there it stands out by 3/4, the others of the line by 1/4
     found = grid_loss(original + dot.repeat(10, 10), original).item()
-    assert found == pytest.approx(2 * 1.6 * (3 / 4 + 3 * 1 / 4) / 16)
+    height = 1.6 * (3 / 4 + 3 * 1 / 4) / 16
+    edges = 1.6 / 4 / 2  # steps up and down in a quarter of the lines, so the four positions have 0, 0.4, 0.4, 0
+    assert found == pytest.approx(2 * (height + edges))
 
 
 def test_grid_loss_sees_dots_along_folds() -> None:
@@ -157,6 +162,20 @@ def test_grid_loss_sees_dots_along_folds() -> None:
     across = torch.tensor([1.0, -1.0, 0.0]).repeat(11)[:32]
     original = torch.zeros(1, 3, 32, 32)
     assert grid_loss(original + along * across, original).item() > 0.1
+
+
+def test_grid_loss_sees_cells_drawn_as_patches_that_do_not_repeat() -> None:
+    """Flat cells of random brightness: no pattern repeats, but all steps lie between the cells."""
+    draws = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    patches = draws.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    step = patches.diff(dim=-1)[..., 3::4].abs().mean().item()  # and 0 at the three other positions
+    found = edge_excess(patches, -1)
+    torch.testing.assert_close(found.mean(0), step * torch.tensor([-0.25, -0.25, -0.25, 0.75]))
+    assert grid_loss(patches, torch.zeros_like(patches)).item() > 0.2
+    assert grid_loss(patches, patches).item() == 0  # what the original has costs nothing
+    smooth = F.interpolate(draws, size=(64, 64), mode="bicubic")
+    shifted = smooth.roll((1, 2), (-1, -2))  # the same picture with its cells elsewhere
+    assert grid_loss(smooth, shifted) < 0.3 * grid_loss(patches, shifted)
 
 
 def test_texture_without_a_grid_costs_little() -> None:
@@ -170,6 +189,19 @@ def test_texture_without_a_grid_costs_little() -> None:
 def test_grid_loss_takes_crops_smaller_than_its_span() -> None:
     stripes = torch.tensor([0.25, -0.25]).repeat(8)
     assert grid_loss(torch.zeros(1, 3, 16, 16) + stripes, torch.zeros(1, 3, 16, 16)).item() == pytest.approx(0.25)
+
+
+# Coarse shades
+
+
+def test_shade_loss_sees_shades_and_not_detail() -> None:
+    original = torch.zeros(2, 3, 32, 32)
+    assert shade_loss(original + 0.25, original).item() == pytest.approx(0.25)
+    stripes = torch.tensor([0.25, -0.25]).repeat(16)
+    assert shade_loss(original + stripes, original).item() < 1e-3
+    wave = torch.cos(2 * math.pi * torch.arange(129) / 16)  # a Gaussian of 3 px leaves exp(-2 (pi 3 / 16)^2) of it
+    found = shade_loss(wave.expand(1, 3, 32, 129), torch.zeros(1)).item()
+    assert found == pytest.approx(math.exp(-2 * (math.pi * 3 / 16) ** 2) * wave.abs().mean().item(), rel=0.02)
 
 
 # Structure

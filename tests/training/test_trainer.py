@@ -43,7 +43,7 @@ from srgan.pictures.images import normalize, reduce
 from srgan.ranks import Share
 from srgan.training.augment import random_window
 from srgan.training.config import Config
-from srgan.training.losses import grid_loss
+from srgan.training.losses import grid_loss, shade_loss
 from srgan.training.progress import Log, Meter, TrainState
 from srgan.training.run import Run, expected_memory, plan, with_network_of_init
 from srgan.training.trainer import HEAD_START_RATE, Trainer, rate_factor, step_generator
@@ -173,7 +173,8 @@ def detail_trainer(photos: Path, folder: Path, **settings: Any) -> Trainer:
 
 
 def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -> None:
-    one = detail_trainer(photos, tmp_path, adversarial_weight=0.25, pixel_weight=0.5, grid_weight=2.0, shift=6)
+    weights = {"adversarial_weight": 0.25, "pixel_weight": 0.5, "grid_weight": 2.0, "shade_weight": 3.0}
+    one = detail_trainer(photos, tmp_path, shift=6, **weights)
     low, high = torch.rand(4, 3, 8, 8) * 2 - 1, torch.rand(4, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         restored = one.generator(low)
@@ -187,8 +188,9 @@ def test_the_generators_loss_is_the_weighted_sum(photos: Path, tmp_path: Path) -
     assert found["content"] == pytest.approx(content, rel=1e-4)
     assert found["adversarial"] == pytest.approx(adversarial, rel=1e-4)
     l1 = F.l1_loss(restored, high).item()
-    grid = grid_loss(restored, high).item()
-    assert found["generator"] == pytest.approx(content + 0.25 * adversarial + 0.5 * l1 + 2 * grid, rel=1e-4)
+    grid, shades = grid_loss(restored, high).item(), shade_loss(restored, high).item()
+    wanted = content + 0.25 * adversarial + 0.5 * l1 + 2 * grid + 3 * shades
+    assert found["generator"] == pytest.approx(wanted, rel=1e-4)
     assert found["discriminator"] == pytest.approx(judged.item(), rel=1e-4)  # from both networks before the step
     assert found["d_real"] == pytest.approx(real.sigmoid().mean().item(), rel=1e-4)
     assert found["d_fake"] == pytest.approx(fake.sigmoid().mean().item(), rel=1e-4)
