@@ -169,8 +169,8 @@ def draw_face(
     """Draws one face into the enlargement `drawn` itself, as `draw_faces` does into a copy. picture: in one of
     `formats.standard`'s modes."""
     grid = Grid.between(picture.size, drawn.size, SCALE)
-    fade = max(1, round(FADE * face.side))
-    area = face.grown(fade, Box(0, 0, *picture.size))
+    fade = fade_of(face)
+    area = drawn_around(face, picture.size)
     restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best, watch)
     corner = grid.place(area)
     for part in area.parts(MIXED):
@@ -187,6 +187,15 @@ def draw_face(
         colours[...] = np.rint(there + weight * (theirs - there))
         drawn.paste(Image.fromarray(mixed), place[:2])
         let_go(drawn)
+
+
+def fade_of(face: Box) -> int:
+    return max(1, round(FADE * face.side))
+
+
+def drawn_around(face: Box, size: tuple[int, int]) -> Box:
+    """Returns what is restored of a picture of that size to draw a face: the face, and where it fades."""
+    return face.grown(fade_of(face), Box(0, 0, *size))
 
 
 def fade_weights(start: int, end: int, step: float, low: int, high: int, fade: int) -> np.ndarray:

@@ -87,14 +87,14 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
                     info="What happens to it before it is enlarged: nothing, or the wear of web pictures or old photos",
                 )  # fmt: skip
                 take_numbers(size)  # compare() checks that it is one of SIZES
-                done = gr.Markdown(label="what was done")
+                done = gr.Markdown(label="what was done", elem_classes="of-result")
                 with gr.Row(equal_height=True):
                     download = download_button("Download the result", variant="primary")
                     low = download_button("Download the small copy")
                 with gr.Accordion("Details", open=False):
                     figures = gr.HTML(
                         {}, html_template=(PAGE / "figures.html").read_text(encoding="utf-8"), label="figures",
-                        apply_default_css=False, elem_classes="figures",
+                        apply_default_css=False, elem_classes=["figures", "of-result"],
                     )  # fmt: skip
                     gr.Markdown(FIGURES_NOTE)
                     if models.lpips:
@@ -130,9 +130,9 @@ def build_compare(models: Models) -> tuple[gr.Button, gr.Image, Remembered]:
         if picture and (small := small_size(picture)):
             said = f"This picture is small already ({small[0]}x{small[1]} pixels): enlarge it."
             return [*nothing, gr.update(visible=True, value=said)]
-        if not picture and chosen == first:
-            return shows(example, str(EXAMPLES[0]), pair)
-        picture = picture or str(EXAMPLES[0])
+        if not picture:
+            found = example if chosen == first else function(models, str(EXAMPLES[0]), *chosen)
+            return shows((*found[:5], f"{FIRST_PHOTO} {found[5]}"), str(EXAMPLES[0]), pair)
         return shows(function(models, picture, *chosen), picture, pair)
 
     first = first_values(settings)

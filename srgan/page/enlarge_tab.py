@@ -1,5 +1,6 @@
 """The tab in which the upload is enlarged, with no original to compare with."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.models import SCALE
 from srgan.page.address import Remembered, again, model_setting, remember
-from srgan.page.close_ups import faces_of
 from srgan.page.compare_tab import EXAMPLES, SHOW, SHOW_WORDS
 from srgan.page.components import (
     carry_on_select,
@@ -31,7 +31,9 @@ from srgan.page.handlers import (
     TooLarge,
     enlarge,
     enlarge_by_one,
+    faces_in,
     most_result,
+    pixels_of,
     present,
     restore,
     restore_faces,
@@ -42,7 +44,6 @@ from srgan.page.offered_models import Models
 from srgan.page.served_files import FORMATS, save_as, save_png
 from srgan.page.uploads import READING, read, size_of
 from srgan.page.views import AFTER, BEFORE, NO_FILE, download_button, file_offered, problem_shown, view, viewer
-from srgan.pictures.images import flat
 
 EXAMPLE_SMALL_SIDE = 128
 FIRST_PHOTO = "This example is the official portrait of Barack Obama (White House, public domain), made small."
@@ -83,7 +84,7 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         with gr.Column(scale=1, min_width=280):
             small = picture_input("Your small picture", "enlarge")
             gr.Examples([[path] for path in examples], small, label="Or try one of these")
-            done = gr.Markdown(label="what was done")
+            done = gr.Markdown(label="what was done", elem_classes="of-result")
             saved = gr.Radio(list(FORMATS), value="PNG", label="Save as", elem_classes="sizes", elem_id="save-as")
             download = download_button("Download the result", variant="primary")
 
@@ -100,15 +101,18 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         [small, *settings], [download, pair, done, found, faces], "enlarge",
     )  # fmt: skip
 
+    def captioned(found: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*found[:2], f"{FIRST_PHOTO} {found[2]}", *found[3:])
+
     def shows(found: tuple[Any, ...], picture: str, saved: str) -> list[Any]:
         file, (before, after), said, said_of_faces, close = found
         pictures = {BEFORE: before, AFTER: after}
         return [view(pictures, picture), file_offered(save_as(file, saved)), said, said_of_faces, close]
 
     def answer(picture: str | None, saved: str, way: str | None, *chosen: Any) -> list[Any]:
-        if not picture and chosen == first:
-            return [*shows(start, examples[0], saved), NO_WAY]
-        picture = picture or examples[0]
+        if not picture:
+            found = start if chosen == first else function(models, examples[0], *chosen)
+            return [*shows(captioned(found), examples[0], saved), NO_WAY]
         try:
             found = by_way(models, picture, way, *chosen) if way else function(models, picture, *chosen)
         except TooLarge as error:
@@ -124,7 +128,7 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
     results = [shown, download, done, found, faces, way, problem]
     show_first(
         [shown, download, done, found, faces],
-        [view({BEFORE: start[1][0], AFTER: start[0]}, examples[0]), start[0], f"{FIRST_PHOTO} {start[2]}", *start[3:]],
+        [view({BEFORE: start[1][0], AFTER: start[0]}, examples[0]), start[0], *captioned(start)[2:]],
     )
     options = {"api_visibility": "private", "show_progress_on": shown, "show_progress": "full", **ON_MODEL}
     answered = small.change(on_page("enlarge", anew, without), [small, saved, *settings], results, **options)
@@ -145,6 +149,7 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
         [download, saved], [download, problem], api_visibility="private", queue=False,
     )  # fmt: skip
     small.change(None, None, way, js="() => null")  # at once: an answer may arrive when the visitor chooses already
+    small.input(None, None, way, js="() => update({ visible: false })")  # the choices for the former picture
     small.change(None, small, js=SHOW.replace("ID", "enlarged"))
     remember_upload(small, "enlarge")
     carry_on_select(tab, small, "enlarge")
@@ -159,18 +164,24 @@ def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
     """Returns the choices for a photo of that size, with the time that each takes. A choice that a visitor has made
     just then stays."""
     width, height = size
-    with READING:
-        faces, _ = faces_of(flat(read(picture)[0]))
+    began = time.monotonic()
+    faces, _, _ = faces_in(picture)
+    besides = time.monotonic() - began  # it is read again, judged and saved, which takes at least as long
     choices = []
     if faces:
-        seconds = time_for(sum(face.width * face.height for face in faces))
+        seconds = time_for(pixels_of(faces, size), besides)
         which = "the face" if len(faces) == 1 else f"the {len(faces)} faces"
         choices.append((f"Restore {which} in it, and keep the rest as it is ({seconds})", FACES_ALONE))
     kept = min(width * height, most_result())
     at = "at this size" if kept == width * height else f"at {kept / 1e6:g} megapixels"
-    choices.append((f"Clean it up {at} ({time_for(kept)})", CLEAN))
+    choices.append((f"Clean it up {at} ({time_for(kept, besides)})", CLEAN))
     reduced = most_result() // SCALE**2
-    choices.append((f"Reduce it to {reduced / 1e6:g} megapixel, then enlarge it 4 times ({time_for(reduced)})", REDUCE))
+    choices.append(
+        (
+            f"Reduce it to {reduced / 1e6:g} megapixel, then enlarge it 4 times ({time_for(reduced, besides)})",
+            REDUCE,
+        )
+    )
     label = (
         f"This photo is large already ({width}x{height}, {width * height / 1e6:.1f} megapixels). What should be done?"
     )

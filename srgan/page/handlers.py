@@ -18,15 +18,16 @@ from PIL import Image
 from srgan.degradation.chain import KINDS
 from srgan.device import device_name
 from srgan.errors import UserError
-from srgan.faces import draw_faces
+from srgan.faces import draw_faces, drawn_around
 from srgan.measure import comparison
 from srgan.models import SCALE
 from srgan.page import zero
 from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_pngs, save_zip
-from srgan.page.turns import Left, working
+from srgan.page.turns import LARGE_PIXELS, Left, tell, working
 from srgan.page.uploads import READING, plain_enlargement, read, read_opaque, size_of
+from srgan.pictures.boxes import Box
 from srgan.pictures.images import flat
 from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
@@ -169,9 +170,9 @@ SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
 """Seconds that the network took for a megapixel of input in recent requests."""
 
 
-def time_for(pixels: float) -> str:
-    """Returns how long the network will take for so many pixels, in words."""
-    seconds = statistics.median(SECONDS_A_MEGAPIXEL) * pixels / 1e6
+def time_for(pixels: float, besides: float = 0) -> str:
+    """Returns in words how long the network will take for so many pixels, and the rest so many seconds."""
+    seconds = statistics.median(SECONDS_A_MEGAPIXEL) * pixels / 1e6 + besides
     return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
 
@@ -187,9 +188,11 @@ def restore(
         raise TooLarge(small_size, steps.size)
     with working(sum(steps.work), patient) as watch:
         small, notes = read(picture)
+        if sum(steps.work) > LARGE_PIXELS:
+            tell("looking how worn it is")
         made_for, detail, why, correction = models.settled(made_for, small, detail)
         large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch, correction)
-    if sum(steps.work) > 10_000:  # less tells nothing
+    if sum(steps.work) > LARGE_PIXELS:  # less tells little of a large picture
         SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
     done = f"{small.width}x{small.height} became {large.width}x{large.height}"
     if small.size == large.size:
@@ -197,15 +200,31 @@ def restore(
     return Restored(small, large, milliseconds, made_for, why, notes, done)
 
 
+def faces_in(picture: str) -> tuple[Sequence[Box], tuple[int, int], str]:
+    """Returns the faces of a picture that was sent, the picture's width and height, and why no faces can be found.
+    Raises UserError."""
+    with READING:
+        photo = flat(read(picture)[0])
+        tell("looking for faces")
+        faces, problem = faces_of(photo)
+    return faces, photo.size, problem
+
+
+def pixels_of(faces: Sequence[Box], size: tuple[int, int]) -> int:
+    """Returns the number of pixels that the network restores to draw the faces of a picture of that size."""
+    areas = (drawn_around(face, size) for face in faces)
+    return sum(area.width * area.height for area in areas)
+
+
 def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
     """Restores the faces of a picture at its own size, and keeps everything else. Raises UserError."""
-    with READING:
-        faces, problem = faces_of(flat(read(picture)[0]))
+    faces, size, problem = faces_in(picture)
     if problem or not faces:
         raise UserError(problem or "No face was found in the picture.")
-    with working(sum(face.width * face.height for face in faces)) as watch:
+    with working(pixels_of(faces, size)) as watch:
         began = time.perf_counter()
         photo, notes = read(picture)
+        tell("looking how worn it is")
         made_for, detail, why, _ = models.settled(made_for, photo, detail)
         drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
     milliseconds = round(1000 * (time.perf_counter() - began))
@@ -252,6 +271,8 @@ def present(
 ) -> tuple[str, tuple[str, str], str, str, list[str]]:
     """Returns the outputs of `enlarge` for a result. label: the end of the file's name."""
     small, large, milliseconds, made_for, why, notes, done = restored
+    if large.width * large.height > MOST_PIXELS:
+        tell("preparing the result", 1)
     plain = plain_enlargement(small, large.size)
     faces, problem = faces_of(flat(small))
     name = Path(picture).stem
@@ -260,7 +281,8 @@ def present(
         [(large, f"{name}-{label}"), (plain, f"{name}-bicubic")]
         + [(face, f"{name}-face-{number}") for number, face in enumerate(shown, start=1)]
     )
-    time_taken = f": {milliseconds} ms on {device_name(models.chosen(made_for).device)}" if timed else ""
+    took = f"{milliseconds} ms" if milliseconds < 10_000 else f"{round(milliseconds / 1000)} s"
+    time_taken = f": {took} on {device_name(models.chosen(made_for).device)}" if timed else ""
     sentence = f"{done}{time_taken}."
     sentence = " ".join(filter(None, [sentence, why, *notes]))
     return file, (beside, file), sentence, problem or what_is_shown(faces), face_files

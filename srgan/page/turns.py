@@ -167,24 +167,35 @@ def telling(wanted: Wanted) -> Callable[[], None]:
 
 
 def watching(place: object, wanted: Wanted) -> Watch:
-    began = told = time.monotonic()
+    told = time.monotonic()
+    began: tuple[float, float] | None = None
 
     def watch(share: float) -> None:
-        nonlocal told
+        nonlocal told, began
         stop_unless(wanted)
-        if (now := time.monotonic()) - told >= TOLD_SECONDS:
+        now = time.monotonic()
+        began = began or (now, share)  # reading and judging the picture came before, and tell nothing of the rest
+        if now - told >= TOLD_SECONDS:
             told = now
-            gr.Progress()(share, desc=time_left(now - began, share) or None)
+            gr.Progress()(share, desc=time_left(now - began[0], share - began[1], 1 - share) or None)
         TURNS.pass_on(place, lambda: stop_unless(wanted))
 
     return watch
 
 
-def time_left(elapsed: float, share: float) -> str:
-    """Returns the time left in words; "" while too little is done to tell."""
-    if elapsed < SILENT_SECONDS or share < 0.01:
+def tell(words: str, share: float = 0) -> None:
+    """Tells the visitor what is being done before or after the network's work, at a share of 0 or 1."""
+    gr.Progress()(share, desc=words)  # without a number, Gradio shows no words
+
+
+def time_left(elapsed: float, done: float, left: float) -> str:
+    """Returns the time left in words; "" while too little is done to tell.
+
+    elapsed: seconds that the share `done` of the work took. left: the share that is left.
+    """
+    if elapsed < SILENT_SECONDS or done < 0.01:
         return ""
-    seconds = elapsed * (1 - share) / share
+    seconds = elapsed * left / done
     if seconds < 90:
         return f"about {max(1, round(seconds))} s left"
     return f"about {round(seconds / 60)} min left"

@@ -1,15 +1,20 @@
 """Reads a visitor's picture in the form that the whole page uses: 8 bits, colours in sRGB, no profile."""
 
+from functools import lru_cache
 from pathlib import Path
 from threading import Semaphore
 
 from PIL import Image
 
 from srgan.errors import UserError
+from srgan.page.turns import tell
 from srgan.pictures import images
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
 from srgan.upscaler import resized
+
+LARGE_FILE = 200_000
+"""Files of more bytes take long enough to read that visitors are told."""
 
 READING = Semaphore(2)
 """Limits how many pictures are read before their turn, so that at most two pictures of up to 100 megapixels are in
@@ -28,6 +33,8 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
         raise UserError(
             f"{path} is no longer here, because the page deletes uploads within two hours: upload it again."
         ) from None
+    if len(data) > LARGE_FILE:
+        tell("reading the picture")
     picture, notes = open_picture(path, data, COMMON_FORMATS)
     tables = getattr(picture, "quantization", None)
     picture, more = to_srgb(picture)
@@ -45,6 +52,16 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
 
 def size_of(path: str) -> tuple[int, int]:
     """Returns width and height of a picture that `read` can read. Raises UserError for any other."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return read(path)[0].size  # which says what is wrong
+    return size_once(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def size_once(path: str, length: int, changed: int) -> tuple[int, int]:
+    """Decoding a phone's photo takes seconds, and its size is asked for again at every choice."""
     with READING:
         return read(path)[0].size
 

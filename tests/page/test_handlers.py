@@ -18,6 +18,7 @@ from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.page import handlers, offered_models
 from srgan.page.offered_models import Models
 from srgan.pictures import images
+from srgan.pictures.boxes import Box
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
 from srgan.wear import Automatic
 
@@ -338,3 +339,9 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
     for copy, name in (("clean", "celeba-faces"), ("web", "photos")):
         *_, figures, said = handlers.compare(models, photo, 1.0, 256, small_copy=copy)
         assert figures["model"].startswith(name) and "Looks" in said
+
+
+def test_the_surroundings_of_a_face_count_among_the_pixels_to_restore() -> None:
+    """A face fades into the photo over a quarter of its side, as far as the photo goes."""
+    faces = [Box(100, 100, 200, 200), Box(0, 0, 40, 40)]
+    assert handlers.pixels_of(faces, (400, 300)) == 150 * 150 + 50 * 50

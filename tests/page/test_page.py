@@ -400,6 +400,59 @@ def test_while_the_next_picture_is_worked_on_nobody_downloads_the_old_result_for
     page.unroute_all(behavior="ignoreErrors")
 
 
+@pytest.mark.parametrize(("tab", "label"), [("Compare", "Your photo"), ("Enlarge", "Your small picture")])
+def test_what_is_said_of_the_old_result_is_as_pale_as_the_result(
+    page: Page, tmp_path: Path, tab: str, label: str
+) -> None:
+    page.get_by_role("tab", name=tab).click()
+    said = page.locator(".of-result").filter(visible=True).first
+    expect(said).to_contain_text("This example is the official portrait")
+    expect(said).to_have_css("opacity", "1")
+    page.route("**/queue/join*", lambda route: None)  # no answer comes
+    upload(page, make_picture(tmp_path / "mine.png", 164, 130), label)
+    expect(said).to_have_css("opacity", "0.3")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+@pytest.mark.parametrize("tab", ["Compare", "Enlarge"])
+def test_it_is_always_said_whose_photo_the_example_is(page: Page, tab: str) -> None:
+    page.get_by_role("tab", name=tab).click()
+    restored = page.locator(".views .wipe img").filter(visible=True).first
+    before = restored.get_attribute("src") or ""
+    said = page.get_by_text("This example is the official portrait of Barack Obama").filter(visible=True)
+    page.get_by_role("slider", name="Detail").filter(visible=True).press("Home")
+    expect(restored).not_to_have_attribute("src", before)
+    expect(said).to_be_visible()
+    page.get_by_role("button", name="coffee").filter(visible=True).click()
+    expect(said).to_have_count(0)
+    page.get_by_label("Clear").or_(page.get_by_label("Remove Image")).filter(visible=True).first.click()
+    expect(said).to_be_visible()
+
+
+def test_a_large_photo_is_not_read_in_silence(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    page.evaluate("""() => {
+        window.told = [];
+        new MutationObserver(() => {
+            for (const level of document.querySelectorAll(".progress-level")) told.push(level.innerText);
+        }).observe(document.body, { childList: true, subtree: true, characterData: true });
+    }""")
+    upload(page, make_picture(tmp_path / "photo.png", 3000, 4000, "obama.jpg"), "Your small picture")
+    expect(page.locator("#way")).to_be_visible()
+    told = " ".join(page.evaluate("told"))
+    assert "reading the picture" in told and "looking for faces" in told
+
+
+def test_the_choices_for_a_large_photo_go_when_another_picture_comes(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Enlarge").click()
+    upload(page, make_picture(tmp_path / "photo.png", 1300, 1000, "obama.jpg"), "Your small picture")
+    expect(page.locator("#way")).to_be_visible()
+    page.route("**/queue/join*", lambda route: None)  # no answer comes
+    upload(page, make_picture(tmp_path / "tiny.png", 10, 7), "Your small picture")
+    expect(page.locator("#way")).to_be_hidden()
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_batch_that_is_stopped_keeps_what_is_done(page: Page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Many at once").click()
     (tmp_path / "fake.png").write_text("no picture")

@@ -97,14 +97,28 @@ def test_large_pictures_wait_outside_where_enough_are_in_work_and_may_leave(visi
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "share", "words"),
+    ("elapsed", "done", "left", "words"),
     [
-        (0.1, 0.5, ""),
-        (5, 0.0, ""),
-        (5, 0.5, "about 5 s left"),
-        (10, 0.999, "about 1 s left"),
-        (60, 0.2, "about 4 min left"),
+        (0.1, 0.5, 0.5, ""),
+        (5, 0.0, 1.0, ""),
+        (5, 0.5, 0.5, "about 5 s left"),
+        (5, 0.25, 0.5, "about 10 s left"),
+        (10, 0.999, 0.001, "about 1 s left"),
+        (60, 0.2, 0.8, "about 4 min left"),
     ],
 )
-def test_the_time_left_is_told_in_words(elapsed: float, share: float, words: str) -> None:
-    assert time_left(elapsed, share) == words
+def test_the_time_left_is_told_in_words(elapsed: float, done: float, left: float, words: str) -> None:
+    assert time_left(elapsed, done, left) == words
+
+
+def test_what_comes_before_the_network_is_not_counted_as_the_networks_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large photo is read and judged for many seconds. They once made 99 minutes of 4."""
+    clock, told = [0.0], []
+    monkeypatch.setattr(turns.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(turns.gr, "Progress", lambda: lambda share, desc: told.append(desc))
+    with working(1) as watch:
+        clock[0] = 90.0
+        watch(0.01)
+        clock[0] = 100.0
+        watch(0.51)
+    assert told == [None, "about 10 s left"]

@@ -12,7 +12,7 @@ from helpers import textured
 from page_support import make_picture
 from PIL import Image, ImageCms
 
-from srgan.page import handlers
+from srgan.page import handlers, uploads
 from srgan.page.offered_models import Models
 from srgan.upscaler import Upscaler
 
@@ -137,3 +137,14 @@ def test_a_picture_that_was_deleted_is_to_be_uploaded_again(models: Models, tmp_
     for function in (handlers.compare, handlers.enlarge):
         asked(function, gone)
     asked(handlers.batch, [gone])
+
+
+def test_a_pictures_size_is_found_by_decoding_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    read = uploads.read
+    monkeypatch.setattr(uploads, "read", lambda path: (decoded.append(path), read(path))[1])
+    file = make_picture(tmp_path / "photo.png", 40, 30)
+    assert uploads.size_of(str(file)) == uploads.size_of(str(file)) == (40, 30)
+    assert len(decoded) == 1
+    make_picture(file, 30, 200)  # another file of the same name
+    assert uploads.size_of(str(file)) == (30, 200)
