@@ -23,12 +23,11 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np
 import torch
 from peers import PEERS, Absent, model_file, module
-from quality import ways
 from torch import Tensor
 
 from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
-from srgan.measure.evaluation import BICUBIC, Restore, evaluate
+from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate
 from srgan.measure.pairs import Pairs, open_pictures
 from srgan.pictures.images import enlarge_bicubic, normalize, to_pixels
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -83,7 +82,7 @@ def main() -> int:
         recogniser = Recogniser()
         systems = {**BICUBIC, **{name: PEERS[name](None).restore for name in arguments.peers}}
         details = [float(detail) for detail in arguments.detail.split(",")]
-        systems.update(ways(Upscaler.load(arguments.model), details))
+        systems.update(blends(Upscaler.load(arguments.model), details))
         pictures = open_pictures(arguments.data, SIDE, last=arguments.last)
         originals = describe_originals(pictures, recogniser)
         print(f"{len(originals)} faces in {len(pictures.names)} photos")

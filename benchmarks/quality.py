@@ -18,8 +18,7 @@ import datetime
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,15 @@ from srgan.commands.evaluate import copies_made
 from srgan.degradation.chain import KINDS
 from srgan.errors import UserError
 from srgan.files import write_whole
-from srgan.jpeg_blocks import JpegBlocks
 from srgan.measure.evaluation import BICUBIC, Restore, Row, blends, evaluate, means
 from srgan.measure.metrics import LPIPS
 from srgan.measure.pairs import high_folder, open_pictures
 from srgan.models import SCALE
 from srgan.photos.finding import find_photos
-from srgan.pictures.images import normalize, open_rgb, reduce, to_picture, to_pixels, to_tensor
+from srgan.pictures.images import normalize, open_rgb, reduce, to_pixels, to_tensor
 from srgan.publish.card import CURVE_PICTURE, PEERS_FILE, add_to_card, figures_table
 from srgan.reports.pictures import save_samples, save_sheet, upper_square
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
-from srgan.wear import WORN_MODEL, judge
 
 DETAILS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -171,29 +168,11 @@ def gather(models: list[Upscaler], files: Path | None) -> tuple[dict[str, Restor
             absent[name] = str(reason)
     for model in models:
         count = sum(value.numel() for value in model.model.weights["detail"].values())
-        for name, restore in ways(model, DETAILS if model.can_blend else DETAILS[-1:]).items():
+        for name, restore in blends(model, DETAILS if model.can_blend else DETAILS[-1:]).items():
             if f"{model.name}, {name}" in systems:
                 raise UserError(f"two models are called {model.name}: rename the folder of one.")
             systems[f"{model.name}, {name}"], parameters[f"{model.name}, {name}"] = restore, count
     return systems, {name: n for name, n in parameters.items() if n}, absent
-
-
-def ways(model: Upscaler, details: Sequence[float]) -> dict[str, Restore]:
-    """Returns a function for each detail setting. `weights/photos` also holds JPEG copies to their blocks, as with
-    *Any photo* and `--wear worn`."""
-    if model.name != WORN_MODEL.name:
-        return blends(model, details)
-
-    @lru_cache(maxsize=1)  # every detail setting gets the same copies
-    def judged(low: Tensor) -> list[tuple[Image.Image, JpegBlocks | None]]:
-        small = [to_picture(pixels) for pixels in to_pixels(low)]
-        return [(picture, judge(picture, model).blocks) for picture in small]
-
-    def restore(low: Tensor, detail: float) -> Tensor:
-        large = [model.enlarge(picture, detail, correction=blocks) for picture, blocks in judged(low)]
-        return normalize(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
-
-    return {f"detail {detail:g}": partial(restore, detail=detail) for detail in details}
 
 
 def to_markdown(tables: Mapping[str, Any]) -> str:

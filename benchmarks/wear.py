@@ -3,8 +3,9 @@ python benchmarks/wear.py --lpips FILE FOLDER...
 
 Evenly spaced photos of each folder are fitted into 256x256, reduced to a quarter with each kind of wear in
 `srgan.degradation.chain.KINDS`, and enlarged by both models that ship. For each kind, a table shows how often the small
-copy is taken for worn by its pixels alone, and the mean PSNR-Y / LPIPS of each model and of the choice. The shares are
-given as their 5th to 95th percentile, and the JPEG quality that the pixels show by its most frequent value.
+copy is taken for worn by its pixels alone, and the mean PSNR-Y / LPIPS of each model and of the choice, which alone
+holds its results to JPEG blocks. The shares are given as their 5th to 95th percentile, and the JPEG quality that the
+pixels show by its most frequent value.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +21,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from srgan.degradation.chain import KINDS, copies_alike
-from srgan.jpeg_blocks import find_blocks, zero_shares
 from srgan.measure.comparison import fit
 from srgan.measure.metrics import LPIPS, psnr_y
 from srgan.photos.finding import find_photos
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
-from srgan.wear import NETWORK_WINDOW, Automatic, block_share, judge, looked_at, removed_by, worn_share
+from srgan.signs import NETWORK_WINDOW, block_share, looked_at, removed_by, seen_blocks, worn_share
+from srgan.wear import Automatic, judge
 
 EXTRA = {"jpeg95": {"quality": 95}, "jpeg85": {"quality": 85}}
 """Additional kinds of wear that are only measured here."""
@@ -39,15 +41,15 @@ def measure(photo: Path, side: int, models: Automatic, lpips: LPIPS) -> list[dic
         low, target = copies_alike(kind, high)
         small = to_picture(to_pixels(low)[0])
         row = {"folder": photo.parent.name, "kind": kind, "worn": judge(small, models.worn).worn}
-        seen = looked_at(small)
-        shares = zero_shares(seen)
+        blocks, shares = seen_blocks(small)
         part = looked_at(small, NETWORK_WINDOW)
-        row |= {"block_share": block_share(shares), "worn_share": worn_share(part, removed_by(models.worn, part))}
-        blocks = find_blocks(seen, shares)
+        removed = removed_by(models.worn.restore_closest, part)
+        row |= {"block_share": block_share(shares), "worn_share": worn_share(part, removed)}
         row["quality"] = blocks.quality if blocks else None
         distance = lpips.against(target)
-        for name, upscaler in (("clean", models.clean), ("worn", models.worn), ("auto", models)):
-            restored = to_tensor(upscaler.enlarge(small)).unsqueeze(0)
+        plainly = partial(models.worn.enlarge, correction=None)
+        for name, enlarge in (("clean", models.clean.enlarge), ("worn", plainly), ("auto", models.enlarge)):
+            restored = to_tensor(enlarge(small)).unsqueeze(0)
             row[f"by {name}"] = (float(psnr_y(restored, to_pixels(target))), float(distance(normalize(restored))))
         rows.append(row)
     return rows

@@ -18,6 +18,7 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.models import SCALE
 from srgan.pictures.boxes import Box
+from srgan.pictures.corrections import CorrectionChoice
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import flat
 from srgan.pictures.large import let_go
@@ -144,16 +145,18 @@ def draw_faces(
     detail: float = 1.0,
     best: bool = False,
     watch: Watch = unwatched,
+    correction: CorrectionChoice = "auto",
 ) -> Image.Image:
     """Returns a copy of a picture's enlargement, of at most 4 times its size, with its faces enlarged by `upscaler`.
 
     Inside a face's box every pixel comes from `upscaler`. Over FADE of its side around the box, it fades into the other
-    enlargement. best, watch: as for `Upscaler.enlarge`.
+    enlargement. best, watch, correction: as for `Upscaler.enlarge`.
     """
     picture, drawn = as_standard(picture), enlarged.copy()
+    correction = upscaler.correction_for(picture, correction)  # once, not for each face
     for number, face in enumerate(faces):
         tell = partial(tell_part, watch, number / len(faces), 1 / len(faces))
-        draw_face(drawn, upscaler, picture, face, detail, best, tell)
+        draw_face(drawn, upscaler, picture, face, detail, best, tell, correction)
     return drawn
 
 
@@ -165,13 +168,14 @@ def draw_face(
     detail: float = 1.0,
     best: bool = False,
     watch: Watch = unwatched,
+    correction: CorrectionChoice = "auto",
 ) -> None:
     """Draws one face into the enlargement `drawn` itself, as `draw_faces` does into a copy. picture: in one of
     `formats.standard`'s modes."""
     grid = Grid.between(picture.size, drawn.size, SCALE)
     fade = fade_of(face)
     area = drawn_around(face, picture.size)
-    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best, watch)
+    restored = upscaler.enlarge_part(picture, area, drawn.size, detail, AROUND, best, watch, correction)
     corner = grid.place(area)
     for part in area.parts(MIXED):
         place = grid.place(part)

@@ -41,7 +41,7 @@ class ModelConfig:
     value_range: tuple[int, int] = (-1, 1)
     recipe: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """facts about the training, for readers; the loader does not use them"""
+    """facts about the training, most of them for readers; the loader does not use them"""
 
     def __post_init__(self) -> None:
         for name, largest in LARGEST.items():
@@ -62,6 +62,12 @@ class ModelConfig:
         settings = self.training.get("settings")
         side = settings.get("crop") if isinstance(settings, dict) else None
         return side if isinstance(side, int) and side > 0 else 128
+
+    def removes_jpeg(self) -> bool:
+        """Whether the small copies of the training had JPEG blocks (`--degrade web`, `old` or `any`)."""
+        settings = self.training.get("settings")
+        degrade = settings.get("degrade") if isinstance(settings, dict) else None
+        return (degrade or "clean") not in ("clean", "copy")  # earlier versions wrote the share of worn copies
 
     def commit(self) -> str:
         """Returns the git commit of the program that trained the model; "" if config.json does not say."""

@@ -13,10 +13,11 @@ from torch import Tensor
 from srgan.device import choose_device, choose_dtype, free_memory, is_out_of_memory, keep_memory
 from srgan.errors import UserError
 from srgan.hub import find_model, is_hub_name
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.model_folder import Model, ModelConfig, load_model
 from srgan.models import SCALE, Generator
 from srgan.pictures.boxes import Box
-from srgan.pictures.corrections import BackProjection, Correction
+from srgan.pictures.corrections import BackProjection, Correction, CorrectionChoice
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import (
     EIGHT_BITS,
@@ -32,6 +33,7 @@ from srgan.pictures.large import blank, let_go
 from srgan.pictures.resampling import Grid
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.shipped import WEIGHTS
+from srgan.signs import blocks_to_hold
 
 SHIPPED_MODEL = WEIGHTS / "photos"
 
@@ -116,6 +118,19 @@ class Upscaler:
         """The correction that the model's config asks for."""
         return BackProjection() if self.model.config.back_projection else None
 
+    def blocks_to_hold(self, picture: Image.Image) -> JpegBlocks | None:
+        """Returns the JPEG blocks to which this model's enlargement of a picture of any mode and size is held, so that
+        detail comes back which the model has taken for wear. None if the model has not learned to remove JPEG, or if
+        the picture shows no blocks or other wear too (see `signs.blocks_to_hold`).
+
+        Give it the picture as `Image.open` made it, because the file may state tables that the pixels alone do not
+        show. The network runs only if there are blocks, on at most 9,216 pixels.
+        """
+        return blocks_to_hold(picture, self.restore_closest) if self.model.config.removes_jpeg() else None
+
+    def correction_for(self, picture: Image.Image, correction: CorrectionChoice) -> Correction | None:
+        return self.blocks_to_hold(picture) if correction == "auto" else correction
+
     @property
     def revision(self) -> str:
         """The first seven letters of the Hub's commit, or of the commit of the program that trained the folder's
@@ -133,7 +148,7 @@ class Upscaler:
         best: bool = False,
         tileable: bool = False,
         scratch: Path | None = None,
-        correction: Correction | None = None,
+        correction: CorrectionChoice = "auto",
     ) -> Image.Image:
         """Enlarges a picture 4 times or to another size. The result is upright, with colour profile and DPI in `info`.
 
@@ -152,7 +167,8 @@ class Upscaler:
         tileable: continue the picture beyond each edge with its opposite edge, so that copies of the result can be laid
         side by side. scratch: a folder for the pixels of large results, so that they take no memory (see
         `large.blank`). correction: takes the place of the model's own where the network sees the picture itself. So it
-        is not used if the picture is reduced first, for the second application, or with tileable.
+        is not used if the picture is reduced first, for the second application, or with tileable. "auto": the result is
+        held to `blocks_to_hold`, if there are any; None: only the model's own.
 
         Raises UserError if detail is not between 0 and 1, if the result is more than 16 times as wide and high, or if
         the disk of `scratch` is full.
@@ -164,11 +180,12 @@ class Upscaler:
         modes = [colour.mode] * (len(steps.passes) - 1) + [picture.mode]
         blanks = [blank(mode, passed, scratch) for mode, passed in zip(modes, steps.passes, strict=True)]
         done, whole = 0, sum(steps.work)
+        sees_itself = steps.reduced == picture.size and not tileable
+        first = self.correction_for(picture, correction) if sees_itself else None
         for number, (next_large, work) in enumerate(zip(blanks, steps.work, strict=True)):
             small, large = large, next_large
-            fits = number == 0 and small.size == picture.size and not tileable
             told = partial(tell_part, watch, done / whole, work / whole)
-            self._draw(large, small, detail, told, best, tileable, correction if fits else None)
+            self._draw(large, small, detail, told, best, tileable, None if number else first)
             if touch and number == 0:
                 touch(large, small)
             done += work
@@ -212,12 +229,14 @@ class Upscaler:
         around: int = 0,
         best: bool = False,
         watch: Watch = unwatched,
+        correction: CorrectionChoice = "auto",
     ) -> Image.Image:
         """Returns a part of a picture's enlargement, of at most 4 times its size, without alpha.
 
         picture: in one of `formats.standard`'s modes. around: number of extra pixels that the network sees on each
-        side, as far as the picture reaches.
+        side, as far as the picture reaches. correction: as for `enlarge`.
         """
+        correction = self.correction_for(picture, correction)
         grid = Grid.between(picture.size, size, SCALE)
         seen, corner = part.grown(around, Box(0, 0, *picture.size)), grid.place(part)
         colour = picture.crop(seen)
@@ -231,7 +250,7 @@ class Upscaler:
             inside = place.inside(corner)
             drawn.paste(from_network(image[0], drawn.mode), (inside.left, inside.top))
 
-        self._run(part, self._tiles(detail, seen, grid, read, write, drawn.mode == "I;16", best), watch)
+        self._run(part, self._tiles(detail, seen, grid, read, write, drawn.mode == "I;16", best, correction), watch)
         return drawn
 
     def enlarge_timed(
@@ -240,7 +259,7 @@ class Upscaler:
         detail: float = 1.0,
         size: TargetSize = FOUR_TIMES,
         watch: Watch = unwatched,
-        correction: Correction | None = None,
+        correction: CorrectionChoice = "auto",
     ) -> tuple[Image.Image, int]:
         """`enlarge`, and the milliseconds that it took. Making the network for this detail is not counted; it is
         kept."""
@@ -250,7 +269,10 @@ class Upscaler:
         return enlarged, round((time.perf_counter() - start) * 1000)
 
     def restore(self, low: Tensor, detail: float = 1.0) -> Tensor:
-        """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the device where `low` is."""
+        """Floats in [-1, 1], [N, 3, H, W] -> floats in [-1, 1], [N, 3, 4H, 4W], on the device where `low` is.
+
+        The results are not held to JPEG blocks, which each picture has its own.
+        """
         count, _, height, width = low.shape
         large = low.new_empty(count, 3, SCALE * height, SCALE * width)
 
@@ -261,6 +283,10 @@ class Upscaler:
         grid = Grid.between((width, height), (SCALE * width, SCALE * height), SCALE)
         self._run(whole, self._tiles(detail, whole, grid, lambda box: box.of(low), write), unwatched)
         return large
+
+    def restore_closest(self, low: Tensor) -> Tensor:
+        """`restore` with the least detail that the model can give, which is closest to the original on average."""
+        return self.restore(low, 0.0 if self.can_blend else 1.0)
 
     def _tiles(
         self,

@@ -1,5 +1,6 @@
 """Faces are found, framed like the faces in the training crops, and drawn into an enlargement without a seam."""
 
+import io
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from srgan.errors import UserError
 from srgan.faces import draw_faces, find_faces
 from srgan.model_folder import Model
 from srgan.pictures.boxes import Box
+from srgan.pictures.sizes import TargetSize
 from srgan.upscaler import Upscaler
 
 EXAMPLES = ROOT / "examples"
@@ -161,6 +163,17 @@ def share_of_the_other(face: Box, fade: int, size: tuple[int, int]) -> np.ndarra
         return shares
 
     return np.outer(along(face.top, face.bottom, size[1]), along(face.left, face.right, size[0]))
+
+
+def test_faces_of_a_jpeg_are_held_to_its_blocks_as_the_whole_picture_is() -> None:
+    file = io.BytesIO()
+    small("obama.jpg", 128).save(file, "JPEG", quality=80)
+    photo, upscaler = Image.open(file), Upscaler.load(device="cpu", precision="fp32")
+    (face,) = find_faces(photo)
+    drawn, plain = (draw_faces(photo, upscaler, photo, [face], correction=each) for each in ("auto", None))
+    whole = upscaler.enlarge(photo, size=TargetSize(scale=1))
+    assert np.abs(pixels(drawn.crop(face)) - pixels(whole.crop(face))).max() <= 1
+    assert np.abs(pixels(plain.crop(face)) - pixels(whole.crop(face))).max() > 3
 
 
 @pytest.mark.parametrize(

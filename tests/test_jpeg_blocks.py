@@ -14,8 +14,8 @@ from srgan.jpeg_blocks import GAIN, LEVEL, SLACK, JpegBlocks, find_blocks, grey_
 from srgan.model_folder import Model
 from srgan.pictures.boxes import Box
 from srgan.pictures.images import bicubic, normalize, open_rgb, to_tensor
+from srgan.signs import jpeg_table
 from srgan.upscaler import Upscaler
-from srgan.wear import jpeg_table
 
 TABLE = tuple(map(tuple, torch.tensor(LUMA_TABLE).float().tolist()))
 

@@ -249,3 +249,15 @@ def test_what_a_model_has_seen_is_told_from_whatever_its_file_says() -> None:
 def test_a_card_that_names_a_folder_outside_utf8_is_written_all_the_same(tmp_path: Path, model: Model) -> None:
     save_model(tmp_path / "model", model, "# caf\udce9, 東京\n")
     assert (tmp_path / "model" / "README.md").read_text(encoding="utf-8") == "# caf?, 東京\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "removes"),
+    [
+        ({"degrade": "web"}, True), ({"degrade": "old"}, True), ({"degrade": "any"}, True), ({"degrade": 0.5}, True),
+        ({"degrade": "clean"}, False), ({"degrade": "copy"}, False), ({"degrade": 0.0}, False), ({}, False), (7, False),
+    ],
+)  # fmt: skip
+def test_the_config_says_whether_the_model_has_learned_to_remove_jpeg(settings: object, removes: bool) -> None:
+    assert ModelConfig(training={"settings": settings}).removes_jpeg() == removes
+    assert not ModelConfig().removes_jpeg()

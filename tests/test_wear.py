@@ -15,20 +15,9 @@ from srgan.measure.metrics import psnr_y
 from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
-from srgan.wear import (
-    NETWORK_WINDOW,
-    NOISY_DETAIL,
-    RESTORED,
-    RESTORED_NOISY,
-    WORN_BLOCKS,
-    WORN_QUALITY,
-    WORN_SHARE,
-    block_share,
-    jpeg_quality,
-    looked_at,
-    removed_by,
-    worn_share,
-)
+from srgan.pictures.sizes import TargetSize
+from srgan.signs import NETWORK_WINDOW, WORN_SHARE, block_share, jpeg_quality, looked_at, removed_by, worn_share
+from srgan.wear import NOISY_DETAIL, RESTORED, RESTORED_NOISY, WORN_BLOCKS, WORN_QUALITY
 
 EXAMPLES = ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
 
@@ -52,7 +41,7 @@ def copy(name: str, kind: str, side: int = 384) -> Image.Image:
 
 def share(models: Automatic, picture: Image.Image) -> float:
     low = looked_at(picture, NETWORK_WINDOW)
-    return worn_share(low, removed_by(models.worn, low))
+    return worn_share(low, removed_by(models.worn.restore_closest, low))
 
 
 def psnr_of(picture: Image.Image, photo: Image.Image) -> float:
@@ -147,10 +136,33 @@ def test_a_jpeg_is_restored_closer_to_its_original(models: Automatic, quality: i
         photo, small = original(name), as_jpeg(copy(name, "clean"), quality=quality, subsampling=2)
         upscaler, choice = models.choose(small)
         assert upscaler is models.worn
+        held, plain = upscaler.enlarge(small), upscaler.enlarge(small, correction=None)
+        assert np.array_equal(held, models.enlarge(small))  # the same whoever chooses the model
         if choice.blocks:
             assert choice.blocks.quality == quality
-            gained.append(psnr_of(models.enlarge(small), photo) - psnr_of(upscaler.enlarge(small), photo))
+            gained.append(psnr_of(held, photo) - psnr_of(plain, photo))
+        else:
+            assert np.array_equal(held, plain)
     assert len(gained) >= 3 and min(gained) > 0 and sum(gained) / len(gained) > 0.1
+
+
+def test_the_caller_decides_on_the_correction_if_it_gives_one(models: Automatic) -> None:
+    small = as_jpeg(copy("cat.png", "clean", 160), quality=75)
+    held, plain = models.enlarge(small), models.worn.enlarge(small, correction=None)
+    assert np.array_equal(models.enlarge(small, correction=None), plain)
+    coarser = models.worn.blocks_to_hold(as_jpeg(copy("cat.png", "clean", 160), quality=30))
+    other = models.worn.enlarge(small, correction=coarser)
+    assert coarser and not np.array_equal(other, held) and not np.array_equal(other, plain)
+
+
+def test_a_picture_without_blocks_costs_no_network(models: Automatic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models.worn, "restore", lambda *_: pytest.fail("the network ran"))
+    for kind in ("clean", "box"):
+        assert models.worn.blocks_to_hold(copy("cat.png", kind)) is None
+    jpeg = as_jpeg(copy("cat.png", "clean"), quality=75)
+    assert models.clean.blocks_to_hold(jpeg) is None  # this model has not learned to remove JPEG
+    for size, tileable in ((TargetSize(scale=0.5), False), (TargetSize(scale=1), True)):
+        models.worn.enlarge(jpeg.crop((0, 0, 32, 24)), size=size, tileable=tileable)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -21,6 +21,7 @@ from srgan.commands.estimate import ask_at_terminal, estimate, is_large, sizes_o
 from srgan.commands.places import SAME, Naming, Pair, Places, check_apart, find_places
 from srgan.errors import UserError
 from srgan.faces import detector, draw_face, find_faces
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.pictures.animations import ANIMATED, Animation, read_animation, save_animation
 from srgan.pictures.formats import (
     FORMATS,
@@ -34,7 +35,7 @@ from srgan.pictures.formats import (
 from srgan.pictures.sizes import MOST_SCALE, TargetSize
 from srgan.upscaler import Upscaler, Watch, tell_part
 from srgan.video import CODECS, enlarge_video, is_video, read_video
-from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic, judge
+from srgan.wear import CLEAN_MODEL, WORN_MODEL, Automatic
 
 WEAR = {"clean": CLEAN_MODEL, "worn": WORN_MODEL}
 """The models that ship, by what pictures they are for."""
@@ -285,7 +286,7 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
     detail, enlarged = upscaler.check_detail(arguments.detail), with_settings(upscaler, target, arguments)
 
     def choose(first: Image.Image) -> Enlarge:
-        blocks = judge(first, upscaler).blocks if arguments.wear == "worn" else None
+        blocks = upscaler.blocks_to_hold(first)
         return lambda picture, watch: (enlarged(picture, detail, watch=watch, correction=blocks), [])
 
     return Way(choose, upscaler)
@@ -299,7 +300,7 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     enlarged = with_settings(whole, target, arguments)
     on_faces = Upscaler.load(CLEAN_MODEL, arguments.device, arguments.precision)
 
-    def enlarge(picture: Image.Image, watch: Watch) -> tuple[Image.Image, list[str]]:
+    def enlarge(picture: Image.Image, watch: Watch, blocks: JpegBlocks | None) -> tuple[Image.Image, list[str]]:
         found = 0
 
         def draw(large: Image.Image, small: Image.Image) -> None:
@@ -309,10 +310,10 @@ def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
             for face in faces:
                 draw_face(large, on_faces, small, face, arguments.detail, arguments.best)
 
-        large = enlarged(picture, arguments.detail, watch=watch, touch=draw)
+        large = enlarged(picture, arguments.detail, watch=watch, touch=draw, correction=blocks)
         return large, [] if found else ["No face was found."]
 
-    return Way(lambda _: enlarge, whole)
+    return Way(lambda first: partial(enlarge, blocks=whole.blocks_to_hold(first)), whole)
 
 
 def with_settings(upscaler: Upscaler, target: TargetSize, arguments: argparse.Namespace) -> Callable[..., Image.Image]:

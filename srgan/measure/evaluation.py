@@ -1,15 +1,18 @@
 """Measures one or more ways to enlarge pictures, all on the same pictures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from statistics import fmean
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from srgan.degradation.chain import copies_alike
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.measure.metrics import FIGURES, LPIPS, psnr_rgb, psnr_y, ssim_y
 from srgan.measure.pairs import Pairs
-from srgan.pictures.images import enlarge_bicubic, normalize, to_pixels
+from srgan.pictures.images import enlarge_bicubic, normalize, to_picture, to_pixels, to_tensor
 from srgan.upscaler import Upscaler
 
 Restore = Callable[[Tensor], Tensor]
@@ -26,11 +29,27 @@ BICUBIC: dict[str, Restore] = {"bicubic": enlarge_bicubic}
 
 def blends(upscaler: Upscaler, details: Sequence[float] | None = None) -> dict[str, Restore]:
     """Returns a function for each detail setting of the model. The default settings are 0, 0.5 and 1, or only 1 for a
-    model without fidelity weights."""
+    model without fidelity weights.
+
+    A model that has learned to remove JPEG restores picture by picture, because `Upscaler.enlarge` holds each result to
+    the blocks of its own picture.
+    """
     if details is None:
         details = (0.0, 0.5, 1.0) if upscaler.can_blend else (1.0,)
     settings = [upscaler.check_detail(detail) for detail in details]
-    return {f"detail {d:g}": lambda low, d=d: upscaler.restore(low, d) for d in settings}
+    if not upscaler.model.config.removes_jpeg():
+        return {f"detail {d:g}": partial(upscaler.restore, detail=d) for d in settings}
+
+    @lru_cache(maxsize=1)  # every setting gets the same copies
+    def judged(low: Tensor) -> list[tuple[Image.Image, JpegBlocks | None]]:
+        pictures = [to_picture(pixels) for pixels in to_pixels(low)]
+        return [(picture, upscaler.blocks_to_hold(picture)) for picture in pictures]
+
+    def restore(low: Tensor, detail: float) -> Tensor:
+        large = [upscaler.enlarge(picture, detail, correction=blocks) for picture, blocks in judged(low)]
+        return normalize(torch.stack([to_tensor(picture) for picture in large])).to(low.device)
+
+    return {f"detail {d:g}": partial(restore, detail=d) for d in settings}
 
 
 @torch.inference_mode()

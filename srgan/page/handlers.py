@@ -225,8 +225,9 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
         began = time.perf_counter()
         photo, notes = read(picture)
         tell("looking how worn it is")
-        made_for, detail, why, _ = models.settled(made_for, photo, detail)
-        drawn = draw_faces(photo, models.unlent.chosen(made_for), photo, faces, detail, watch=watch)
+        made_for, detail, why, correction = models.settled(made_for, photo, detail)
+        upscaler = models.unlent.chosen(made_for)
+        drawn = draw_faces(photo, upscaler, photo, faces, detail, watch=watch, correction=correction)
     milliseconds = round(1000 * (time.perf_counter() - began))
     done = f"{how_many(faces)} and restored in {photo.width}x{photo.height}"
     return Restored(photo, drawn, milliseconds, made_for, why, ["Everything else is as it was.", *notes], done)

@@ -1,16 +1,18 @@
 """The models that visitors of the page may choose from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 
+from srgan.jpeg_blocks import JpegBlocks
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
 from srgan.pictures.corrections import Correction
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
-from srgan.wear import CLEAN_MODEL, ModelChoice, judge
+from srgan.wear import CLEAN_MODEL, judge
 
 ANY_PHOTO, CLEAN_FACES = "Any photo", "Clean faces"
 """What the models that ship are made for."""
@@ -58,12 +60,10 @@ class Models:
 
     def settled(self, made_for: str, picture: Image.Image, detail: float) -> Settled:
         made_for = made_for or self.made_for[0]
-        if made_for not in (AUTOMATIC, ANY_PHOTO):
-            return Settled(made_for, detail)
+        if made_for != AUTOMATIC:
+            return Settled(made_for, detail, correction=once(held_to, picture, self.unlent.chosen(made_for)))
         judging = self.unlent.chosen(ANY_PHOTO)
-        choice = judged(picture, judging)
-        if made_for == ANY_PHOTO:
-            return Settled(made_for, detail, correction=choice.blocks)
+        choice = once(judge, picture, judging)
         title = ANY_PHOTO if choice.worn else CLEAN_FACES
         return Settled(title, choice.detail(judging.check_detail(detail)), choice.why, choice.blocks)
 
@@ -81,25 +81,36 @@ class Models:
         return Models({title: on_cpu(upscaler) for title, upscaler in self.upscalers.items()}, self.lpips)
 
 
-KEPT_CHOICES = 8
-"""Number of choices that are kept, because moving Detail judges the same picture again."""
+KEPT = 8
+"""Number of judgements that are kept, because moving Detail judges the same picture again."""
+
+T = TypeVar("T")
 
 
-def judged(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
-    """`judge`, with the last choices kept."""
+def held_to(picture: Image.Image, upscaler: Upscaler) -> JpegBlocks | None:
+    return upscaler.blocks_to_hold(picture)
+
+
+def once(look: Callable[[Image.Image, Upscaler], T], picture: Image.Image, upscaler: Upscaler) -> T:
+    """Returns `look(picture, upscaler)`, a judgement of the picture. The last ones are kept."""
     tables = getattr(picture, "quantization", None) or {}
     frozen = tuple((number, tuple(table)) for number, table in tables.items())
-    return judge_once(picture.mode, picture.size, picture.tobytes(), frozen, worn_model)
+    return look_once(look, upscaler, picture.mode, picture.size, picture.tobytes(), frozen)
 
 
-@lru_cache(maxsize=KEPT_CHOICES)
-def judge_once(
-    mode: str, size: tuple[int, int], pixels: bytes, tables: tuple[tuple[int, tuple[int, ...]], ...], model: Upscaler
-) -> ModelChoice:
+@lru_cache(maxsize=KEPT)
+def look_once(
+    look: Callable[[Image.Image, Upscaler], Any],
+    upscaler: Upscaler,
+    mode: str,
+    size: tuple[int, int],
+    pixels: bytes,
+    tables: tuple[tuple[int, tuple[int, ...]], ...],
+) -> Any:
     picture = Image.frombytes(mode, size, pixels)
     if tables:
         picture.quantization = dict(tables)  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
-    return judge(picture, model)
+    return look(picture, upscaler)
 
 
 def on_cpu(upscaler: Upscaler) -> Upscaler:

@@ -17,7 +17,7 @@ except ImportError:
 
 from PIL import Image
 
-from srgan.pictures.corrections import Correction
+from srgan.pictures.corrections import CorrectionChoice
 from srgan.pictures.formats import standard
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
 from srgan.upscaler import Upscaler, Watch, unwatched
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
     pixels: bytes
     detail: float
     target: TargetSize = FOUR_TIMES
-    correction: Correction | None = None
+    correction: CorrectionChoice = "auto"
 
 
 class Answer(NamedTuple):
@@ -84,7 +84,7 @@ def gpu_seconds(
     detail: float = 1.0,
     size: TargetSize = FOUR_TIMES,
     watch: Watch = unwatched,
-    correction: Correction | None = None,
+    correction: CorrectionChoice = "auto",
 ) -> int:
     """Estimates the seconds that a call may take: 5 to start CUDA in a new process, and 5 for each megapixel that the
     network takes in.
@@ -106,7 +106,7 @@ def lend(upscaler: Upscaler) -> None:
         detail: float = 1.0,
         size: TargetSize = FOUR_TIMES,
         watch: Watch = unwatched,
-        correction: Correction | None = None,
+        correction: CorrectionChoice = "auto",
     ) -> tuple[Image.Image, int]:
         """`watch` is not called: the lent GPU works in another process."""
         detail, picture = upscaler.check_detail(detail), standard(picture)

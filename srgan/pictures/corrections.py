@@ -1,6 +1,6 @@
 """Corrections of a network's enlargement by what the small picture shows."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -30,6 +30,11 @@ class Correction(Protocol):
         4W].
         """
         ...
+
+
+CorrectionChoice = Correction | Literal["auto"] | None
+"""A correction that takes the place of the model's own; None for the model's own alone; or "auto", with which the model
+and the picture decide: see `Upscaler.blocks_to_hold`."""
 
 
 class BackProjection:

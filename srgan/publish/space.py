@@ -36,7 +36,7 @@ FILES_OF = {
     ),
     "srgan": (
         "__init__.py __main__.py device.py errors.py faces.py files.py hub.py jpeg_blocks.py model_folder.py models.py "
-        "py.typed ranks.py shipped.py upscaler.py video.py wear.py words.py"
+        "py.typed ranks.py shipped.py signs.py upscaler.py video.py wear.py words.py"
     ),
     "srgan/commands": (
         "__init__.py arguments.py batch_progress.py cli.py console.py demo.py doctor.py estimate.py evaluate.py "

@@ -23,8 +23,9 @@ from srgan.commands.cli import main
 from srgan.faces import detector, draw_faces, find_faces
 from srgan.pictures import animations, large
 from srgan.pictures.sizes import FOUR_TIMES, TargetSize
+from srgan.signs import jpeg_quality
 from srgan.upscaler import Upscaler, Watch
-from srgan.wear import CLEAN_MODEL, RESTORED, Automatic, jpeg_quality
+from srgan.wear import CLEAN_MODEL, RESTORED, WORN_MODEL, Automatic
 
 
 @pytest.fixture
@@ -403,6 +404,8 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     photo.save(tmp_path / "in" / "clean.png")
     photo.save(tmp_path / "in" / "worn.jpg", quality=60)
     models = Automatic.load("cpu", "fp32")
+    jpeg = Image.open(tmp_path / "in" / "worn.jpg")
+    held, unheld = models.worn.enlarge(jpeg), models.worn.enlarge(jpeg, correction=None)
     assert run(tmp_path / "in", tmp_path / "out", *plain) == 0
     assert "Looked clean: 1; looked worn: 1." in capsys.readouterr().out
     for name, upscaler in (("clean.png", models.clean), ("worn.jpg", models.worn)):
@@ -415,8 +418,11 @@ def test_the_model_that_ships_is_chosen_by_the_picture_or_by_wear(
     assert f"Looks worn (JPEG quality 60): {RESTORED}" in capsys.readouterr().err
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "two.png", "--wear", "clean", *plain) == 0
     assert run(tmp_path / "in" / "worn.jpg", tmp_path / "three.png", "--wear", "worn", *plain) == 0
-    assert (tmp_path / "three.png").read_bytes() == (tmp_path / "one.png").read_bytes()
-    wanted = models.clean.enlarge(Image.open(tmp_path / "in" / "worn.jpg"))
+    assert run(tmp_path / "in" / "worn.jpg", tmp_path / "four.png", "--model", str(WORN_MODEL), *plain) == 0
+    one, three, four = ((tmp_path / f"{name}.png").read_bytes() for name in ("one", "three", "four"))
+    assert one == three == four  # all are held to the blocks of the JPEG
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "one.png")), np.asarray(held)) and held != unheld
+    wanted = models.clean.enlarge(jpeg)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "two.png")), np.asarray(wanted))
 
 

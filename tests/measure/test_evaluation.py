@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import as_tensor
+from helpers import ROOT, as_tensor
 from PIL import Image
 
 from srgan.commands.evaluate import copies_made
+from srgan.degradation.chain import copies_alike
 from srgan.errors import UserError
 from srgan.measure.evaluation import BICUBIC, Restore, blends, evaluate, means, show
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.measure.pairs import CropPictures, Pairs
 from srgan.photos.crops import Crops, load_crops
-from srgan.pictures.images import enlarge_bicubic, greyed, normalize, reduce, to_pixels
+from srgan.pictures.images import enlarge_bicubic, greyed, normalize, open_rgb, reduce, to_picture, to_pixels
 from srgan.upscaler import Upscaler
 
 CPU = torch.device("cpu")
@@ -95,6 +96,18 @@ def test_every_system_is_measured_on_the_same_pictures(crops: Crops, model_folde
     assert means(rows)["detail 0.5"] == pytest.approx(alone, rel=1e-4)
     spread = {row["psnr_y"] for row in rows["detail 0.5"].values()}
     assert len(spread) == 12 and min(spread) < alone["psnr_y"] < max(spread)
+
+
+def test_a_model_for_worn_pictures_is_measured_as_users_get_it() -> None:
+    """Its results are held to the blocks of each picture."""
+    upscaler = Upscaler.load(device="cpu")
+    photos = [open_rgb(ROOT / "examples" / name).resize((192, 192)) for name in ("cat.png", "coffee.png")]
+    low, _ = copies_alike("jpeg90", normalize(torch.cat([as_tensor(photo) for photo in photos])))
+    (restore,) = blends(upscaler, [0.5]).values()
+    pictures = [to_picture(pixels) for pixels in to_pixels(low)]
+    assert any(upscaler.blocks_to_hold(picture) for picture in pictures)
+    expected = torch.cat([as_tensor(upscaler.enlarge(picture, 0.5)) for picture in pictures])
+    assert torch.equal(to_pixels(restore(low)), expected)
 
 
 def test_a_ready_low_resolution_copy_is_used_as_it_is() -> None:

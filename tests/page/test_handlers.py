@@ -11,11 +11,13 @@ import torch
 from page_support import assert_same, make_picture
 from PIL import Image
 
+from srgan import wear
 from srgan.degradation.chain import copies_alike
 from srgan.errors import UserError
+from srgan.faces import draw_faces
 from srgan.measure import comparison
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
-from srgan.page import handlers, offered_models
+from srgan.page import handlers
 from srgan.page.offered_models import Models
 from srgan.pictures import images
 from srgan.pictures.boxes import Box
@@ -330,7 +332,7 @@ def test_auto_takes_the_model_that_the_picture_looks_made_for(tmp_path: Path) ->
         *_, (_, _, said) = handlers.batch(models, [str(tmp_path / name)])
         assert why in said
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offered_models, "judge", lambda *_: pytest.fail("a picture is judged once"))
+        patch.setattr(wear, "seen_blocks", lambda *_: pytest.fail("a picture is judged once"))
         assert "JPEG quality 60" in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 0.5)[2]
     assert "Looks" not in handlers.enlarge(models, str(tmp_path / "worn.jpg"), 1.0, "Clean faces")[2]
     with pytest.raises(UserError, match=r"detail is 1\.2"):
@@ -345,3 +347,31 @@ def test_the_surroundings_of_a_face_count_among_the_pixels_to_restore() -> None:
     """A face fades into the photo over a quarter of its side, as far as the photo goes."""
     faces = [Box(100, 100, 200, 200), Box(0, 0, 40, 40)]
     assert handlers.pixels_of(faces, (400, 300)) == 150 * 150 + 50 * 50
+
+
+@pytest.mark.parametrize("title", ["Any photo", "my model"])
+def test_a_chosen_model_for_worn_photos_holds_its_result_to_the_blocks_of_a_jpeg(title: str, tmp_path: Path) -> None:
+    shipped = Upscaler.load(device="cpu")
+    models, file = Models({title: shipped}), str(tmp_path / "worn.jpg")
+    with Image.open(SHIPPED_MODEL.parent.parent / "examples" / "collins.png") as photo:
+        photo.convert("RGB").reduce(10).save(file, quality=80)
+    with Image.open(file) as small:
+        held, plain = shipped.enlarge(small), shipped.enlarge(small, correction=None)
+    assert held.tobytes() != plain.tobytes()
+    with pytest.MonkeyPatch.context() as patch:
+        looked = []
+        patch.setattr(
+            shipped, "restore", lambda low, detail: looked.append(low) or Upscaler.restore(shipped, low, detail)
+        )
+        for _ in range(2):
+            assert_same(handlers.enlarge(models, file)[0], held)
+        assert len(looked) == 1  # a picture is judged once
+    restored, _, _, low, *_ = handlers.compare(models, file, size=128, small_copy="web")
+    assert_same(restored, shipped.enlarge(images.open_rgb(low)))
+    face = Box(4, 4, 40, 40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handlers, "faces_of", lambda _: ([face], ""))
+        drawn = handlers.restore_faces(models, file, 1.0, "").large
+    with Image.open(file) as small:
+        assert drawn.tobytes() == draw_faces(small, shipped, small, [face]).tobytes()
+        assert drawn.tobytes() != draw_faces(small, shipped, small, [face], correction=None).tobytes()
