@@ -189,7 +189,7 @@ def restore(
     with working(sum(steps.work), patient) as watch:
         small, notes = read(picture)
         if sum(steps.work) > LARGE_PIXELS:
-            tell("looking how worn it is")
+            tell("judging how worn it is")
         made_for, detail, why, correction = models.settled(made_for, small, detail)
         large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch, correction)
     if sum(steps.work) > LARGE_PIXELS:  # less tells little of a large picture
@@ -224,7 +224,7 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
     with working(pixels_of(faces, size)) as watch:
         began = time.perf_counter()
         photo, notes = read(picture)
-        tell("looking how worn it is")
+        tell("judging how worn it is")
         made_for, detail, why, correction = models.settled(made_for, photo, detail)
         upscaler = models.unlent.chosen(made_for)
         drawn = draw_faces(photo, upscaler, photo, faces, detail, watch=watch, correction=correction)

@@ -59,9 +59,9 @@ calls_of: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()
 
 
 @contextmanager
-def opened_page(browser: Browser, server: Server, viewport: ViewportSize) -> Iterator[Page]:
+def opened_page(browser: Browser, server: Server, viewport: ViewportSize, touch: bool = False) -> Iterator[Page]:
     """Yields the page with its first result. Requests to other servers and errors in the console fail the test."""
-    opened = browser.new_page(viewport=viewport)
+    opened = browser.new_page(viewport=viewport, has_touch=touch, is_mobile=touch)
     opened.set_default_timeout(60_000)
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -485,6 +485,9 @@ def test_many_files_give_a_gallery_and_a_zip(page: Page, tmp_path: Path) -> None
     expect(page.get_by_text("fake.png: not a picture")).to_be_visible()
     assert natural_sizes(page.locator(".results .thumbnail-item img")) == [[12, 10], [48, 40]] * 2  # before and after
     expect(page.locator(".results .thumbnail-item img").first).to_have_css("object-fit", "contain")
+    for shown in page.locator(".results .thumbnail-item").all():  # no name lies across its picture
+        picture, name = shown.locator("img").bounding_box(), shown.locator(".caption-label").bounding_box()
+        assert picture and name and name["y"] >= picture["y"] + picture["height"] - 1
     with page.expect_download() as started:
         page.get_by_role("button", name="Download all as ZIP").click()
     with zipfile.ZipFile(started.value.path()) as archive:
@@ -707,6 +710,14 @@ def test_a_phone_shows_the_result_first_and_never_scrolls_sideways(page: Page) -
     for tab in ("Compare", "Enlarge"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize(("touch", "hint"), [(False, "Scroll or pinch to zoom"), (True, "Pinch to zoom")])
+def test_it_is_said_how_to_zoom_with_what_the_visitor_has(
+    browser: Browser, server: Server, touch: bool, hint: str
+) -> None:
+    with opened_page(browser, server, PHONE, touch) as page:
+        expect(page.locator("#wipe .zoom span").filter(visible=True)).to_have_text(f"{hint}, drag to move.")
 
 
 LOW_CONTRASTS = """() => {
