@@ -186,7 +186,7 @@ def restore(
     steps = target.steps(*small_size)
     if steps.size[0] * steps.size[1] > most_result():
         raise TooLarge(small_size, steps.size)
-    with working(sum(steps.work), patient) as watch:
+    with working(max(sum(steps.work), small_size[0] * small_size[1]), patient) as watch:
         small, notes = read(picture)
         if sum(steps.work) > LARGE_PIXELS:
             tell("judging how worn it is")
@@ -221,7 +221,7 @@ def restore_faces(models: Models, picture: str, detail: float, made_for: str) ->
     faces, size, problem = faces_in(picture)
     if problem or not faces:
         raise UserError(problem or "No face was found in the picture.")
-    with working(pixels_of(faces, size)) as watch:
+    with working(size[0] * size[1]) as watch:
         began = time.perf_counter()
         photo, notes = read(picture)
         tell("judging how worn it is")

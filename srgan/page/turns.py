@@ -115,8 +115,12 @@ def waiting() -> int:
 def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
     """Waits for the request's turn. Yields a Watch for the work: it shows the progress and lets others have a turn.
 
-    pixels: at the network's input. Raises UserError if too many requests wait already; a patient request waits
-    nevertheless. Raises Left, as the Watch does, if nobody waits for the result any more.
+    A large picture takes many seconds to be read and judged, so it waits for its turn only when the network first
+    reports to the Watch; small pictures are served until then.
+
+    pixels: at the network's input, or of the picture that is read, if it has more. Raises UserError if too many
+    requests wait already; a patient request waits nevertheless. Raises Left, as the Watch does, if nobody waits for the
+    result any more.
     """
     wanted, place = somebody_waits(), object()
     with PLACES.one(patient):
@@ -124,12 +128,14 @@ def working(pixels: int, patient: bool = False) -> Iterator[Watch]:
             with acquired(LENT, wanted):
                 yield unwatched
             return
-        lane: AbstractContextManager = acquired(LARGE, wanted) if pixels > LARGE_PIXELS else nullcontext()
+        large = pixels > LARGE_PIXELS
+        lane: AbstractContextManager = acquired(LARGE, wanted) if large else nullcontext()
         with lane:
             try:
-                TURNS.take(place, telling(wanted))
+                if not large:
+                    TURNS.take(place, telling(wanted))
                 stop_unless(wanted)
-                yield watching(place, wanted)
+                yield watching(place, wanted, has_turn=not large)
             finally:
                 TURNS.give(place)
 
@@ -166,12 +172,15 @@ def telling(wanted: Wanted) -> Callable[[], None]:
     return waits
 
 
-def watching(place: object, wanted: Wanted) -> Watch:
+def watching(place: object, wanted: Wanted, has_turn: bool) -> Watch:
     told = time.monotonic()
     began: tuple[float, float] | None = None
 
     def watch(share: float) -> None:
-        nonlocal told, began
+        nonlocal told, began, has_turn
+        if not has_turn:
+            TURNS.take(place, telling(wanted))
+            has_turn = True
         stop_unless(wanted)
         now = time.monotonic()
         began = began or (now, share)  # reading and judging the picture came before, and tell nothing of the rest

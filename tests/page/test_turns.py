@@ -52,6 +52,52 @@ def test_a_small_picture_is_done_while_a_large_one_is_worked_on() -> None:
     assert small_is_done.is_set()
 
 
+def test_a_small_picture_is_done_while_a_large_one_is_read() -> None:
+    small_is_done, reading = threading.Event(), threading.Event()
+    found = []
+
+    def large() -> None:
+        with working(1_000_000) as watch:
+            reading.set()
+            found.append(small_is_done.wait(30))  # it reads and judges without a report
+            watch(0.5)
+            found.append("had its turn")
+
+    def small() -> None:
+        with working(4096) as watch:
+            watch(0.5)
+        small_is_done.set()
+
+    first = started(large, "large")
+    reading.wait()
+    started(small, "small").join(30)
+    first.join(30)
+    assert found == [True, "had its turn"]
+
+
+def test_a_large_picture_waits_for_its_turn_before_the_network_runs() -> None:
+    go, inside, began = threading.Event(), threading.Event(), threading.Event()
+
+    def small() -> None:
+        with working(4096):
+            inside.set()
+            assert go.wait(30)
+
+    def large() -> None:
+        with working(1_000_000) as watch:
+            watch(0.0)
+            began.set()
+
+    first = started(small, "small")
+    inside.wait()
+    second = started(large, "large")
+    assert not began.wait(0.5)
+    go.set()
+    first.join(30)
+    second.join(30)
+    assert began.is_set()
+
+
 def test_what_nobody_waits_for_is_ended_and_gives_its_turn_back(visitors: dict[str, bool]) -> None:
     done: list[str] = []
 
