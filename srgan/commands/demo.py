@@ -1,7 +1,8 @@
 """Serve the page on this computer. At a desktop it opens in the browser.
 
-The variables GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set its address. Other programs can call /compare, /enlarge and
-/batch, and GET /health tells whether the page is up. With --mcp, language models can use the three calls as tools.
+The environment variables GRADIO_SERVER_NAME and GRADIO_SERVER_PORT set its address. Other programs can call /compare,
+/enlarge and /batch, and GET /health tells whether the page is up. With --mcp, language models can use the three calls
+as tools.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--last",
         type=int,
         metavar="N",
-        help="use only the last N photos by name, which --held-out N of train.py keeps for testing",
+        help="use only the last N photos by name, which train.py --held-out N --held-out-by name keeps for testing",
     )
     parser.add_argument(
         "--degrade", choices=KINDS, default="clean",

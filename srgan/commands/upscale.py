@@ -141,7 +141,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--codec", choices=CODECS, default="h264", help="codec of an enlarged video (default: h264)")
     parser.add_argument("--overwrite", action="store_true", help="also enlarge pictures whose results exist already")
-    parser.add_argument("--yes", action="store_true", help="do not ask, however large the results become")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before a very large result is made or a named one is overwritten"
+    )
     parser.add_argument(
         "--jobs", type=int, default=JOBS, metavar="N",
         help="number of pictures that are read and written at the same time, while they are enlarged one after the "
