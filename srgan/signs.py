@@ -1,4 +1,5 @@
-"""The signs of wear that a picture shows: the steps and blocks of JPEG, and detail that a network removes as wear.
+"""The signs of wear that a picture shows: the steps and blocks of JPEG, detail that a network removes as wear, and
+noise in the colours.
 
 `srgan.wear` chooses a model by them. `Upscaler` decides by them whether it holds its result to the JPEG's blocks.
 """
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from srgan.degradation.jpeg import BLOCK
+from srgan.degradation.jpeg import BLOCK, TO_YCC
 from srgan.jpeg_blocks import JpegBlocks, find_blocks, grey_levels, nearest_quality, zero_shares
 from srgan.pictures.formats import as_standard
 from srgan.pictures.images import bicubic, flat, normalize, to_tensor
@@ -26,11 +27,20 @@ HELD_UNEXPLAINED = 0.03
 """It is also held to them if its `worn_share` is below WORN_SHARE, and below this when only the part that JPEG cannot
 have caused is counted."""
 
+NOISE = 2.5
+"""A picture with this much `colour_noise` or more is worn: see benchmarks/wear.md."""
+
+NOISE_SQUARE = 4
+"""Side in pixels of the squares in which `colour_noise` is measured."""
+
 WINDOW = 64
 """Side in pixels of the four parts that are examined in a larger picture."""
 
 NETWORK_WINDOW = 48
 """The same for the parts that a network restores, which takes as long as enlarging them."""
+
+LAPLACIAN_OF_NOISE = 20**0.5
+"""Standard deviation of the Laplacian of white noise, whose own is 1: the kernel's root of the sum of squares."""
 
 Restore = Callable[[Tensor], Tensor]
 """A network that removes wear: floats in [-1, 1], [N, 3, H, W] -> [N, 3, 4H, 4W]."""
@@ -112,6 +122,24 @@ def worn_share(low: Tensor, removed: Tensor) -> float:
     removed: as `removed_by` returns it, or a part of it.
     """
     return float(deviation(removed) / (deviation(laplacian(grey_levels(low))) + 1))
+
+
+def colour_noise(low: Tensor) -> float:
+    """Estimates the noise of a picture from its colours, as a standard deviation in grey levels. For white noise of s
+    levels in each channel it is about half of s.
+
+    The fine detail of photos is mostly in their luma and leaves some places flat; noise is everywhere. So the Laplacian
+    of both colour differences (Cb and Cr) is measured in squares of NOISE_SQUARE pixels, and the 10th percentile of the
+    squares counts. Grey noise has no colour and does not show. A picture of less than 6 pixels in a side has 0.
+
+    Source of the Laplacian: Immerkaer 1996, "Fast noise variance estimation". low: as `looked_at` returns it.
+    """
+    colours = torch.einsum("cr,nrhw->nchw", torch.tensor(TO_YCC)[1:].to(low), 127.5 * low)
+    fine = laplacian(colours.flatten(0, 1).unsqueeze(1))[..., 1:-1, 1:-1]
+    if min(fine.shape[-2:]) < NOISE_SQUARE:
+        return 0.0
+    squares = F.avg_pool2d(fine.square().view(len(low), 2, *fine.shape[-2:]).mean(1, keepdim=True), NOISE_SQUARE)
+    return float(squares.quantile(0.1).sqrt() / LAPLACIAN_OF_NOISE)
 
 
 def looked_at(picture: Image.Image, side: int = WINDOW) -> Tensor:

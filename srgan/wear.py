@@ -3,9 +3,9 @@
 The model for clean copies takes JPEG blocks and sensor noise for texture and enlarges them. The model for worn pictures
 removes them, but makes clean ones smoother than they were. benchmarks/wear.md shows the cost of each choice.
 
-There are three signs: coarse compression, which a JPEG file states and which shows in the pixels of any other file,
-such as a PNG screenshot of a JPEG; blocks of pixels that were changed after JPEG; and the amount of detail that the
-model for worn pictures removes.
+There are four signs: coarse compression, which a JPEG file states and which shows in the pixels of any other file,
+such as a PNG screenshot of a JPEG; blocks of pixels that were changed after JPEG; the amount of detail that the model
+for worn pictures removes; and noise in the colours.
 """
 
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from srgan.pictures.formats import as_standard
 from srgan.shipped import WEIGHTS
 from srgan.signs import (
     NETWORK_WINDOW,
+    NOISE,
     WORN_SHARE,
     are_the_only_wear,
     block_share,
+    colour_noise,
     jpeg_quality,
     looked_at,
     removed_by,
@@ -110,6 +112,8 @@ def judge(picture: Image.Image, worn_model: Upscaler) -> ModelChoice:
     removed = removed_by(worn_model.restore_closest, low)
     if noisy := worn_share(low, removed) >= WORN_SHARE:
         signs.append("blur or noise")
+    elif colour_noise(low) >= NOISE:
+        signs.append("noise")
     if not signs:
         return ModelChoice(False, "Looks clean: restored with the model for clean photos.")
     why = f"Looks worn ({', '.join(signs)}): {RESTORED_NOISY if noisy else RESTORED}"

@@ -16,7 +16,17 @@ from srgan.page import uploads
 from srgan.pictures.formats import open_picture, standard
 from srgan.pictures.images import normalize, open_rgb, to_picture, to_pixels, to_tensor
 from srgan.pictures.sizes import TargetSize
-from srgan.signs import NETWORK_WINDOW, WORN_SHARE, block_share, jpeg_quality, looked_at, removed_by, worn_share
+from srgan.signs import (
+    NETWORK_WINDOW,
+    NOISE,
+    WORN_SHARE,
+    block_share,
+    colour_noise,
+    jpeg_quality,
+    looked_at,
+    removed_by,
+    worn_share,
+)
 from srgan.wear import NOISY_DETAIL, RESTORED, RESTORED_NOISY, WORN_BLOCKS, WORN_QUALITY
 
 EXAMPLES = ("obama.jpg", "collins.png", "biden.jpg", "cat.png", "coffee.png")
@@ -171,6 +181,30 @@ def test_wear_from_before_the_jpeg_does_not_come_back(models: Automatic, name: s
     before = as_jpeg(copy(name, "clean"), quality=20).crop((3, 2, 80, 60))
     choice = models.choose(as_jpeg(before, quality=82))[1]
     assert choice.worn and choice.blocks is None
+
+
+def noisy(picture: Image.Image, levels: float, channels: int = 3) -> Image.Image:
+    noise = np.random.default_rng(0).normal(0, levels, (picture.height, picture.width, channels))
+    return Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).round().astype(np.uint8))
+
+
+def test_white_noise_has_the_stated_deviation() -> None:
+    flat = Image.new("RGB", (256, 256), (128, 128, 128))
+    for levels in (4, 10, 20):
+        assert colour_noise(looked_at(noisy(flat, levels))) == pytest.approx(0.514 * levels, rel=0.03)
+    assert colour_noise(looked_at(flat)) == 0
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_noise_without_jpeg_is_recognised(models: Automatic, name: str) -> None:
+    """The model for clean copies would take it for texture."""
+    for kind in ("clean", "box"):
+        assert colour_noise(looked_at(copy(name, kind), NETWORK_WINDOW)) < 0.9 * NOISE
+    small = noisy(copy(name, "clean"), 8)
+    upscaler, choice = models.choose(small)
+    assert upscaler is models.worn and "noise" in choice.why
+    by_clean, by_choice = models.clean.enlarge(small), models.enlarge(small)
+    assert psnr_of(by_choice, original(name)) > psnr_of(by_clean, original(name)) + 1
 
 
 def test_a_large_picture_is_judged_by_parts_of_it(models: Automatic, monkeypatch: pytest.MonkeyPatch) -> None:
