@@ -296,7 +296,7 @@ def plainly(arguments: argparse.Namespace, target: TargetSize) -> Way:
 
 def with_faces(arguments: argparse.Namespace, target: TargetSize) -> Way:
     if not arguments.model:
-        raise UserError("--faces needs --model: the models that ship draw faces by themselves.")
+        raise UserError("--faces needs --model: name the model into whose results the faces are drawn.")
     detector()  # if it is missing, the user learns it now and not after the first picture
     whole = plainly(arguments, target).upscaler
     enlarged = with_settings(whole, target, arguments)

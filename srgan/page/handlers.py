@@ -349,7 +349,8 @@ def batch_pairs(
         yield list(pairs), "", said  # the work ends here if nobody waits any more
     if not pairs:
         raise UserError(" ".join(refused))
-    how = f"{SCALE} times as wide and high" if label == f"x{SCALE}" else f"done at the size {label}"
+    own_words = {f"x{SCALE}": f"{SCALE} times as wide and high", "x1": "cleaned up at their own size"}
+    how = own_words.get(label, f"done ({size.strip()})")
     sentence = f"{len(pairs) // 2} of {len(pictures)} pictures are {how}."
     archive = save_zip([file for file, _ in pairs[1::2]])
     yield pairs, archive, "\n\n".join([sentence, *notes, *refused])

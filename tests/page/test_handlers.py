@@ -293,6 +293,18 @@ def test_a_batch_does_what_it_can_names_the_rest_and_keeps_files_of_one_name_apa
                 assert_same(file, expected)
 
 
+@pytest.mark.parametrize(
+    ("size", "done"),
+    [
+        ("", "4 times as wide and high."), ("x1", "cleaned up at their own size."), ("x2", "done (x2)."),
+        ("width 16", "done (width 16)."), ("10x10", "done (10x10)."),
+    ],
+)  # fmt: skip
+def test_a_batch_says_its_size_in_the_visitors_words(models: Models, tmp_path: Path, size: str, done: str) -> None:
+    *_, (_, _, sentence) = handlers.batch(models, [str(make_picture(tmp_path / "a.png", 8, 8))], 0.5, size=size)
+    assert sentence == f"1 of 1 pictures are {done}"
+
+
 @pytest.mark.parametrize(("count", "sentence"), [(1, "^text.png: not a picture"), (33, "33 pictures; at most 32")])
 def test_a_batch_of_nothing_or_too_much_is_refused(models: Models, tmp_path: Path, count: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
