@@ -57,17 +57,22 @@ class ModelConfig:
         if not isinstance(self.recipe, str) or not isinstance(self.training, dict):
             raise ValueError("recipe is not a text, or training is not a table")
 
+    def setting(self, name: str) -> Any:
+        """Returns a setting of the training; None if config.json does not say."""
+        settings = self.training.get("settings")
+        return settings.get(name) if isinstance(settings, dict) else None
+
     def crop(self) -> int:
         """Side in pixels of the training crops; 128 if config.json does not say."""
-        settings = self.training.get("settings")
-        side = settings.get("crop") if isinstance(settings, dict) else None
+        side = self.setting("crop")
         return side if isinstance(side, int) and side > 0 else 128
 
     def removes_jpeg(self) -> bool:
         """Whether the small copies of the training had JPEG blocks (`--degrade web`, `old` or `any`)."""
-        settings = self.training.get("settings")
-        degrade = settings.get("degrade") if isinstance(settings, dict) else None
-        return (degrade or "clean") not in ("clean", "copy")  # earlier versions wrote the share of worn copies
+        return (self.setting("degrade") or "clean") not in (
+            "clean",
+            "copy",
+        )  # earlier versions wrote the share of worn copies
 
     def commit(self) -> str:
         """Returns the git commit of the program that trained the model; "" if config.json does not say."""

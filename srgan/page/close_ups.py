@@ -1,12 +1,12 @@
 """Finds the faces of a picture once, counts them in a sentence, and shows each of them close up."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from PIL import Image
 
 from srgan.errors import UserError
 from srgan.faces import find_faces
+from srgan.page.kept import once
 from srgan.pictures.boxes import Box
 from srgan.pictures.resampling import Grid
 
@@ -18,15 +18,12 @@ CLOSE_UP = (256, 512)
 GAP = 4
 """Width in pixels of the white gap between before and after."""
 
-KEPT_PICTURES = 8
-"""Number of pictures whose faces are kept, because moving Detail shows the faces of the same picture again."""
-
 
 def faces_of(picture: Image.Image) -> tuple[tuple[Box, ...], str]:
     """Returns the faces of an RGB picture, the largest first; or none, and a sentence that says why they cannot be
     found."""
     try:
-        return find_once(picture.size, picture.tobytes()), ""
+        return tuple(once(find_faces, picture)), ""
     except UserError as error:
         return (), f"The search for faces failed, so the whole picture was restored: {error}"
 
@@ -41,11 +38,6 @@ def what_is_shown(faces: Sequence[Box]) -> str:
         return "No face was found: the whole picture was restored."
     largest = f"the {MOST_SHOWN} largest, " if len(faces) > MOST_SHOWN else ""
     return f"{how_many(faces)}; {largest}before (bicubic) and after:"
-
-
-@lru_cache(maxsize=KEPT_PICTURES)
-def find_once(size: tuple[int, int], pixels: bytes) -> tuple[Box, ...]:
-    return tuple(find_faces(Image.frombytes("RGB", size, pixels)))
 
 
 def close_ups(

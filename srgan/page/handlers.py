@@ -186,14 +186,15 @@ def restore(
     steps = target.steps(*small_size)
     if steps.size[0] * steps.size[1] > most_result():
         raise TooLarge(small_size, steps.size)
-    with working(max(sum(steps.work), small_size[0] * small_size[1]), patient) as watch:
+    work = sum(steps.work)
+    with working(max(work, small_size[0] * small_size[1]), patient) as watch:
         small, notes = read(picture)
-        if sum(steps.work) > LARGE_PIXELS:
+        if work > LARGE_PIXELS:
             tell("judging how worn it is")
         made_for, detail, why, correction = models.settled(made_for, small, detail)
         large, milliseconds = models.chosen(made_for).enlarge_timed(small, detail, target, watch, correction)
-    if sum(steps.work) > LARGE_PIXELS:  # less tells little of a large picture
-        SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / sum(steps.work))
+    if work > LARGE_PIXELS:  # less tells little of a large picture
+        SECONDS_A_MEGAPIXEL.append(1000 * milliseconds / work)
     done = f"{small.width}x{small.height} became {large.width}x{large.height}"
     if small.size == large.size:
         done = f"{small.width}x{small.height} was cleaned up at its own size"

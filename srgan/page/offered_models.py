@@ -1,15 +1,14 @@
 """The models that visitors of the page may choose from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeVar
+from functools import cached_property
+from typing import NamedTuple
 
 from PIL import Image
 
-from srgan.jpeg_blocks import JpegBlocks
 from srgan.measure.metrics import LPIPS
 from srgan.page import zero
+from srgan.page.kept import once
 from srgan.pictures.corrections import Correction
 from srgan.upscaler import SHIPPED_MODEL, Upscaler, load_or_shipped
 from srgan.wear import CLEAN_MODEL, judge
@@ -61,7 +60,7 @@ class Models:
     def settled(self, made_for: str, picture: Image.Image, detail: float) -> Settled:
         made_for = made_for or self.made_for[0]
         if made_for != AUTOMATIC:
-            return Settled(made_for, detail, correction=once(held_to, picture, self.unlent.chosen(made_for)))
+            return Settled(made_for, detail, correction=once(self.unlent.chosen(made_for).blocks_to_hold, picture))
         judging = self.unlent.chosen(ANY_PHOTO)
         choice = once(judge, picture, judging)
         title = ANY_PHOTO if choice.worn else CLEAN_FACES
@@ -79,38 +78,6 @@ class Models:
         if not zero.HERE:
             return self
         return Models({title: on_cpu(upscaler) for title, upscaler in self.upscalers.items()}, self.lpips)
-
-
-KEPT = 8
-"""Number of judgements that are kept, because moving Detail judges the same picture again."""
-
-T = TypeVar("T")
-
-
-def held_to(picture: Image.Image, upscaler: Upscaler) -> JpegBlocks | None:
-    return upscaler.blocks_to_hold(picture)
-
-
-def once(look: Callable[[Image.Image, Upscaler], T], picture: Image.Image, upscaler: Upscaler) -> T:
-    """Returns `look(picture, upscaler)`, a judgement of the picture. The last ones are kept."""
-    tables = getattr(picture, "quantization", None) or {}
-    frozen = tuple((number, tuple(table)) for number, table in tables.items())
-    return look_once(look, upscaler, picture.mode, picture.size, picture.tobytes(), frozen)
-
-
-@lru_cache(maxsize=KEPT)
-def look_once(
-    look: Callable[[Image.Image, Upscaler], Any],
-    upscaler: Upscaler,
-    mode: str,
-    size: tuple[int, int],
-    pixels: bytes,
-    tables: tuple[tuple[int, tuple[int, ...]], ...],
-) -> Any:
-    picture = Image.frombytes(mode, size, pixels)
-    if tables:
-        picture.quantization = dict(tables)  # pyright: ignore[reportAttributeAccessIssue] - only JpegImageFile has it
-    return look(picture, upscaler)
 
 
 def on_cpu(upscaler: Upscaler) -> Upscaler:

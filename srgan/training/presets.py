@@ -74,6 +74,6 @@ def settle_init(config: Config, photos: int, given: Collection[str], always: boo
     why = f"{photos} photos are few" if photos < FEW else "the preset is quick"
     sentence = f"Training starts from weights/{name}, since {why} (--init none: from random weights)."
     terms = found.training.get("data", {}).get("terms", "")
-    license = config.license or str(found.training.get("settings", {}).get("license", ""))
+    license = config.license or str(found.setting("license") or "")
     config = dataclasses.replace(config, init=str(WEIGHTS / name), license=license, **network)
     return config, f"{sentence} {terms}".strip()

@@ -13,7 +13,7 @@ import srgan.page.close_ups
 from srgan.commands import demo as app
 from srgan.faces import find_faces
 from srgan.model_folder import Model
-from srgan.page import handlers
+from srgan.page import handlers, kept
 from srgan.page.close_ups import GAP, close_ups, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.pictures import images
@@ -23,7 +23,7 @@ from srgan.upscaler import Upscaler
 
 @pytest.fixture(autouse=True)
 def nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    srgan.page.close_ups.find_once.cache_clear()
+    kept.ANSWERS.clear()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
 
 

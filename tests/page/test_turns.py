@@ -28,10 +28,25 @@ def started(work: Callable[[], object], name: str) -> threading.Thread:
     return thread
 
 
-def test_a_small_picture_is_done_while_a_large_one_is_worked_on() -> None:
-    small_is_done, began = threading.Event(), threading.Event()
+def serve_a_small_one_beside(large: Callable[[threading.Event, threading.Event], object]) -> threading.Event:
+    """Runs `large` and, when it sets its first event, a small picture. Returns the second event, which the small one
+    sets when it is done."""
+    began, small_is_done = threading.Event(), threading.Event()
 
-    def large() -> None:
+    def small() -> None:
+        with working(4096) as watch:
+            watch(0.5)
+        small_is_done.set()
+
+    first = started(lambda: large(began, small_is_done), "large")
+    began.wait()
+    started(small, "small").join(30)
+    first.join(30)
+    return small_is_done
+
+
+def test_a_small_picture_is_done_while_a_large_one_is_worked_on() -> None:
+    def large(began: threading.Event, small_is_done: threading.Event) -> None:
         with working(1_000_000) as watch:
             began.set()
             for _ in range(10_000):
@@ -40,38 +55,20 @@ def test_a_small_picture_is_done_while_a_large_one_is_worked_on() -> None:
                     return
         pytest.fail("the small one had no turn")
 
-    def small() -> None:
-        with working(4096) as watch:
-            watch(0.5)
-        small_is_done.set()
-
-    first = started(large, "large")
-    began.wait()
-    started(small, "small").join(30)
-    first.join(30)
-    assert small_is_done.is_set()
+    assert serve_a_small_one_beside(large).is_set()
 
 
 def test_a_small_picture_is_done_while_a_large_one_is_read() -> None:
-    small_is_done, reading = threading.Event(), threading.Event()
     found = []
 
-    def large() -> None:
+    def large(reading: threading.Event, small_is_done: threading.Event) -> None:
         with working(1_000_000) as watch:
             reading.set()
             found.append(small_is_done.wait(30))  # it reads and judges without a report
             watch(0.5)
             found.append("had its turn")
 
-    def small() -> None:
-        with working(4096) as watch:
-            watch(0.5)
-        small_is_done.set()
-
-    first = started(large, "large")
-    reading.wait()
-    started(small, "small").join(30)
-    first.join(30)
+    serve_a_small_one_beside(large)
     assert found == [True, "had its turn"]
 
 
