@@ -17,7 +17,7 @@ from srgan.pictures.formats import as_standard
 from srgan.pictures.images import bicubic, flat, normalize, to_tensor
 
 WORN_SHARE = 0.15
-"""A picture with this `worn_share` or more has noise or blur: see benchmarks/wear.md."""
+"""A picture with this `worn_share` or more has blur, or strong noise: see benchmarks/wear.md."""
 
 HELD_SHARE = 0.1
 """The result for a JPEG is held to its blocks if its `worn_share` is below this. Otherwise the picture may have been

@@ -43,8 +43,8 @@ WORN_BLOCKS = 0.35
 """A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
 
 NOISY_DETAIL = 0.7
-"""Pictures with noise or blur are restored with the requested detail times this: more draws rings into small eyes and
-mouths there."""
+"""Pictures with blur or strong noise are restored with the requested detail times this: more draws rings into small
+eyes and mouths there."""
 
 RESTORED = "restored with the model for worn photos."
 
@@ -58,7 +58,7 @@ class ModelChoice(NamedTuple):
     why: str
     """a sentence that explains the choice to the user"""
     noisy: bool = False
-    """worn by noise or blur, not by JPEG alone"""
+    """worn by blur or strong noise"""
     blocks: JpegBlocks | None = None
     """the blocks to hold the enlargement to, if one JPEG compression and nothing else has worn the picture"""
 
