@@ -1,6 +1,5 @@
 """The tab in which the upload is enlarged, with no original to compare with."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,6 @@ from srgan.page.handlers import (
     TooLarge,
     enlarge,
     enlarge_by_one,
-    faces_in,
     most_result,
     pixels_of,
     present,
@@ -42,7 +40,7 @@ from srgan.page.handlers import (
 )
 from srgan.page.offered_models import Models
 from srgan.page.served_files import FORMATS, save_as, save_png
-from srgan.page.uploads import READING, read, size_of
+from srgan.page.uploads import READING, read, seen
 from srgan.page.views import AFTER, BEFORE, NO_FILE, download_button, file_offered, problem_shown, view, viewer
 
 EXAMPLE_SMALL_SIDE = 128
@@ -115,8 +113,8 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
             return [*shows(captioned(found), examples[0], saved), NO_WAY]
         try:
             found = by_way(models, picture, way, *chosen) if way else function(models, picture, *chosen)
-        except TooLarge as error:
-            return [*nothing, ways(models, picture, error.size)]
+        except TooLarge:
+            return [*nothing, ways(picture)]
         return [*shows(found, picture, saved), gr.skip() if way else NO_WAY]
 
     def anew(picture: str | None, saved: str, *chosen: Any) -> list[Any]:
@@ -160,13 +158,11 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
     return remember(tab, "enlarge", {"size": size, "detail": detail, **model_setting(made_for)})
 
 
-def ways(models: Models, picture: str, size: tuple[int, int]) -> Any:
-    """Returns the choices for a photo of that size, with the time that each takes. A choice that a visitor has made
-    just then stays."""
+def ways(picture: str) -> Any:
+    """Returns the choices for a large photo, with the time that each takes. A choice that a visitor has made just then
+    stays."""
+    size, faces, _, besides = seen(picture)  # it is read again, judged and saved, which takes at least as long
     width, height = size
-    began = time.monotonic()
-    faces, _, _ = faces_in(picture)
-    besides = time.monotonic() - began  # it is read again, judged and saved, which takes at least as long
     choices = []
     if faces:
         seconds = time_for(pixels_of(faces, size), besides)
@@ -194,7 +190,7 @@ def by_way(models: Models, picture: str, way: str, detail: float, *rest: str) ->
     if way == FACES_ALONE:
         return present(models, picture, restore_faces(models, picture, detail, made_for), "faces")
     if way == CLEAN:
-        width, height = size_of(picture)
+        width, height = seen(picture).size
         size = "x1" if width * height <= most_result() else f"{most_result() / 1e6:g} MP"
         return present(models, picture, restore(models, picture, detail, made_for, size), "clean")
     if way != REDUCE:

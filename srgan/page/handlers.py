@@ -7,6 +7,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -26,7 +27,7 @@ from srgan.page.close_ups import close_ups, faces_of, how_many, what_is_shown
 from srgan.page.offered_models import Models
 from srgan.page.served_files import save_png, save_pngs, save_zip
 from srgan.page.turns import LARGE_PIXELS, Left, tell, working
-from srgan.page.uploads import READING, plain_enlargement, read, read_opaque, size_of
+from srgan.page.uploads import READING, plain_enlargement, read, read_opaque, seen
 from srgan.pictures.boxes import Box
 from srgan.pictures.images import flat
 from srgan.pictures.sizes import TargetSize
@@ -149,10 +150,9 @@ class Restored(NamedTuple):
 
 
 class TooLarge(UserError):
-    """The result would have too many pixels. `size`: width and height of the picture."""
+    """The result would have too many pixels."""
 
     def __init__(self, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-        self.size = size
         super().__init__(
             f"The picture is {size[0]}x{size[1]} and would become {wanted[0]}x{wanted[1]}, more than the "
             f"{most_result() / 1e6:g} megapixels that a result may have here: ask for a smaller size (x1 cleans it up "
@@ -182,7 +182,7 @@ def restore(
     """Raises UserError; the subclass TooLarge if another size would help. patient: as for `working`."""
     target = TargetSize.parse(size)
     models.check_detail(made_for, detail)
-    small_size = size_of(picture)
+    small_size = seen(picture).size
     steps = target.steps(*small_size)
     if steps.size[0] * steps.size[1] > most_result():
         raise TooLarge(small_size, steps.size)
@@ -201,16 +201,6 @@ def restore(
     return Restored(small, large, milliseconds, made_for, why, notes, done)
 
 
-def faces_in(picture: str) -> tuple[Sequence[Box], tuple[int, int], str]:
-    """Returns the faces of a picture that was sent, the picture's width and height, and why no faces can be found.
-    Raises UserError."""
-    with READING:
-        photo = flat(read(picture)[0])
-        tell("looking for faces")
-        faces, problem = faces_of(photo)
-    return faces, photo.size, problem
-
-
 def pixels_of(faces: Sequence[Box], size: tuple[int, int]) -> int:
     """Returns the number of pixels that the network restores to draw the faces of a picture of that size."""
     areas = (drawn_around(face, size) for face in faces)
@@ -219,7 +209,7 @@ def pixels_of(faces: Sequence[Box], size: tuple[int, int]) -> int:
 
 def restore_faces(models: Models, picture: str, detail: float, made_for: str) -> Restored:
     """Restores the faces of a picture at its own size, and keeps everything else. Raises UserError."""
-    faces, size, problem = faces_in(picture)
+    size, faces, problem, _ = seen(picture)
     if problem or not faces:
         raise UserError(problem or "No face was found in the picture.")
     with working(size[0] * size[1]) as watch:
@@ -275,14 +265,17 @@ def present(
     small, large, milliseconds, made_for, why, notes, done = restored
     if large.width * large.height > MOST_PIXELS:
         tell("preparing the result", 1)
-    plain = plain_enlargement(small, large.size)
-    faces, problem = faces_of(flat(small))
     name = Path(picture).stem
-    shown = close_ups(faces, flat(plain), flat(large), small.size)
-    file, beside, *face_files = save_pngs(
-        [(large, f"{name}-{label}"), (plain, f"{name}-bicubic")]
-        + [(face, f"{name}-face-{number}") for number, face in enumerate(shown, start=1)]
-    )
+    with ThreadPoolExecutor(1) as beside_this:
+        saving = beside_this.submit(save_png, large, f"{name}-{label}")
+        plain = plain_enlargement(small, large.size)
+        faces, problem = faces_of(flat(small))
+        shown = close_ups(faces, flat(plain), flat(large), small.size)
+        beside, *face_files = save_pngs(
+            [(plain, f"{name}-bicubic")]
+            + [(face, f"{name}-face-{number}") for number, face in enumerate(shown, start=1)]
+        )
+        file = saving.result()
     took = f"{milliseconds} ms" if milliseconds < 10_000 else f"{round(milliseconds / 1000)} s"
     time_taken = f": {took} on {device_name(models.chosen(made_for).device)}" if timed else ""
     sentence = f"{done}{time_taken}."

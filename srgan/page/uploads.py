@@ -1,14 +1,18 @@
 """Reads a visitor's picture in the form that the whole page uses: 8 bits, colours in sRGB, no profile."""
 
+import time
 from functools import lru_cache
 from pathlib import Path
 from threading import Semaphore
+from typing import NamedTuple
 
 from PIL import Image
 
 from srgan.errors import UserError
+from srgan.page.close_ups import faces_of
 from srgan.page.turns import tell
 from srgan.pictures import images
+from srgan.pictures.boxes import Box
 from srgan.pictures.colour import to_eight_bits, to_srgb
 from srgan.pictures.formats import COMMON_FORMATS, extremes, open_picture
 from srgan.upscaler import resized
@@ -50,20 +54,40 @@ def read(path: str) -> tuple[Image.Image, list[str]]:
     return picture, notes
 
 
-def size_of(path: str) -> tuple[int, int]:
-    """Returns width and height of a picture that `read` can read. Raises UserError for any other."""
+class Seen(NamedTuple):
+    """What is known of a picture after it was read for the first time."""
+
+    size: tuple[int, int]
+    """width and height in pixels"""
+    faces: tuple[Box, ...]
+    """the largest first"""
+    problem: str
+    """why no faces can be found; "" if they can"""
+    seconds: float
+    """that it took to read it and to find the faces"""
+
+
+def seen(path: str) -> Seen:
+    """Reads a picture unless it was read before. Raises UserError if `read` cannot read it."""
     try:
         status = Path(path).stat()
     except OSError:
-        return read(path)[0].size  # which says what is wrong
-    return size_once(path, status.st_size, status.st_mtime_ns)
+        read(path)  # which says what is wrong
+        raise
+    return seen_once(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def size_once(path: str, length: int, changed: int) -> tuple[int, int]:
-    """Decoding a phone's photo takes seconds, and its size is asked for again at every choice."""
+def seen_once(path: str, length: int, changed: int) -> Seen:
+    """Decoding a phone's photo takes seconds. So everything that is asked before its turn is found out at once: the
+    picture itself, of up to 300 MB, is not kept."""
+    began = time.monotonic()
     with READING:
-        return read(path)[0].size
+        photo = images.flat(read(path)[0])
+        if length > LARGE_FILE:
+            tell("looking for faces")
+        faces, problem = faces_of(photo)
+    return Seen(photo.size, faces, problem, time.monotonic() - began)
 
 
 def read_opaque(path: str) -> tuple[Image.Image, list[str]]:

@@ -12,7 +12,7 @@ from helpers import textured
 from page_support import make_picture
 from PIL import Image, ImageCms
 
-from srgan.page import handlers, uploads
+from srgan.page import enlarge_tab, handlers, uploads
 from srgan.page.offered_models import Models
 from srgan.upscaler import Upscaler
 
@@ -139,12 +139,18 @@ def test_a_picture_that_was_deleted_is_to_be_uploaded_again(models: Models, tmp_
     asked(handlers.batch, [gone])
 
 
-def test_a_pictures_size_is_found_by_decoding_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_of_a_large_photo_before_its_turn_is_found_by_decoding_it_once(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoded: list[str] = []
     read = uploads.read
-    monkeypatch.setattr(uploads, "read", lambda path: (decoded.append(path), read(path))[1])
-    file = make_picture(tmp_path / "photo.png", 40, 30)
-    assert uploads.size_of(str(file)) == uploads.size_of(str(file)) == (40, 30)
+    for module in (uploads, handlers, enlarge_tab):
+        monkeypatch.setattr(module, "read", lambda path: (decoded.append(path), read(path))[1])
+    file = make_picture(tmp_path / "photo.jpg", 1300, 1000, "obama.jpg")
+    for _ in range(2):  # as when another Detail is chosen
+        with pytest.raises(handlers.TooLarge):
+            handlers.enlarge(models, str(file))
+        assert [choice for _, choice in enlarge_tab.ways(str(file))["choices"]] == ["faces", "clean", "reduce"]
     assert len(decoded) == 1
-    make_picture(file, 30, 200)  # another file of the same name
-    assert uploads.size_of(str(file)) == (30, 200)
+    make_picture(file, 1000, 1300, "coffee.png")  # another file of the same name
+    assert uploads.seen(str(file))[:2] == ((1000, 1300), ())
