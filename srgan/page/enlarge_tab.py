@@ -10,6 +10,7 @@ from PIL import Image
 
 from srgan.errors import UserError
 from srgan.models import SCALE
+from srgan.page import zero
 from srgan.page.address import Remembered, again, model_setting, remember
 from srgan.page.compare_tab import EXAMPLES, SHOW, SHOW_WORDS
 from srgan.page.components import (
@@ -27,6 +28,7 @@ from srgan.page.events import ON_MODEL, first_values, for_programs, on_page, sto
 from srgan.page.gradio_changes import show_first
 from srgan.page.handlers import (
     DEFAULT_DETAIL,
+    SECONDS_A_MEGAPIXEL,
     TooLarge,
     enlarge,
     enlarge_by_one,
@@ -89,6 +91,8 @@ def build_enlarge(models: Models, to_enlarge: gr.Button, photo: gr.Image, tabs: 
     function = enlarge if made_for else enlarge_by_one
     settings = [detail, *made_for, size]
     example = restore(models.unlent, examples[0], DEFAULT_DETAIL, "")
+    if not zero.HERE:  # where visitors get another chip
+        SECONDS_A_MEGAPIXEL[0] = 1000 * example.milliseconds / (example.small.width * example.small.height)
     start = present(models.unlent, examples[0], example, f"x{SCALE}", timed=False)  # a page that starts is slow
     with tab:
         anew_button = again("enlarge")

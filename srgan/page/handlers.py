@@ -167,7 +167,8 @@ def most_result() -> int:
 
 
 SECONDS_A_MEGAPIXEL = deque([15.0], maxlen=8)
-"""Seconds that the network took for a megapixel of input in recent requests."""
+"""Seconds that the network took for a megapixel of input in recent requests; before the first one, for the example
+that the page shows."""
 
 
 def time_for(pixels: float, besides: float = 0) -> str:

@@ -1,6 +1,7 @@
 """The parts below the tabs that enlarge: epochs of a training side by side, and how it all works."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,13 +84,18 @@ def build_how(models: Models) -> None:
             gr.Markdown(MEASURED)
 
 
+def unbroken(table: str) -> str:
+    """Keeps names such as PSNR-Y on one line, which a phone would break at the hyphen."""
+    return re.sub(r"(?<=\w)-(?=\w)", "\N{NON-BREAKING HYPHEN}", table)
+
+
 def has_figures(metrics: Mapping[str, Any]) -> bool:
     return bool(metrics.get("figures")) and "photos" in metrics
 
 
 def show_learned(title: str, metrics: Mapping[str, Any]) -> None:
     if has_figures(metrics):
-        table = figures_table(metrics["figures"])
+        table = unbroken(figures_table(metrics["figures"]))
         gr.Markdown(f"On {metrics['photos']} photos that this model was not trained on:\n\n{table}")
     history = [EpochRow.from_json(row) for row in metrics.get("history", [])]
     if len(history) >= LEAST_EPOCHS:

@@ -167,7 +167,7 @@ def telling(wanted: Wanted) -> Callable[[], None]:
         if (others := PLACES.taken - 1) != told:
             told = others
             verb = "is" if others == 1 else "are"
-            gr.Progress()(0, desc=f"waiting, as {number(others, 'other')} {verb} being served")
+            tell(f"waiting, as {number(others, 'other')} {verb} being served")
 
     return waits
 
@@ -193,8 +193,11 @@ def watching(place: object, wanted: Wanted, has_turn: bool) -> Watch:
 
 
 def tell(words: str, share: float = 0) -> None:
-    """Tells the visitor what is being done before or after the network's work, at a share of 0 or 1."""
-    gr.Progress()(share, desc=words)  # without a number, Gradio shows no words
+    """Tells the visitor what is being done before or after the network's work, at a share of 0 or 1.
+
+    Without a number, Gradio shows no words; so "- 0.0%" follows them, on a line of its own that style.css hides.
+    """
+    gr.Progress()(share, desc=f"{words}\n")
 
 
 def time_left(elapsed: float, done: float, left: float) -> str:

@@ -19,6 +19,7 @@ from srgan.measure import comparison
 from srgan.measure.metrics import LPIPS, psnr_y, ssim_y
 from srgan.page import handlers
 from srgan.page.offered_models import Models
+from srgan.page.uploads import seen
 from srgan.pictures import images
 from srgan.pictures.boxes import Box
 from srgan.upscaler import SHIPPED_MODEL, Upscaler
@@ -382,7 +383,7 @@ def test_a_chosen_model_for_worn_photos_holds_its_result_to_the_blocks_of_a_jpeg
     assert_same(restored, shipped.enlarge(images.open_rgb(low)))
     face = Box(4, 4, 40, 40)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handlers, "faces_of", lambda _: ([face], ""))
+        patch.setattr(handlers, "seen", lambda path: seen(path)._replace(faces=(face,)))
         drawn = handlers.restore_faces(models, file, 1.0, "").large
     with Image.open(file) as small:
         assert drawn.tobytes() == draw_faces(small, shipped, small, [face]).tobytes()

@@ -434,13 +434,13 @@ def test_a_large_photo_is_not_read_in_silence(page: Page, tmp_path: Path) -> Non
     page.evaluate("""() => {
         window.told = [];
         new MutationObserver(() => {
-            for (const level of document.querySelectorAll(".progress-level")) told.push(level.innerText);
+            for (const { innerText, clientHeight, scrollHeight } of document.querySelectorAll(".progress-level-inner"))
+                told.push(innerText.trim().split("\\n").slice(0, clientHeight < scrollHeight ? 1 : 2).join(" "));
         }).observe(document.body, { childList: true, subtree: true, characterData: true });
     }""")
     upload(page, make_picture(tmp_path / "photo.png", 3000, 4000, "obama.jpg"), "Your small picture")
     expect(page.locator("#way")).to_be_visible()
-    told = " ".join(page.evaluate("told"))
-    assert "reading the picture" in told and "looking for faces" in told
+    assert {"reading the picture", "looking for faces"} <= set(page.evaluate("told"))  # with no number behind them
 
 
 def test_the_choices_for_a_large_photo_go_when_another_picture_comes(page: Page, tmp_path: Path) -> None:
@@ -561,7 +561,7 @@ def test_a_large_photo_is_offered_what_can_be_done_with_it(page: Page, tmp_path:
     page.get_by_role("slider", name="Detail").filter(visible=True).press("ArrowLeft")
     offers.get_by_label("Restore the face in it").click()  # before the answer for the other Detail arrives
     said = page.get_by_text(
-        re.compile(r"^1 face was found and restored in 1300x1000: \d+ ms on .+\. Everything else is as it")
+        re.compile(r"^1 face was found and restored in 1300x1000: \d+ m?s on .+\. Everything else is as it")
     )
     expect(said).to_be_visible()
     assert natural_sizes(page.locator("#enlarged .wipe img")) == [[1300, 1000]] * 2
