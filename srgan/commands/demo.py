@@ -31,7 +31,7 @@ from srgan.page.address import copy_link, restore_from_address
 from srgan.page.batch_tab import build_batch
 from srgan.page.compare_tab import build_compare
 from srgan.page.enlarge_tab import build_enlarge
-from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, answer_quickly, mend_tools, refuse_clearly
+from srgan.page.gradio_changes import CALL_ERRORS, MOST_BYTES, mend_tools, refuse_clearly
 from srgan.page.handlers import MOST_FILES, log
 from srgan.page.offered_models import Models, load_models
 from srgan.page.served_files import keep_swept, own_folder
@@ -152,7 +152,6 @@ def main(argv: Sequence[str] | None = None, program: str = "srgan demo") -> int:
     with own_folder() as folder:
         demo = build_demo(models, notice, epoch_models(arguments.model))
         refuse_clearly(demo)
-        answer_quickly(demo)
         mend_tools(MOST_FILES)
         keep_swept(folder, demo)
         demo.launch(

@@ -11,7 +11,6 @@ import logging
 import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -53,7 +52,7 @@ RELIED_ON: dict[str, Sequence[str]] = {
     "gradio.processing_utils:save_base64_to_cache": ("base64_encoding", "cache_dir", "file_name"),
     "gradio.queueing:Event": (),
     "gradio.route_utils:FnIndexInferError": (),
-    "gradio.state_holder:SessionState.__init__": ("self", "blocks"),
+    "gradio.state_holder:SessionState": (),
     "gradio.utils:get_upload_folder": (),
 }  # fmt: skip
 """Names in Gradio, as module:name, and the parameters of those functions whose parameters matter."""
@@ -223,26 +222,6 @@ def refuse_clearly(demo: gr.Blocks) -> None:
 
     demo.preprocess_data = preprocess_data
     processing_utils.async_transport = Fetching()
-
-
-LOOKS_EVERY = 0.005
-"""Seconds between two looks of Gradio into its queue."""
-
-plain_session = SessionState.__init__
-
-
-def quick_session(self: SessionState, blocks: gr.Blocks) -> None:
-    """Makes a session without a copy of what describes each component. Every call over HTTP is a new session, for
-    which the copy takes 12 ms; Gradio makes the parts that it needs later anyway, except for its DeepLinkButton, which
-    the page does not have."""
-    plain_session(self, SimpleNamespace(default_config=blocks.default_config, blocks={}))  # pyright: ignore[reportArgumentType] - the two attributes that it reads
-
-
-def answer_quickly(demo: gr.Blocks) -> None:
-    """Saves time that Gradio takes from the network: that of `quick_session`, and the looks into the queue, which is
-    otherwise looked into every millisecond, also while nobody visits the page. That takes 7 % of a core."""
-    demo._queue.sleep_when_free = LOOKS_EVERY
-    SessionState.__init__ = quick_session
 
 
 CLIENTS_MISTAKES = {

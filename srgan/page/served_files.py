@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,6 @@ from PIL import Image
 from srgan.errors import UserError
 from srgan.files import numbered, take_free, write_whole
 from srgan.page.gradio_changes import forget_files, upload_folder, use_folder
-from srgan.page.png import write_png
 from srgan.pictures.formats import fitted, format_of
 
 KEPT_SECONDS = 3600
@@ -118,15 +118,20 @@ def save(path: Path, write: Callable[[Path], object]) -> str:
     return str(path)
 
 
+PNG_OPTIONS = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""With these options, files of photos are as small as with Pillow's defaults, in a quarter of the time; flat parts take
+next to nothing."""
+
+
 def save_png(picture: Image.Image, name: str) -> str:
-    """Saves RGB or RGBA as PNG and returns the path. The file is always complete: another visitor may be reading it."""
+    """Saves a picture as PNG and returns the path. The file is always complete: another visitor may be reading it."""
     pixels = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
     path = served(pixels, f"{name}.png")
-    return save(path, lambda partial: write_png(picture, partial))
+    return save(path, lambda partial: picture.save(partial, "PNG", **PNG_OPTIONS))
 
 
 SAVED_AT_ONCE = 4
-"""Number of threads that save the pictures of an answer. One picture of 0.25 megapixels takes a core about 12 ms."""
+"""Number of threads that save the pictures of an answer. One picture of 0.25 megapixels takes a core about 20 ms."""
 
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WebP": ".webp"}
 """Formats in which a result can be downloaded, with the endings of their names."""

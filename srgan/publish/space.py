@@ -46,8 +46,8 @@ FILES_OF = {
     "srgan/measure": "__init__.py comparison.py evaluation.py metrics.py pairs.py",
     "srgan/page": (
         "__init__.py address.py batch_tab.py close_ups.py compare_tab.py components.py enlarge_tab.py events.py "
-        "figures.html gradio_changes.py handlers.py head.html kept.py offered_models.py png.py proxies.py "
-        "served_files.py style.css tabs.py turns.py uploads.py viewer.html viewer_script.html views.py zero.py"
+        "figures.html gradio_changes.py handlers.py head.html kept.py offered_models.py proxies.py served_files.py "
+        "style.css tabs.py turns.py uploads.py viewer.html viewer_script.html views.py zero.py"
     ),
     "srgan/photos": (
         "__init__.py cache.py choice.py collections.py crops.py cutting.py face_crops.py finding.py held_out.py "

@@ -72,18 +72,3 @@ def test_choices_that_are_numbers_may_come_as_text() -> None:
     assert radio.preprocess("512") == 512
     with pytest.raises(ValueError, match="no choice"):
         radio.preprocess(None)
-
-
-def test_a_session_is_made_without_describing_components_and_answers_as_before(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with gr.Blocks() as demo:
-        boxes = [gr.Textbox("one"), gr.Textbox("two")]
-    monkeypatch.setattr(gradio_changes.SessionState, "__init__", gradio_changes.SessionState.__init__)
-    former = gradio_changes.LOOKS_EVERY, demo._queue.sleep_when_free
-    gradio_changes.answer_quickly(demo)
-    assert former[0] == demo._queue.sleep_when_free > former[1]  # Gradio's own attribute, of the same name
-    session = gradio_changes.SessionState(demo)
-    assert session.config_values == {} and session[boxes[1]._id] is boxes[1]
-    session._update_value_in_config(boxes[1]._id, "three")
-    assert session.config_values[boxes[1]._id]["props"]["value"] == "three"
