@@ -278,7 +278,7 @@ UNDECIDED = (("crop_at", "auto"), ("init", "auto"))
 NETWORK = ("channels", "blocks", "upsampling")
 """The settings that a generator is built from."""
 
-VERSION = 4
+VERSION = 5
 """Version of a run's settings and state. Raise it if this program would train an existing run differently: if a
 setting or its default changes its meaning, or if the content of state.pt changes."""
 

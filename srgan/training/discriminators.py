@@ -57,11 +57,13 @@ class PatchDiscriminator(Discriminator):
 
 
 class FeatureDiscriminator(Discriminator):
-    """Judges VGG19's features: a small head for each depth, {layer: [N, C, h, w]} -> {layer: logits [N, 1, h, w]},
-    of the largest features [N, 1, h/2, w/2].
+    """Judges VGG19's features: a small head for each depth, {layer: [N, C, h, w]} -> {layer: logits [N, 1, h, w]}, of
+    the two largest features [N, 1, h/2, w/2].
 
     What ImageNet has taught VGG19 need not be learned anew from a few thousand photos (Sauer et al. 2021, "Projected
-    GANs converge faster"), and as the perceptual loss looks through VGG19 anyway, its features cost nothing more.
+    GANs converge faster"), and as the perceptual loss looks through VGG19 anyway, its features cost nothing more. Only
+    the first depth shows edges of one pixel, such as those between the cells of 4x4 pixels that a "direct" generator
+    draws from one position each.
 
     The game is relativistic and paired: each place of a restored photo is judged against the same place of its
     original, so that nothing but the restoring tells them apart (Jolicoeur-Martineau 2019, "The relativistic
@@ -69,8 +71,10 @@ class FeatureDiscriminator(Discriminator):
     opinion, the original is the better one of the two.
     """
 
-    LAYERS = PERCEPTUAL_LAYERS[1:]  # of the first one it would learn pixels, as the other discriminator does
+    LAYERS = PERCEPTUAL_LAYERS
     WIDTH = 128
+    SHALLOW_WIDTH = 32
+    """Channels of the head for conv1_2, whose features have the size of the photo."""
     NUDGE = 0.1
     """Standard deviation of the noise in `approximate_r1`; the features' mean magnitude is 1."""
 
@@ -79,10 +83,11 @@ class FeatureDiscriminator(Discriminator):
         self.heads = nn.ModuleDict({name: self.make_head(name) for name in self.LAYERS})
 
     def make_head(self, layer: str) -> nn.Sequential:
-        width = self.WIDTH
+        width = self.SHALLOW_WIDTH if layer == "conv1_2" else self.WIDTH
         layers: list[nn.Module] = [nn.Conv2d(VGG19_CHANNELS[layer], width, 1), nn.LeakyReLU(0.2)]
-        # Half the places of the largest features, each way: all of them would take a quarter of a step's time.
-        for stride in (2 if layer == self.LAYERS[0] else 1, 1):
+        # Half the places of the largest features, each way: all of them would take a quarter of a step's time. Edges
+        # of one pixel are looked at before that.
+        for stride in {"conv1_2": (1, 2), "conv2_2": (2, 1)}.get(layer, (1, 1)):
             layers += [nn.Conv2d(width, width, 3, stride, padding=1), nn.LeakyReLU(0.2)]
         return start_undecided(nn.Sequential(*layers, nn.Conv2d(width, 1, 1)))
 

@@ -46,7 +46,7 @@ effectiveness of averaging in GAN training")."""
 
 
 COST = {"fidelity": 1.0, "detail": 5.4}
-"""Time that a photo takes in a stage, of the default network: 13.6 and 73.6 GFLOP."""
+"""Time that a photo takes in a stage, of the default network: 13.6 and 73.3 GFLOP."""
 
 SETTLING = 20.0
 """Seconds of a stage after which its pace can be judged."""

@@ -80,10 +80,11 @@ def views() -> Views:
     return PerceptualLoss(network).views(torch.randn(2, 3, 48, 48), torch.randn(2, 3, 48, 48))
 
 
-def test_every_depth_is_judged_everywhere_and_the_largest_at_every_second_place(views: Views) -> None:
+def test_every_depth_is_judged_everywhere_and_the_two_largest_at_every_second_place(views: Views) -> None:
     logits = FeatureDiscriminator()(views[0])
     shapes = {name: tuple(value.shape) for name, value in logits.items()}
     assert shapes == {
+        "conv1_2": (2, 1, 24, 24),
         "conv2_2": (2, 1, 12, 12), "conv3_4": (2, 1, 12, 12), "conv4_4": (2, 1, 6, 6), "conv5_4": (2, 1, 3, 3),
     }  # fmt: skip
 
@@ -109,7 +110,7 @@ def test_features_are_judged_against_those_of_the_same_photo(
     loss, d_real, d_fake = network.discriminator_loss(restored, original)
     torch.testing.assert_close(loss, 2 * relativistic_loss(real, fake))
     leads = [(real[name] - fake[name]).sigmoid().mean().item() for name in real]
-    assert d_real.item() == pytest.approx(sum(leads) / 4) and d_fake.item() == pytest.approx(1 - sum(leads) / 4)
+    assert d_real.item() == pytest.approx(sum(leads) / 5) and d_fake.item() == pytest.approx(1 - sum(leads) / 5)
     network.generator_loss(restored, original).backward()
     assert restored["conv5_4"].grad.abs().max() > 0 and original["conv5_4"].grad is None
     restored["conv5_4"].grad = None

@@ -126,7 +126,7 @@ def test_of_a_discriminators_heads_adam_has_those_that_give_logits() -> None:
     network = FeatureDiscriminator()
     muon, rest = make_optimizers(network, "muon", 1e-3)
     kernels = [len([value for value in one.param_groups[0]["params"] if value.dim() == 4]) for one in (muon, rest)]
-    assert kernels == [4 * 3, 4]
+    assert kernels == [5 * 3, 5]
     assert all(value.shape[0] == 1 for value in rest.param_groups[0]["params"] if value.dim() == 4)
 
 
