@@ -42,9 +42,9 @@ WORN_QUALITY = 90
 WORN_BLOCKS = 0.35
 """A picture with this `block_share` or more is worn: see benchmarks/wear.md."""
 
-NOISY_DETAIL = 0.7
+NOISY_DETAIL = 0.9
 """Pictures with blur or strong noise are restored with the requested detail times this: more draws rings into small
-eyes and mouths there."""
+eyes and mouths there. See benchmarks/wear.md."""
 
 RESTORED = "restored with the model for worn photos."
 
