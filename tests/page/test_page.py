@@ -561,7 +561,7 @@ def test_a_large_photo_is_offered_what_can_be_done_with_it(page: Page, tmp_path:
     page.get_by_role("slider", name="Detail").filter(visible=True).press("ArrowLeft")
     offers.get_by_label("Restore the face in it").click()  # before the answer for the other Detail arrives
     said = page.get_by_text(
-        re.compile(r"^1 face was found and restored in 1300x1000: \d+ m?s on .+\. Everything else is as it")
+        re.compile(r"^1 face was found and restored in 1300x1000: \d+ ms on .+\. Everything else is as it")
     )
     expect(said).to_be_visible()
     assert natural_sizes(page.locator("#enlarged .wipe img")) == [[1300, 1000]] * 2
